@@ -1,0 +1,184 @@
+"""The agent as a state and three pure functions over it: `init`, `act` and `update`."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
+
+from .config import Config
+from .losses import Batch, LossOutput, ReturnNorm, make_loss
+from .models import Dreamer, Latent, StoredLatent, TwoHotHead
+from .optim import make_optimizer
+
+
+class AgentState(eqx.Module):
+    """Everything that training changes."""
+
+    model: Dreamer
+    slow_value: TwoHotHead
+    """Moving average of the value head, a regulariser of it."""
+
+    return_norm: ReturnNorm
+    opt_state: optax.OptState
+    update: Int[Array, ""]
+    """Updates completed."""
+
+
+class Memory(NamedTuple):
+    """What the agent carries from one env step to the next, per environment."""
+
+    latent: Latent
+    action: Float[Array, "*batch action"]
+
+
+def init(
+    config: Config,
+    shapes: Mapping[str, tuple[int, ...]],
+    action_size: int,
+    *,
+    key: PRNGKeyArray,
+) -> AgentState:
+    """A new agent.
+
+    Args:
+        config: Settings.
+        shapes: Shape of each observation by its key, without batch axes.
+        action_size: Number of action dimensions.
+        key: Random key.
+
+    Raises:
+        ValueError: If an observation is no vector, or its key is the name of a loss.
+    """
+    _check_observations(shapes)
+    model = Dreamer(config.model, shapes, action_size, dtype=compute_dtype(config), key=key)
+    return AgentState(
+        model=model,
+        slow_value=model.value,
+        return_norm=ReturnNorm(),
+        opt_state=make_optimizer(config.optimizer).init(_params(model)),
+        update=jnp.zeros((), jnp.int32),
+    )
+
+
+def initial_memory(model: Dreamer, num_envs: int) -> Memory:
+    """What the agent remembers before its first env step: nothing."""
+    latent = model.rssm.initial()
+    action = jnp.zeros(model.policy.mean.bias.shape)
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), Memory(latent, action))
+
+
+def act(
+    model: Dreamer,
+    memory: Memory,
+    observation: Mapping[str, Shaped[Array, "env ..."]],
+    is_first: Bool[Array, " env"],
+    is_last: Bool[Array, " env"],
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Memory, StoredLatent]:
+    """Samples an action in each of several environments.
+
+    Args:
+        model: Networks.
+        memory: What the last call returned, or `initial_memory`.
+        observation: Observations by key.
+        is_first: Where an episode begins; forgets what came before.
+        is_last: Where it ends; the action there is 0, since nothing follows it.
+        key: Random key.
+
+    Returns:
+        The new memory, whose `action` is to be taken, unclipped; and the latent state in
+        the form that replay keeps.
+    """
+
+    def act_one(memory, observation, is_first, is_last, key):
+        latent_key, action_key = jr.split(key)
+        latent, _ = model.rssm.observe(
+            memory.latent,
+            model.encoder(observation),
+            memory.action,
+            is_first,
+            key=latent_key,
+        )
+        action = model.policy(latent.feat()).sample(action_key)
+        action = jnp.where(is_last, 0.0, action)
+        return Memory(latent, action), model.rssm.store(latent)
+
+    keys = jr.split(key, is_first.shape[0])
+    return jax.vmap(act_one)(memory, observation, is_first, is_last, keys)
+
+
+def update(
+    state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
+) -> tuple[AgentState, StoredLatent, dict[str, Float[Array, ""]]]:
+    """One gradient step of all modules, one of the slow value and the return percentiles.
+
+    Args:
+        state: The agent before the update.
+        batch: Replayed sequences.
+        config: Settings.
+        key: Random key.
+
+    Returns:
+        The agent after the update; the latent states of the batch, `[batch, time, ...]`,
+        to refresh those in replay; metrics.
+    """
+    (loss, output), grads = loss_and_grads(state, batch, config=config, key=key)
+    params = _params(state.model)
+    updates, opt_state = make_optimizer(config.optimizer).update(grads, state.opt_state, params)
+    model = eqx.apply_updates(state.model, updates)
+    rate = config.ac.slow_rate
+    slow_value = jax.tree.map(
+        lambda slow, fast: (1 - rate) * slow + rate * fast,
+        state.slow_value,
+        model.value,
+    )
+    state = AgentState(model, slow_value, output.return_norm, opt_state, state.update + 1)
+    latents = jax.vmap(jax.vmap(model.rssm.store))(output.rollout.latent)
+    metrics = output.metrics | {
+        "opt/loss": loss,
+        "opt/grad_norm": optax.tree.norm(grads),
+        "opt/update_norm": optax.tree.norm(updates),
+        "opt/param_norm": optax.tree.norm(params),
+    }
+    return state, latents, metrics
+
+
+def loss_and_grads(
+    state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
+) -> tuple[tuple[Float[Array, ""], LossOutput], PyTree]:
+    """The objective at a state of the agent, and its gradient by every parameter."""
+    loss = make_loss(config, state.slow_value, state.return_norm)
+    return eqx.filter_value_and_grad(loss, has_aux=True)(
+        state.model, batch, update=state.update, key=key
+    )
+
+
+def compute_dtype(config: Config) -> jnp.dtype:
+    """The dtype that the networks compute in, on the device that is in use."""
+    precision = config.precision
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(precision)
+
+
+def _params(model: Dreamer) -> PyTree:
+    """The trained arrays of a model."""
+    return eqx.filter(model, eqx.is_inexact_array)
+
+
+_LOSS_NAMES = {"rew", "con", "dyn", "rep", "policy", "value", "repval"}
+
+
+def _check_observations(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    taken = sorted(set(shapes) & (_LOSS_NAMES | {"gp_post", "gp_prior"}))
+    if taken:
+        raise ValueError(f"Observations may not be named like a loss; rename {', '.join(taken)}.")
+    for name, shape in shapes.items():
+        if len(shape) > 2:
+            raise ValueError(f"Observation `{name}` must have at most two axes, got shape {shape}.")

@@ -1,0 +1,3 @@
+"""What is made of finished and running runs."""
+
+from .figures import learning_curve as learning_curve

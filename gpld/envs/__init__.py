@@ -1,0 +1,11 @@
+"""Environments: tasks by name, one at a time or many together."""
+
+from .registry import make_env as make_env, task_names as task_names
+from .timestep import (
+    ArraySpec as ArraySpec,
+    Environment as Environment,
+    EnvSpec as EnvSpec,
+    TimeStep as TimeStep,
+)
+from .vector import VectorEnv as VectorEnv, make_vector_env as make_vector_env
+from .worker import WorkerError as WorkerError

@@ -1,0 +1,150 @@
+"""Tiny environments whose best return is known, to tell whether an agent learns.
+
+Each isolates one thing that an agent can get wrong. Actions have one entry, of which
+only the sign matters. All observe `time` (), the elapsed fraction of the episode, and
+`signal` (1,), whose meaning is the probe's own and which is 0 where it has none.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float32
+
+from .timestep import ArraySpec, EnvSpec, TimeStep, single_timestep
+
+
+class Probe:
+    """What the probes share: a clock, random numbers and the observation.
+
+    Attributes:
+        length: Steps after which an episode is truncated.
+        optimal_return: Undiscounted return per episode of the best policy.
+    """
+
+    length: ClassVar[int]
+    optimal_return: ClassVar[float]
+
+    def __init__(self, *, seed: int):
+        """Seeds what the probe draws."""
+        self._rng = np.random.default_rng(seed)
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Shapes and sizes of the task."""
+        dtype = np.dtype(np.float32)
+        return EnvSpec(
+            observation={
+                "signal": ArraySpec((1,), dtype),
+                "time": ArraySpec((), dtype),
+            },
+            action_size=1,
+            action_repeat=1,
+            episode_steps=self.length,
+        )
+
+    def reset(self) -> TimeStep:
+        """Starts an episode."""
+        self._elapsed = 0
+        self._signal = self._begin()
+        return single_timestep(self._observation(), is_first=True)
+
+    def step(self, action: Float32[np.ndarray, " action"]) -> TimeStep:
+        """Advances the clock and answers the sign of `action`."""
+        self._elapsed += 1
+        reward, is_terminal = self._answer(float(np.sign(action[0])))
+        return single_timestep(
+            self._observation(),
+            reward=reward,
+            is_last=is_terminal or self._elapsed == self.length,
+            is_terminal=is_terminal,
+        )
+
+    def close(self) -> None:
+        """Does nothing: a probe holds no resources."""
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        return {
+            "signal": np.array([self._signal], np.float32),
+            "time": np.array(self._elapsed / self.length, np.float32),
+        }
+
+    def _begin(self) -> float:
+        """Prepares an episode and returns the signal of its first observation."""
+        return 0.0
+
+    def _answer(self, sign: float) -> tuple[float, bool]:
+        """Reward and `is_terminal` for an action of this sign; may set the signal."""
+        raise NotImplementedError
+
+
+class ConstantReward(Probe):
+    """Pays 1 at every step whatever the action: tests values across truncation.
+
+    Every policy returns `length`. The end is a time limit and not a termination, so
+    under a discount g the value of every state, the last ones included, is 1 / (1 - g).
+    """
+
+    length = 16
+    optimal_return = 16.0
+
+    def _answer(self, sign: float) -> tuple[float, bool]:
+        return 1.0, False
+
+
+class DelayedReward(Probe):
+    """Pays the sign of the first action at the last step: tests credit over time.
+
+    The signal shows the chosen sign from the first step on, so every state is fully
+    observed. The best policy acts positively at first and returns 1.
+    """
+
+    length = 8
+    optimal_return = 1.0
+
+    def _answer(self, sign: float) -> tuple[float, bool]:
+        if self._elapsed == 1:
+            self._signal = sign
+        return self._signal if self._elapsed == self.length else 0.0, False
+
+
+class Termination(Probe):
+    """Pays 1 at every step, and a negative action terminates: tests the continue head.
+
+    Both choices pay the same at once; only an agent that knows that nothing follows a
+    termination prefers to go on. Going on returns `length`, a uniformly random policy
+    less than 2. Under a discount g the value is 1 / (1 - g) when going on and the
+    negative action is worth 1.
+    """
+
+    length = 8
+    optimal_return = 8.0
+
+    def _answer(self, sign: float) -> tuple[float, bool]:
+        return 1.0, sign < 0
+
+
+class Memory(Probe):
+    """Pays 1 if the sign of the last action matches a cue shown at first: tests memory.
+
+    The cue, -1 or 1 with equal odds, is the signal of the first observation; later ones
+    are 0. A policy that remembers it returns 1, one that does not 0.5 on average.
+    """
+
+    length = 8
+    optimal_return = 1.0
+
+    def _begin(self) -> float:
+        self._cue = float(self._rng.choice((-1.0, 1.0)))
+        return self._cue
+
+    def _answer(self, sign: float) -> tuple[float, bool]:
+        self._signal = 0.0
+        return float(self._elapsed == self.length and sign == self._cue), False
+
+
+TASKS = {
+    "probe_constant": ConstantReward,
+    "probe_delayed": DelayedReward,
+    "probe_memory": Memory,
+    "probe_termination": Termination,
+}

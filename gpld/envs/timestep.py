@@ -1,0 +1,114 @@
+"""The time step that every environment speaks, and what describes its arrays."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped
+
+
+class ArraySpec(NamedTuple):
+    """Shape, without batch axes, and dtype of one array of an observation."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class EnvSpec(NamedTuple):
+    """What an agent must know of a task before it acts.
+
+    Attributes:
+        observation: Arrays of an observation by name, names sorted; no reward or flags.
+        action_size: Length of the action, whose entries lie in [-1, 1].
+        action_repeat: Control steps of the simulator per environment step.
+        episode_steps: Most environment steps that follow a reset in one episode, None
+            where there is no limit.
+    """
+
+    observation: dict[str, ArraySpec]
+    action_size: int
+    action_repeat: int
+    episode_steps: int | None
+
+
+class TimeStep(NamedTuple):
+    """What an environment returns from a reset or a step.
+
+    Every array leads with the batch axes: none for one environment, `num_envs` for a
+    vector environment.
+
+    Attributes:
+        observation: Arrays by name, as described by `EnvSpec.observation`.
+        reward: Reward of the action that led here, 0 after a reset.
+        is_first: First time step of an episode.
+        is_last: Last time step of an episode, by termination or by a time limit.
+        is_terminal: True termination, after which nothing can be earned: the discount
+            is 0. Implies `is_last`; a time limit sets only `is_last`.
+    """
+
+    observation: dict[str, Shaped[np.ndarray, "..."]]
+    reward: Float32[np.ndarray, "*batch"]
+    is_first: Bool[np.ndarray, "*batch"]
+    is_last: Bool[np.ndarray, "*batch"]
+    is_terminal: Bool[np.ndarray, "*batch"]
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """One environment.
+
+    `step` may be called after a `reset` and until a time step has `is_last`; then comes
+    the next `reset`.
+    """
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Shapes and sizes of the task."""
+        ...
+
+    def reset(self) -> TimeStep:
+        """Starts an episode; the time step has `is_first` and reward 0."""
+        ...
+
+    def step(self, action: Float32[np.ndarray, " action"]) -> TimeStep:
+        """Applies `action`, clipped to [-1, 1], for `spec.action_repeat` steps."""
+        ...
+
+    def close(self) -> None:
+        """Releases what the environment holds; it is not used afterwards."""
+        ...
+
+
+def single_timestep(
+    observation: dict[str, Shaped[np.ndarray, "..."]],
+    *,
+    reward: float | np.floating = 0.0,
+    is_first: bool = False,
+    is_last: bool = False,
+    is_terminal: bool = False,
+) -> TimeStep:
+    """Time step of one environment, its scalars as arrays without axes."""
+    return TimeStep(
+        observation=observation,
+        reward=np.asarray(reward, np.float32),
+        is_first=np.asarray(is_first),
+        is_last=np.asarray(is_last),
+        is_terminal=np.asarray(is_terminal),
+    )
+
+
+def join_timesteps(
+    join: Callable[[Sequence[np.ndarray]], np.ndarray], timesteps: Sequence[TimeStep]
+) -> TimeStep:
+    """Joins time steps array by array.
+
+    Args:
+        join: `np.stack` for time steps of single environments, `np.concatenate` for
+            those that have a batch axis already.
+        timesteps: At least one, all of the same task.
+    """
+    observations, *scalars = zip(*timesteps, strict=True)
+    return TimeStep(
+        {key: join([obs[key] for obs in observations]) for key in observations[0]},
+        *map(join, scalars),
+    )

@@ -1,0 +1,132 @@
+"""The objective of GPLD-DreamerV3: DreamerV3's losses, and penalties composed onto them.
+
+A loss is a function `(model, batch, *, update, key) -> (loss, LossOutput)`; `penalized`
+turns one into another.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ..config import Config, LossConfig
+from ..models import Dreamer, Rollout, TwoHotHead
+from .actor_critic import actor_critic_losses
+from .batch import Batch
+from .gpld import PENALTIES, PenaltyFn
+from .returns import ReturnNorm
+from .schedules import Schedule, make_schedule
+from .world_model import observe, world_model_losses
+
+
+class LossOutput(NamedTuple):
+    """What a loss computes besides its value."""
+
+    losses: dict[str, Float[Array, "..."]]
+    """Unreduced losses by name, before their scales."""
+
+    rollout: Rollout
+    """Posterior states of the batch."""
+
+    return_norm: ReturnNorm
+    """Return percentiles after the batch."""
+
+    metrics: dict[str, Float[Array, ""]]
+
+
+LossFn = Callable[..., tuple[Float[Array, ""], LossOutput]]
+
+
+def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -> LossFn:
+    """DreamerV3's loss: the sum over its terms of scale times mean."""
+
+    def loss(
+        model: Dreamer, batch: Batch, *, update: Int[Array, ""], key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], LossOutput]:
+        del update
+        observe_key, imagine_key = jr.split(key)
+        rollout = observe(model, batch, key=observe_key)
+        world_model, entropies = world_model_losses(
+            model,
+            rollout,
+            batch,
+            discount=config.ac.discount,
+            free_nats=config.loss.free_nats,
+        )
+        actor_critic, new_return_norm, metrics = actor_critic_losses(
+            model, slow_value, return_norm, rollout, batch, config.ac, key=imagine_key
+        )
+        losses = world_model | actor_critic
+        means = {name: jnp.mean(values) for name, values in losses.items()}
+        scales = loss_scales(config.loss, batch.observation)
+        if scales.keys() != means.keys():
+            raise ValueError(
+                f"Losses {sorted(means)} and scales {sorted(scales)} must have the same names."
+            )
+        total = jnp.sum(jnp.stack([scales[name] * mean for name, mean in means.items()]))
+        metrics |= {name: jnp.mean(values) for name, values in entropies.items()}
+        metrics |= {f"loss/{name}": mean for name, mean in means.items()}
+        return total, LossOutput(losses, rollout, new_return_norm, metrics)
+
+    return loss
+
+
+def loss_scales(config: LossConfig, observations: Iterable[str]) -> dict[str, float]:
+    """Scale of every loss of DreamerV3 by its name, one for each observation included."""
+    scales = dataclasses.asdict(config)
+    del scales["free_nats"]
+    reconstruction: float = scales.pop("rec")
+    return dict.fromkeys(observations, reconstruction) | scales
+
+
+def penalized(loss_fn: LossFn, penalty_fn: PenaltyFn, *, name: str, weight: Schedule) -> LossFn:
+    """Adds a penalty to a loss and returns a loss of the same signature.
+
+    Args:
+        loss_fn: The loss.
+        penalty_fn: `(rssm, rollout, *, key) -> Penalty`.
+        name: Name of the penalty among losses and metrics.
+        weight: Coefficient by update count; multiplies the mean of the penalty's table.
+    """
+
+    def loss(
+        model: Dreamer, batch: Batch, *, update: Int[Array, ""], key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], LossOutput]:
+        value, output = loss_fn(model, batch, update=update, key=key)
+        # Not a split: the loss draws the same numbers with and without the penalty.
+        key = jr.fold_in(key, zlib.crc32(b"penalty"))
+        penalty = penalty_fn(model.rssm, output.rollout, key=key)
+        coefficient = weight(update)
+        mean = jnp.mean(penalty.loss)
+        per_row = jnp.mean(penalty.norms, axis=0)
+        metrics = {
+            f"loss/{name}": mean,
+            name: jnp.mean(penalty.norms),
+            f"{name}_total": jnp.mean(jnp.sum(penalty.norms, axis=1)),
+            f"{name}_row_std": jnp.std(per_row),
+            f"{name}_lam": coefficient,
+        }
+        output = output._replace(
+            losses=output.losses | {name: penalty.loss},
+            metrics=output.metrics | metrics,
+        )
+        return value + coefficient * mean, output
+
+    return loss
+
+
+def make_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -> LossFn:
+    """The whole objective that the settings describe.
+
+    With `gpld.lambda0` 0 it is exactly `dreamer_loss`.
+    """
+    loss = dreamer_loss(config, slow_value, return_norm)
+    for name, lambda0 in config.gpld.coefficients.items():
+        schedule = make_schedule(lambda0, config.gpld.schedule, config.replay.updates_per_env_step)
+        penalty = PENALTIES[name](config.gpld)
+        loss = penalized(loss, penalty, name=name, weight=schedule)
+    return loss

@@ -1,0 +1,35 @@
+"""Networks of DreamerV3 as Equinox modules, written for one sample."""
+
+from .decoder import Decoder as Decoder
+from .distributions import (
+    Binary as Binary,
+    BoundedNormal as BoundedNormal,
+    OneHotCategorical as OneHotCategorical,
+    SymexpTwoHot as SymexpTwoHot,
+    symexp as symexp,
+    symexp_bins as symexp_bins,
+    symlog as symlog,
+    symlog_mse as symlog_mse,
+)
+from .dreamer import Dreamer as Dreamer, parameter_counts as parameter_counts
+from .encoder import Encoder as Encoder
+from .heads import (
+    ContinueHead as ContinueHead,
+    PolicyHead as PolicyHead,
+    TwoHotHead as TwoHotHead,
+)
+from .layers import (
+    MLP as MLP,
+    BlockLinear as BlockLinear,
+    Hidden as Hidden,
+    Linear as Linear,
+    RMSNorm as RMSNorm,
+    truncated_normal_init as truncated_normal_init,
+)
+from .rssm import (
+    RSSM as RSSM,
+    BlockGRU as BlockGRU,
+    Latent as Latent,
+    Rollout as Rollout,
+    StoredLatent as StoredLatent,
+)

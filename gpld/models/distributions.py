@@ -1,0 +1,188 @@
+"""Distributions of DreamerV3's latent state, actions, rewards and values.
+
+Each object describes one event and raises its parameters to float32 on construction;
+`jax.vmap` over functions that build or use them gives batches.
+"""
+
+import math
+from functools import cache
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from .layers import at_least_float32
+
+
+def symlog(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Symmetric logarithm, `sign(x) ln(1 + |x|)`; the inverse of `symexp`."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+def symexp(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Symmetric exponential, `sign(x) (exp(|x|) - 1)`; the inverse of `symlog`."""
+    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
+class OneHotCategorical(eqx.Module):
+    """A vector of `rows` independent categoricals, mixed with the uniform distribution.
+
+    `p = (1 - unimix) softmax(logits) + unimix / classes`. Entropy and KL are summed over
+    rows.
+    """
+
+    probs: Float[Array, "rows classes"]
+
+    def __init__(self, logits: Float[Array, "rows classes"], unimix: float):
+        probs = jax.nn.softmax(at_least_float32(logits))
+        self.probs = (1 - unimix) * probs + unimix / logits.shape[-1]
+
+    def sample(self, key: PRNGKeyArray) -> Float[Array, "rows classes"]:
+        """One-hot sample whose gradient is that of the probabilities.
+
+        One uniform number per row inverts the cumulative distribution, which has the
+        same law as the Gumbel maximum and needs `classes` times fewer random numbers.
+        """
+        cumulative = jnp.cumsum(jax.lax.stop_gradient(self.probs), axis=-1)
+        uniform = jr.uniform(key, (self.probs.shape[0], 1), self.probs.dtype)
+        # The last entry is 1 up to rounding and is left out, so the index is in range.
+        index = jnp.sum(uniform >= cumulative[:, :-1], axis=-1)
+        return self._straight_through(index)
+
+    def mode(self) -> Float[Array, "rows classes"]:
+        """One-hot of the likeliest class, with the gradient of the probabilities."""
+        return self._straight_through(jnp.argmax(self.probs, axis=-1))
+
+    def _straight_through(self, index: Int[Array, " rows"]) -> Float[Array, "rows classes"]:
+        one_hot = jax.nn.one_hot(index, self.probs.shape[-1], dtype=self.probs.dtype)
+        return one_hot + (self.probs - jax.lax.stop_gradient(self.probs))
+
+    def entropy(self) -> Float[Array, ""]:
+        """Entropy in nats, summed over rows."""
+        return -jnp.sum(self.probs * jnp.log(self.probs))
+
+    def kl(self, other: "OneHotCategorical") -> Float[Array, ""]:
+        """KL(self || other) in nats, summed over rows."""
+        ratio = jnp.log(self.probs) - jnp.log(other.probs)
+        return jnp.sum(self.probs * ratio)
+
+
+class BoundedNormal(eqx.Module):
+    """Diagonal normal with mean in (-1, 1) and standard deviation in (0.1, 1).
+
+    Samples are neither clipped nor squashed: `log_prob` is the plain Gaussian density.
+    Log-probability and entropy are summed over the action axis.
+    """
+
+    mean: Float[Array, " action"]
+    std: Float[Array, " action"]
+
+    def __init__(
+        self,
+        raw_mean: Float[Array, " action"],
+        raw_std: Float[Array, " action"],
+        *,
+        min_std: float = 0.1,
+        max_std: float = 1.0,
+    ):
+        """Bounds raw network outputs: tanh for the mean, a shifted sigmoid for the std."""
+        std = (max_std - min_std) * jax.nn.sigmoid(raw_std + 2.0) + min_std
+        self.mean = at_least_float32(jnp.tanh(raw_mean))
+        self.std = at_least_float32(std)
+
+    def sample(self, key: PRNGKeyArray) -> Float[Array, " action"]:
+        """A reparametrised sample."""
+        return self.mean + self.std * jr.normal(key, self.mean.shape, self.mean.dtype)
+
+    def log_prob(self, x: Float[Array, " action"]) -> Float[Array, ""]:
+        """Log-density in nats."""
+        z = (x - self.mean) / self.std
+        log_density = -0.5 * jnp.square(z) - jnp.log(self.std)
+        return jnp.sum(log_density - 0.5 * math.log(2 * math.pi))
+
+    def entropy(self) -> Float[Array, ""]:
+        """Differential entropy in nats."""
+        constant = 0.5 * math.log(2 * math.pi) + 0.5
+        return jnp.sum(jnp.log(self.std) + constant)
+
+
+@cache
+def symexp_bins(num_bins: int = 255) -> np.ndarray:
+    """Bin centres of the symexp two-hot distribution, float32, antisymmetric.
+
+    `symexp(linspace(-20, 0))` and its mirror image, so the middle one is exactly zero.
+    """
+    if num_bins % 2 == 0:
+        raise ValueError(f"`num_bins` must be odd, got {num_bins}.")
+    half = np.linspace(-20, 0, num_bins // 2 + 1, dtype=np.float32)
+    half = np.sign(half) * np.expm1(np.abs(half))
+    return np.concatenate([half, -half[:-1][::-1]])
+
+
+class SymexpTwoHot(eqx.Module):
+    """A scalar as a categorical over exponentially spaced bins (rewards and values)."""
+
+    logits: Float[Array, " bins"]
+
+    def __init__(self, logits: Float[Array, " bins"]):
+        self.logits = at_least_float32(logits)
+
+    def mean(self) -> Float[Array, ""]:
+        """Expected value; exactly zero for uniform logits.
+
+        Mirrored bins are paired before the sum, because the largest ones (4.9e8) would
+        otherwise swamp the small ones.
+        """
+        bins = symexp_bins(self.logits.shape[-1])
+        middle = bins.size // 2
+        weighted = jax.nn.softmax(self.logits) * bins.astype(self.logits.dtype)
+        pairs = weighted[:middle][::-1] + weighted[middle + 1 :]
+        return weighted[middle] + jnp.sum(pairs)
+
+    def loss(self, target: Float[Array, ""]) -> Float[Array, ""]:
+        """Cross-entropy with the two-hot encoding of `target`, in nats.
+
+        The two bins around the target share the weight linearly in raw value space, not
+        in symlog space; targets outside the bins fall on the nearest one. No gradient
+        reaches the target.
+        """
+        bins = jnp.asarray(symexp_bins(self.logits.shape[-1]), self.logits.dtype)
+        target = jax.lax.stop_gradient(target).astype(self.logits.dtype)
+        target = jnp.clip(target, bins[0], bins[-1])
+        below = jnp.minimum(jnp.sum(bins <= target) - 1, bins.size - 2)
+        lower, upper = bins[below], bins[below + 1]
+        weight = (upper - target) / (upper - lower)
+        index = jnp.arange(bins.size)
+        two_hot = jnp.where(index == below, weight, 0.0)
+        two_hot = jnp.where(index == below + 1, 1 - weight, two_hot)
+        return -jnp.sum(two_hot * jax.nn.log_softmax(self.logits))
+
+
+class Binary(eqx.Module):
+    """A Bernoulli variable that accepts soft targets (the continue flag)."""
+
+    logit: Float[Array, ""]
+
+    def __init__(self, logit: Float[Array, ""]):
+        self.logit = at_least_float32(logit)
+
+    def prob(self) -> Float[Array, ""]:
+        """Probability of one."""
+        return jax.nn.sigmoid(self.logit)
+
+    def loss(self, target: Float[Array, ""] | Bool[Array, ""]) -> Float[Array, ""]:
+        """Cross-entropy in nats with a target in [0, 1], which gets no gradient."""
+        target = jax.lax.stop_gradient(target).astype(self.logit.dtype)
+        on, off = jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit)
+        return -(target * on + (1 - target) * off)
+
+
+def symlog_mse(
+    prediction: Float[Array, "*batch"], target: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """Squared error in symlog space, `(prediction - symlog(target))^2`, elementwise."""
+    target = jax.lax.stop_gradient(symlog(at_least_float32(target)))
+    return jnp.square(at_least_float32(prediction) - target)

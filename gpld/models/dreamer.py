@@ -1,0 +1,108 @@
+"""All networks of DreamerV3 that are trained together."""
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import PRNGKeyArray
+
+from ..config import ModelConfig
+from .decoder import Decoder
+from .encoder import Encoder
+from .heads import ContinueHead, PolicyHead, TwoHotHead
+from .rssm import RSSM
+
+
+class Dreamer(eqx.Module):
+    """World model (encoder, RSSM, decoder, reward, continue), policy and value."""
+
+    encoder: Encoder
+    rssm: RSSM
+    decoder: Decoder
+    reward: TwoHotHead
+    cont: ContinueHead
+    policy: PolicyHead
+    value: TwoHotHead
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        shapes: Mapping[str, tuple[int, ...]],
+        action_size: int,
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        key: PRNGKeyArray,
+    ):
+        """Initialises all networks.
+
+        Args:
+            config: Sizes.
+            shapes: Shape of each observation by its key, without batch axes.
+            action_size: Number of action dimensions.
+            dtype: Compute dtype; parameters are float32 whatever it is.
+            key: Random key.
+        """
+        names = ("encoder", "rssm", "decoder", "reward", "cont", "policy", "value")
+        keys = dict(zip(names, jr.split(key, len(names)), strict=True))
+        dims = config.dims
+        feat = dims.deter + config.stoch * dims.classes
+        self.encoder = Encoder(
+            shapes,
+            units=dims.units,
+            num_layers=config.encoder_layers,
+            dtype=dtype,
+            key=keys["encoder"],
+        )
+        self.rssm = RSSM(
+            self.encoder.embed_size,
+            action_size,
+            deter=dims.deter,
+            hidden=dims.hidden,
+            stoch=config.stoch,
+            classes=dims.classes,
+            blocks=config.blocks,
+            prior_layers=config.prior_layers,
+            posterior_layers=config.posterior_layers,
+            unimix=config.unimix,
+            dtype=dtype,
+            key=keys["rssm"],
+        )
+        self.decoder = Decoder(
+            shapes,
+            feat,
+            units=dims.units,
+            num_layers=config.decoder_layers,
+            key=keys["decoder"],
+        )
+        self.reward = TwoHotHead(
+            feat,
+            units=dims.units,
+            num_layers=config.reward_layers,
+            key=keys["reward"],
+        )
+        self.cont = ContinueHead(
+            feat,
+            units=dims.units,
+            num_layers=config.continue_layers,
+            key=keys["cont"],
+        )
+        self.policy = PolicyHead(
+            feat,
+            action_size,
+            units=dims.units,
+            num_layers=config.policy_layers,
+            key=keys["policy"],
+        )
+        self.value = TwoHotHead(
+            feat, units=dims.units, num_layers=config.value_layers, key=keys["value"]
+        )
+
+
+def parameter_counts(model: Dreamer) -> dict[str, int]:
+    """Number of trained parameters of each network, by its name."""
+    return {
+        name: sum(x.size for x in jax.tree.leaves(eqx.filter(module, eqx.is_array)))
+        for name, module in vars(model).items()
+    }

@@ -1,0 +1,76 @@
+"""Named starting points; every flag of the command line overrides them."""
+
+from dataclasses import replace
+
+from .config import (
+    ActorCriticConfig,
+    Config,
+    EnvConfig,
+    EvaluationConfig,
+    GPLDConfig,
+    LogConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    ScheduleConfig,
+)
+
+_PAPER = Config()
+
+# The reproduction command of the authors' README, run by their released code: the mean of
+# the penalty goes over all states of the batch, its coefficient stops at the script's
+# default of 0.1, four episodes are run per evaluation, and the budget counts decisions.
+_AUTHORS = replace(
+    _PAPER,
+    preset="authors",
+    env_steps=1_000_000,
+    precision="bfloat16",
+    gpld=GPLDConfig(reduction="batch", schedule=ScheduleConfig(minimum=0.1)),
+    evaluation=EvaluationConfig(episodes=4),
+    log=LogConfig(checkpoint_every=100_000),
+)
+
+# The block `dmc_proprio` of the official configuration.
+_DREAMERV3 = replace(
+    _PAPER,
+    preset="dreamerv3",
+    env_steps=1_100_000,
+    precision="bfloat16",
+    env=EnvConfig(action_repeat=1),
+    replay=ReplayConfig(train_ratio=1024),
+    model=ModelConfig(size="1m"),
+    ac=ActorCriticConfig(imag_length=15),
+    gpld=GPLDConfig(lambda0=0.0),
+)
+
+_SMALL = replace(
+    _PAPER,
+    preset="small",
+    task="cartpole_balance",
+    env_steps=12_000,
+    env=EnvConfig(num_envs=4),
+    replay=ReplayConfig(batch_size=8, batch_length=32, train_ratio=64),
+    model=ModelConfig(
+        size="1m", deter=256, hidden=64, classes=8, units=64, stoch=16, policy_layers=2
+    ),
+    ac=ActorCriticConfig(imag_length=10, horizon=100),
+    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=100),
+    evaluation=EvaluationConfig(every=2_000),
+)
+
+_DEBUG = replace(
+    _PAPER,
+    preset="debug",
+    env_steps=200,
+    env=EnvConfig(num_envs=2, workers=0),
+    replay=ReplayConfig(batch_size=2, batch_length=8, train_ratio=4),
+    model=ModelConfig(size="1m", deter=32, hidden=16, classes=4, units=16, stoch=4, blocks=4),
+    ac=ActorCriticConfig(imag_length=4),
+    optimizer=OptimizerConfig(warmup=2),
+    evaluation=EvaluationConfig(every=1_000_000, episodes=1),
+    log=LogConfig(every=50),
+)
+
+PRESETS: dict[str, Config] = {
+    config.preset: config for config in (_PAPER, _AUTHORS, _DREAMERV3, _SMALL, _DEBUG)
+}

@@ -1,0 +1,9 @@
+"""Trains GPLD-DreamerV3 on a DeepMind Control task.
+
+python scripts/train.py --task quadruped_run --gpld.lambda0 0.5
+"""
+
+from gpld.cli import train
+
+if __name__ == "__main__":
+    train()

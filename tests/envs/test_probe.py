@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+
+from gpld.envs import Environment
+from gpld.envs.probe import (
+    TASKS,
+    ConstantReward,
+    DelayedReward,
+    Memory,
+    Termination,
+)
+
+NUM_EPISODES = 20
+
+
+def run_episode(env, policy):
+    """Time steps of one episode; `policy` maps all time steps so far to an action."""
+    timesteps = [env.reset()]
+    while not timesteps[-1].is_last:
+        action = np.array([policy(timesteps)], np.float32)
+        timesteps.append(env.step(action))
+    return timesteps
+
+
+def episode_return(timesteps):
+    return sum(float(timestep.reward) for timestep in timesteps)
+
+
+BEST = {
+    "probe_constant": lambda timesteps: 0.0,
+    "probe_delayed": lambda timesteps: 0.1,
+    "probe_memory": lambda timesteps: timesteps[0].observation["signal"][0],
+    "probe_termination": lambda timesteps: 0.1,
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_probes_are_environments(task):
+    assert isinstance(TASKS[task](seed=0), Environment)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_best_policy_earns_the_optimal_return(task):
+    env = TASKS[task](seed=0)
+    assert env.spec.episode_steps == env.length
+    for _ in range(NUM_EPISODES):
+        timesteps = run_episode(env, BEST[task])
+        assert episode_return(timesteps) == env.optimal_return
+        assert len(timesteps) == env.length + 1
+        first, *_, last = timesteps
+        assert first.is_first
+        assert first.reward == 0
+        assert not any(timestep.is_first for timestep in timesteps[1:])
+        assert not any(timestep.is_last for timestep in timesteps[:-1])
+        assert last.is_last
+        assert not last.is_terminal
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_random_policy_stays_within_the_optimal_return_and_the_spec(task):
+    env = TASKS[task](seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(NUM_EPISODES):
+        timesteps = run_episode(env, lambda _: rng.uniform(-1, 1))
+        assert episode_return(timesteps) <= env.optimal_return
+        for index, timestep in enumerate(timesteps):
+            shapes = {k: (v.shape, v.dtype) for k, v in timestep.observation.items()}
+            assert list(shapes.items()) == list(env.spec.observation.items())
+            time = timestep.observation["time"]
+            assert time == np.float32(index / env.length)
+
+
+def test_constant_reward_pays_every_policy():
+    timesteps = run_episode(ConstantReward(seed=0), lambda _: -1.0)
+    assert [float(timestep.reward) for timestep in timesteps] == [0.0] + [1.0] * 16
+
+
+@pytest.mark.parametrize("first_action", [-1.0, 0.0, 1.0])
+def test_delayed_reward_is_decided_by_the_first_action_alone(first_action):
+    env = DelayedReward(seed=0)
+    timesteps = run_episode(
+        env, lambda timesteps: first_action if len(timesteps) == 1 else -first_action
+    )
+    rewards = [float(timestep.reward) for timestep in timesteps]
+    assert rewards == [0.0] * env.length + [first_action]
+    signals = [timestep.observation["signal"][0] for timestep in timesteps]
+    assert signals == [0.0] + [first_action] * env.length
+
+
+@pytest.mark.parametrize("num_before", [0, 3, 7])
+def test_a_negative_action_terminates(num_before):
+    timesteps = run_episode(
+        Termination(seed=0),
+        lambda timesteps: 1.0 if len(timesteps) <= num_before else -1.0,
+    )
+    assert len(timesteps) == num_before + 2
+    assert episode_return(timesteps) == num_before + 1
+    assert timesteps[-1].is_last
+    assert timesteps[-1].is_terminal
+    assert not any(timestep.is_terminal for timestep in timesteps[:-1])
+
+
+def test_memory_shows_its_cue_once_and_pays_half_without_memory():
+    env = Memory(seed=0)
+    episodes = [run_episode(env, lambda _: 1.0) for _ in range(400)]
+    cues = np.array([episode[0].observation["signal"][0] for episode in episodes])
+    returns = np.array([episode_return(episode) for episode in episodes])
+    assert set(cues) == {-1.0, 1.0}
+    np.testing.assert_array_equal(returns, cues == 1.0)
+    # Four standard deviations of the mean of 400 fair coins.
+    assert abs(returns.mean() - 0.5) < 4 * 0.5 / 400**0.5
+    for episode in episodes:
+        assert not any(timestep.observation["signal"][0] for timestep in episode[1:])
+
+
+def test_memory_pays_only_a_match_at_the_last_step():
+    env = Memory(seed=0)
+    late_mistake = run_episode(
+        env,
+        lambda timesteps: (
+            BEST["probe_memory"](timesteps) * (-1 if len(timesteps) == env.length else 1)
+        ),
+    )
+    assert episode_return(late_mistake) == 0
+
+
+def test_seed_decides_the_cues():
+    def cues(seed):
+        env = Memory(seed=seed)
+        return [float(env.reset().observation["signal"][0]) for _ in range(32)]
+
+    assert cues(0) == cues(0)
+    assert cues(0) != cues(1)

@@ -1,0 +1,283 @@
+"""Reads the published implementation's numbers, and names its parameters.
+
+`named_parameters` is the one mapping between this project's parameters and the
+reference's names. It works on anything with the structure of a `Dreamer`: parameters,
+gradients, updated parameters.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from gpld import agent
+from gpld.config import (
+    ActorCriticConfig,
+    Config,
+    GPLDConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    ScheduleConfig,
+)
+from gpld.losses import Batch
+from gpld.models import StoredLatent
+
+FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+def named_parameters(model) -> dict:
+    """Arrays of a `Dreamer` by the reference's names."""
+    rssm, core = model.rssm, model.rssm.core
+    names = {}
+
+    def linear(name, module):
+        names[f"{name}/kernel"] = module.kernel
+        names[f"{name}/bias"] = module.bias
+
+    def hidden(linear_name, norm_name, module):
+        linear(linear_name, module.linear)
+        names[f"{norm_name}/scale"] = module.norm.scale
+
+    def numbered(name, mlp):
+        for i, layer in enumerate(mlp.layers):
+            hidden(f"{name}{i}", f"{name}{i}norm", layer)
+
+    def head(name, module):
+        for i, layer in enumerate(module.mlp.layers):
+            hidden(f"{name}/mlp/linear{i}", f"{name}/mlp/norm{i}", layer)
+
+    numbered("enc/mlp", model.encoder.mlp)
+    hidden("dyn/dynin0", "dyn/dynin0norm", core.deter_in)
+    hidden("dyn/dynin1", "dyn/dynin1norm", core.stoch_in)
+    hidden("dyn/dynin2", "dyn/dynin2norm", core.action_in)
+    linear("dyn/dynhid0", core.hidden)
+    names["dyn/dynhid0norm/scale"] = core.norm.scale
+    linear("dyn/dyngru", core.gates)
+    numbered("dyn/prior", rssm.prior_mlp)
+    linear("dyn/priorlogit", rssm.prior_out)
+    numbered("dyn/obs", rssm.posterior_mlp)
+    linear("dyn/obslogit", rssm.posterior_out)
+    head("dec", model.decoder)
+    for key, module in model.decoder.outputs.items():
+        linear(f"dec/vec/{key}/pred", module)
+    head("rew", model.reward)
+    linear("rew/head/logits", model.reward.out)
+    head("con", model.cont)
+    linear("con/head/logit", model.cont.out)
+    head("pol", model.policy)
+    linear("pol/head/action/mean", model.policy.mean)
+    linear("pol/head/action/stddev", model.policy.std)
+    names |= value_parameters(model.value, "val")
+    return names
+
+
+def value_parameters(value, name: str) -> dict:
+    """Arrays of a value head (`val`) or of its slow copy (`slowval`)."""
+    names = {}
+    for i, layer in enumerate(value.mlp.layers):
+        names[f"{name}/mlp/linear{i}/kernel"] = layer.linear.kernel
+        names[f"{name}/mlp/linear{i}/bias"] = layer.linear.bias
+        names[f"{name}/mlp/norm{i}/scale"] = layer.norm.scale
+    names[f"{name}/head/logits/kernel"] = value.out.kernel
+    names[f"{name}/head/logits/bias"] = value.out.bias
+    return names
+
+
+def state_parameters(state) -> dict:
+    """Everything the reference keeps of an agent's state, optimiser aside."""
+    return {
+        **named_parameters(state.model),
+        **value_parameters(state.slow_value, "slowval"),
+        "retnorm/lo/value": state.return_norm.low,
+        "retnorm/hi/value": state.return_norm.high,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """One update of the reference: what went in and what came out."""
+
+    batch: Batch
+    states: np.ndarray
+    probes: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+    """Outputs by name: `loss`, `losses/*`, `metrics/*`, `grads/*`, `params/*`, ..."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Consecutive updates of the reference from given parameters."""
+
+    config: Config
+    shapes: dict[str, tuple[int, ...]]
+    action_size: int
+    params: dict[str, np.ndarray]
+    policy_offset: float
+    """Policy samples are the mean plus this many standard deviations."""
+
+    updates: list[Update]
+
+    def initial_state(self, key) -> agent.AgentState:
+        """The agent with the reference's initial parameters."""
+        state = agent.init(self.config, self.shapes, self.action_size, key=key)
+        names = list(state_parameters(state))
+        return eqx.tree_at(
+            lambda s: list(state_parameters(s).values()),
+            state,
+            [jnp.asarray(self.params[name]) for name in names],
+        )
+
+
+def has_images(path: Path) -> bool:
+    """Whether a file's observations include images."""
+    with np.load(path) as data:
+        return any(
+            value.endswith("image") or data[value].ndim == 5
+            for value in data.files
+            if value.startswith(("in/", "step0/data/"))
+        )
+
+
+def load(path: Path) -> Recording | None:
+    """Reads a file of either layout; None if it holds no updates."""
+    with np.load(path) as file:
+        data = {name: file[name] for name in file.files}
+    if "cfg" in data:
+        return _load_agent(data)
+    if any(name.startswith("params0/") for name in data):
+        return _load_sequence(data)
+    return None
+
+
+def _under(data: dict, prefix: str) -> dict:
+    return {k.removeprefix(prefix): v for k, v in data.items() if k.startswith(prefix)}
+
+
+def _store(deter: np.ndarray, stoch: np.ndarray) -> StoredLatent:
+    np.testing.assert_array_equal(stoch.sum(-1), 1)  # one-hot, or it cannot be stored
+    return StoredLatent(jnp.asarray(deter), jnp.asarray(stoch.argmax(-1), jnp.uint8))
+
+
+def _load_agent(data: dict) -> Recording:
+    """A file with `cfg`: several updates on one batch, outputs of the first in full."""
+    cfg = json.loads(str(data["cfg"]))
+    params, inputs = _under(data, "params/"), _under(data, "in/")
+    carry_action = inputs.pop("carry_action")
+    context = _store(inputs.pop("carry_deter"), inputs.pop("carry_stoch"))
+    action = inputs.pop("action")
+    observation = {k: jnp.asarray(v) for k, v in inputs.items() if k not in (*FLAGS, "reward")}
+    batch = Batch(
+        observation=observation,
+        prev_action=jnp.concatenate([carry_action[:, None], action[:, :-1]], axis=1),
+        reward=jnp.asarray(inputs["reward"]),
+        context=context,
+        **{flag: jnp.asarray(inputs[flag]) for flag in FLAGS},
+    )
+    posts, priors = cfg["post"] > 0, cfg["prior"] > 0
+    scale = cfg["scale"]
+    config = Config(
+        model=ModelConfig(**{k: scale[k] for k in scale if k != "depth"}),
+        replay=ReplayConfig(batch_size=cfg["B"], batch_length=cfg["T"]),
+        ac=ActorCriticConfig(imag_length=cfg["H"]),
+        gpld=GPLDConfig(
+            lambda0=cfg["post"],
+            lambda0_prior=cfg["prior"],
+            target="both" if posts and priors else "prior" if priors else "posterior",
+            rho=cfg["rho"],
+            reduction="batch",
+            schedule=ScheduleConfig(scale=cfg["decay_scale"], minimum=cfg["min_lam"]),
+        ),
+        optimizer=OptimizerConfig(learning_rate=cfg["lr"], warmup=cfg["warmup"]),
+    )
+    probes = {
+        "gp_post": data["gp/eps_post"],
+        "gp_prior": data["gp/eps_prior"],
+    }
+    first = {
+        "loss": data["out/loss"],
+        **_under(data, "out/"),
+        **{f"grads/{k}": v for k, v in _under(data, "grads/").items()},
+    }
+    expected = [first] + [{} for _ in range(cfg["updates"] - 1)]
+    for i, outputs in enumerate(expected):
+        outputs["loss"] = data[f"train/{i}/loss"]
+        outputs["metrics/opt/grad_norm"] = data[f"train/{i}/grad_norm"]
+    expected[-1] |= {f"params/{k}": v for k, v in _under(data, "final/").items()}
+    return Recording(
+        config=config,
+        shapes={k: v.shape[2:] for k, v in observation.items()},
+        action_size=cfg["actdim"],
+        params=params,
+        policy_offset=0.5,
+        updates=[Update(batch, data["gp/indices"], probes, e) for e in expected],
+    )
+
+
+def _load_sequence(data: dict) -> Recording:
+    """A file with `params0`: three updates on batches that begin with a context step."""
+    params = _under(data, "params0/")
+    rows, _, classes = data["step0/gp/eps_post"].shape
+    blocks = params["dyn/dynhid0/kernel"].shape[0]
+    reward = data["step0/data/reward"]
+    config = Config(
+        model=ModelConfig(
+            deter=params["dyn/dynhid0norm/scale"].size,
+            hidden=params["dyn/dynin0/bias"].size,
+            stoch=rows,
+            classes=classes,
+            blocks=blocks,
+            units=params["rew/mlp/linear0/bias"].size,
+        ),
+        replay=ReplayConfig(batch_size=reward.shape[0], batch_length=reward.shape[1] - 1),
+        # These files carry no settings; fixtures/README.md and this are what they used.
+        ac=ActorCriticConfig(imag_length=4),
+        gpld=GPLDConfig(lambda0=0.5, lambda0_prior=0.25, target="both", reduction="batch"),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup=2),
+    )
+    updates = [
+        _sequence_update(_under(data, f"step{i}/"))
+        for i in range(sum(name.endswith("/gp/indices") for name in data))
+    ]
+    return Recording(
+        config=config,
+        shapes={k: v.shape[2:] for k, v in updates[0].batch.observation.items()},
+        action_size=updates[0].batch.prev_action.shape[-1],
+        params=params,
+        policy_offset=0.7,
+        updates=updates,
+    )
+
+
+def _sequence_update(step: dict) -> Update:
+    data = _under(step, "data/")
+    context = _store(data.pop("dyn/deter")[:, 0], data.pop("dyn/stoch")[:, 0])
+    action = data.pop("action")
+    trained = {k: jnp.asarray(v[:, 1:]) for k, v in data.items()}
+    batch = Batch(
+        prev_action=jnp.asarray(action[:, :-1]),
+        reward=trained.pop("reward"),
+        context=context,
+        **{flag: trained.pop(flag) for flag in FLAGS},
+        observation=trained,
+    )
+    probes = {f"gp_{name}": np.moveaxis(step[f"gp/eps_{name}"], 0, 1) for name in ("post", "prior")}
+    expected = {
+        "loss": step["metrics/opt/loss"],
+        "feat/deter": step["replay/dyn/deter"],
+        "feat/stoch": step["replay/dyn/stoch"],
+        **{k: v for k, v in step.items() if k.startswith("metrics/")},
+        **{f"grads/{k}": v for k, v in _under(step, "grad/").items()},
+        **{f"params/{k}": v for k, v in _under(step, "params_after/").items()},
+    }
+    return Update(batch, step["gp/indices"], probes, expected)
+
+
+def paths(folders: list[Path]) -> Iterator[Path]:
+    """All files of recorded numbers in some folders and below."""
+    for folder in folders:
+        yield from sorted(folder.rglob("*.npz"))
