@@ -64,7 +64,7 @@ PENALTIES: dict[str, Callable[[GPLDConfig], PenaltyFn]] = {
 
 def _penalty(
     fn: Callable[..., Float[Array, "rows classes"]],
-    inputs: tuple[Float[Array, "batch time size"], ...],
+    inputs: tuple[Float[Array, "batch time _"], ...],
     rssm: RSSM,
     config: GPLDConfig,
     name: str,

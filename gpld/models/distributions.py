@@ -117,8 +117,9 @@ def symexp_bins(num_bins: int = 255) -> np.ndarray:
     """
     if num_bins % 2 == 0:
         raise ValueError(f"`num_bins` must be odd, got {num_bins}.")
-    half = np.linspace(-20, 0, num_bins // 2 + 1, dtype=np.float32)
-    half = np.sign(half) * np.expm1(np.abs(half))
+    # f64: exp would amplify the rounding of a float32 grid.
+    grid = np.linspace(-20, 0, num_bins // 2 + 1)
+    half = -np.expm1(-grid).astype(np.float32)
     return np.concatenate([half, -half[:-1][::-1]])
 
 

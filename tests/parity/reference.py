@@ -133,25 +133,32 @@ class Recording:
         )
 
 
+def is_agent(path: Path) -> bool:
+    """Whether a file records updates of a whole agent, in either layout."""
+    with np.load(path) as data:
+        return "cfg" in data or any(name.startswith("params0/") for name in data.files)
+
+
+def is_blocks(path: Path) -> bool:
+    """Whether a file records building blocks alone."""
+    with np.load(path) as data:
+        return "twohot/bins" in data
+
+
 def has_images(path: Path) -> bool:
-    """Whether a file's observations include images."""
+    """Whether the observations of an agent's file include images."""
     with np.load(path) as data:
         return any(
-            value.endswith("image") or data[value].ndim == 5
-            for value in data.files
-            if value.startswith(("in/", "step0/data/"))
+            name.startswith(("in/", "step0/data/")) and data[name].dtype == np.uint8
+            for name in data.files
         )
 
 
-def load(path: Path) -> Recording | None:
-    """Reads a file of either layout; None if it holds no updates."""
+def load(path: Path) -> Recording:
+    """Reads a file of either layout."""
     with np.load(path) as file:
         data = {name: file[name] for name in file.files}
-    if "cfg" in data:
-        return _load_agent(data)
-    if any(name.startswith("params0/") for name in data):
-        return _load_sequence(data)
-    return None
+    return _load_agent(data) if "cfg" in data else _load_sequence(data)
 
 
 def _under(data: dict, prefix: str) -> dict:
@@ -199,7 +206,6 @@ def _load_agent(data: dict) -> Recording:
         "gp_prior": data["gp/eps_prior"],
     }
     first = {
-        "loss": data["out/loss"],
         **_under(data, "out/"),
         **{f"grads/{k}": v for k, v in _under(data, "grads/").items()},
     }
