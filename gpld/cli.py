@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ def train(args: Sequence[str] | None = None) -> None:
             print("\n".join(task_names()))
             return
         choose_platform(config.platform)
+        cache_compilations()
         path = run_folder.default_path(config) if config.run is None else Path(config.run)
         training.train(config, path)
 
@@ -80,6 +82,16 @@ def choose_platform(platform: str) -> None:
             "`--platform gpu` found no GPU that JAX can use; install `gpld[cuda12]` or "
             "`gpld[cuda13]` where there is one, or choose auto or cpu."
         )
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs on disk, so that the next run starts within seconds.
+
+    `JAX_COMPILATION_CACHE_DIR` chooses another place.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "gpld" / "jax"))
 
 
 def _preset(args: Sequence[str]) -> str:

@@ -47,7 +47,8 @@ def train(config: Config, path: Path) -> RunFolder:
         spec = envs.spec
         keys = dict(zip(("init", "act"), jr.split(jr.key(config.seed)), strict=True))
         shapes = {name: array.shape for name, array in spec.observation.items()}
-        state = agent.init(config, shapes, spec.action_size, key=keys["init"])
+        # One compiled program: drawing each kernel by itself takes longer to compile.
+        state = eqx.filter_jit(agent.init)(config, shapes, spec.action_size, key=keys["init"])
         folder = run_folder.create(path, config, spec, parameter_counts(state.model))
         with RunConsole(config.env_steps) as console:
             console.print(describe(config, spec, state, path))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -122,9 +123,15 @@ class Recording:
 
     updates: list[Update]
 
-    def initial_state(self, key) -> agent.AgentState:
-        """The agent with the reference's initial parameters."""
-        state = agent.init(self.config, self.shapes, self.action_size, key=key)
+    def initial_state(self) -> agent.AgentState:
+        """The agent with the reference's initial parameters, every one of which is given."""
+        state = eqx.filter_eval_shape(
+            agent.init, self.config, self.shapes, self.action_size, key=jax.random.key(0)
+        )
+        is_shape = lambda x: isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
+        state = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype) if is_shape(x) else x, state, is_leaf=is_shape
+        )
         names = list(state_parameters(state))
         return eqx.tree_at(
             lambda s: list(state_parameters(s).values()),

@@ -30,68 +30,66 @@ def updates(recording_path):
     if reference.has_images(recording_path):
         pytest.skip("image observations are not supported")
     recording = reference.load(recording_path)
-    results = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OneHotCategorical, "sample", lambda self, key: self.mode())
-        patch.setattr(
-            BoundedNormal,
-            "sample",
-            lambda self, key: self.mean + recording.policy_offset * self.std,
-        )
-        state = recording.initial_state(jax.random.key(0))
-        for update in recording.updates:
-            patch.setattr(
-                gpld.losses.gpld, "draw_states", lambda *_, u=update: jnp.asarray(u.states)
-            )
-            patch.setattr(
-                gpld.losses.gpld,
-                "draw_probes",
-                lambda key, shape, name, u=update: jnp.asarray(u.probes[name]),
-            )
-            outputs, state = _run(recording, state, update.batch)
-            results.append((outputs, update.expected))
+    run = eqx.filter_jit(lambda *args: _run(recording, *args))  # compiles once
+    state, results = recording.initial_state(), []
+    for update in recording.updates:
+        draws = jax.tree.map(jnp.asarray, (update.states, update.probes))
+        outputs, state = run(state, update.batch, *draws)
+        results.append((outputs, update.expected))
     return results
 
 
-def _run(recording, state, batch):
-    """One update, and everything that the reference recorded of it by its names."""
-    key = jax.random.key(1)
+def _run(recording, state, batch, states, probes):
+    """One update with given draws, and all that the reference recorded of it."""
+    config, key = recording.config, jax.random.key(1)
+    captured = {}
 
-    @eqx.filter_jit
-    def everything(state, batch):
-        (loss, output), grads = agent.loss_and_grads(state, batch, config=recording.config, key=key)
-        new_state, latents, metrics = agent.update(state, batch, config=recording.config, key=key)
+    def capture(*args, **kwargs):
+        captured["result"] = loss_and_grads(*args, **kwargs)
+        return captured["result"]
+
+    def policy_sample(dist, key):
+        return dist.mean + recording.policy_offset * dist.std
+
+    loss_and_grads = agent.loss_and_grads
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OneHotCategorical, "sample", lambda dist, key: dist.mode())
+        patch.setattr(BoundedNormal, "sample", policy_sample)
+        patch.setattr(gpld.losses.gpld, "draw_states", lambda *_: states)
+        patch.setattr(gpld.losses.gpld, "draw_probes", lambda _, __, name: probes[name])
+        patch.setattr(agent, "loss_and_grads", capture)
+        new_state, latents, metrics = agent.update(state, batch, config=config, key=key)
+        (loss, output), grads = captured["result"]
         rssm, rollout = state.model.rssm, output.rollout
         starts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.latent)
-        length = recording.config.ac.imag_length
-        imagined = jax.vmap(lambda s: imagine(state.model, s, length, key=key))(starts)
-        later = jax.tree.map(lambda x: x[:, 1:], imagined.latent)
-        restored = jax.vmap(jax.vmap(rssm.restore))(latents)
-        outputs = {
-            "loss": loss,
-            "tokens": rollout.embed,
-            "feat/deter": restored.deter,
-            "feat/stoch": restored.stoch,
-            "feat/logit": rollout.posterior_logits,
-            "prior_logit": jax.vmap(jax.vmap(rssm.prior_logits))(rollout.latent.deter),
-            "imag/deter": later.deter,
-            "imag/stoch": later.stoch,
-            "imag/logit": jax.vmap(jax.vmap(rssm.prior_logits))(later.deter),
-            "imag/action": imagined.action,
-            "state/retnorm/lo/value": output.return_norm.low,
-            "state/retnorm/hi/value": output.return_norm.high,
-        }
-        named = {
-            "losses": output.losses,
-            "metrics": metrics,
-            "grads": reference.named_parameters(grads),
-            "params": reference.state_parameters(new_state),
-        }
-        for group, values in named.items():
-            outputs |= {f"{group}/{name}": value for name, value in values.items()}
-        return outputs, new_state
-
-    return everything(state, batch)
+        imagined = jax.vmap(lambda s: imagine(state.model, s, config.ac.imag_length, key=key))(
+            starts
+        )
+    later = jax.tree.map(lambda x: x[:, 1:], imagined.latent)
+    restored = jax.vmap(jax.vmap(rssm.restore))(latents)
+    outputs = {
+        "loss": loss,
+        "tokens": rollout.embed,
+        "feat/deter": restored.deter,
+        "feat/stoch": restored.stoch,
+        "feat/logit": rollout.posterior_logits,
+        "prior_logit": jax.vmap(jax.vmap(rssm.prior_logits))(rollout.latent.deter),
+        "imag/deter": later.deter,
+        "imag/stoch": later.stoch,
+        "imag/logit": jax.vmap(jax.vmap(rssm.prior_logits))(later.deter),
+        "imag/action": imagined.action,
+        "state/retnorm/lo/value": output.return_norm.low,
+        "state/retnorm/hi/value": output.return_norm.high,
+    }
+    named = {
+        "losses": output.losses,
+        "metrics": metrics,
+        "grads": reference.named_parameters(grads),
+        "params": reference.state_parameters(new_state),
+    }
+    for group, values in named.items():
+        outputs |= {f"{group}/{name}": value for name, value in values.items()}
+    return outputs, new_state
 
 
 # What the reference records beside its results, under other definitions or names.
@@ -173,10 +171,8 @@ def test_updated_parameters(updates):
 def test_parameter_changes(updates, recording_path):
     """The change itself, far smaller than the parameters, agrees as well."""
     initial = reference.load(recording_path).params
-    changed = [
-        (name, actual - before, expected - before)
-        for name, actual, expected in _pairs(updates, "params/")
-        for before in [initial[name.partition("params/")[2]]]
-        if np.any(expected != before)
-    ]
-    _assert_norm_close(changed, 2e-2)
+    for name, actual, expected in _pairs(updates, "params/"):
+        before = initial[name.partition("params/")[2]]
+        error = np.linalg.norm(actual - expected)
+        rounding = 1e-6 * np.linalg.norm(before)  # the parameters are float32
+        assert error <= 1e-2 * np.linalg.norm(expected - before) + rounding, name
