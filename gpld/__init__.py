@@ -1,1 +1,33 @@
-"""GPLD-DreamerV3."""
+"""GPLD-DreamerV3: world models whose latent dynamics are penalised for roughness.
+
+The names below are imported when they are first used, so that processes which only step
+environments need not load JAX.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import Config as Config
+    from .envs import make_env as make_env, task_names as task_names
+    from .inference import load as load
+    from .presets import PRESETS as PRESETS
+    from .training import train as train
+
+_HOMES = {
+    "Config": "config",
+    "PRESETS": "presets",
+    "load": "inference",
+    "make_env": "envs",
+    "task_names": "envs",
+    "train": "training",
+}
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports one of the public names (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -4,17 +4,20 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import tyro
 
 from .config import Config
-from .envs import WorkerError, task_names
+from .envs import WorkerError, env_factory, task_names
 from .errors import MachineError, UsageError
 from .presets import PRESETS
 
@@ -32,6 +35,60 @@ def train(args: Sequence[str] | None = None) -> None:
         cache_compilations()
         path = run_folder.default_path(config) if config.run is None else Path(config.run)
         training.train(config, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateArgs:
+    """Evaluates the agent of a run, with sampled actions as in training."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+
+    episodes: int = 20
+    """Episodes to run (the paper's tables use 20)."""
+
+    num_envs: int = 4
+    """Environments that run in parallel, at most one for each episode."""
+
+    seed: int = 0
+    """Seeds environments and actions."""
+
+    def __post_init__(self):
+        for name, least in (("episodes", 1), ("num_envs", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def evaluate(args: Sequence[str] | None = None) -> None:
+    """`scripts/evaluate.py`: evaluates the agent of a run."""
+    from . import inference
+    from .envs import make_vector_env
+    from .evaluation import run_episodes
+    from .seeding import derive_seed
+
+    with one_line_errors():
+        args = sys.argv[1:] if args is None else args
+        _check_flags(args, _flags(EvaluateArgs))
+        options: EvaluateArgs = _tyro(EvaluateArgs, args)
+        cache_compilations()
+        player = inference.load(options.run)
+        config = player.config
+        seed = derive_seed(options.seed, "evaluate checkpoint")
+        with make_vector_env(
+            config.task,
+            num_envs=min(options.episodes, options.num_envs),
+            seed=seed,
+            action_repeat=config.env.action_repeat,
+        ) as envs:
+            key = jax.random.key(seed)
+            episodes = run_episodes(player.state.model, envs, options.episodes, key=key)
+        scores = np.array([episode.score for episode in episodes])
+        print("\n".join(f"episode {i + 1:3d}: return {s:.3f}" for i, s in enumerate(scores)))
+        print(
+            f"{config.task} after {int(player.state.update):,} updates: mean {scores.mean():.3f}, "
+            f"standard deviation {scores.std():.3f} over {len(scores)} episodes"
+        )
 
 
 @contextlib.contextmanager
@@ -59,7 +116,11 @@ def parse_config(args: Sequence[str]) -> Config:
     preset = _preset(args)
     _check_flags(args, _flags(Config))
     config = _tyro(Config, args, default=PRESETS[preset])
-    _check_task(config.task)
+    if config.task != "list":
+        try:
+            env_factory(config.task, action_repeat=config.env.action_repeat)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     return config
 
 
@@ -89,7 +150,7 @@ def cache_compilations() -> None:
 
     `JAX_COMPILATION_CACHE_DIR` chooses another place.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(cache / "gpld" / "jax"))
 
@@ -97,7 +158,7 @@ def cache_compilations() -> None:
 def _preset(args: Sequence[str]) -> str:
     """The preset named on the command line; unknown ones are left to the parser."""
     preset = Config.preset
-    for flag, value in zip(args, [*args[1:], ""], strict=True):
+    for flag, value in itertools.pairwise([*args, ""]):
         if flag == "--preset" and value in PRESETS:
             preset = value
         elif flag.startswith("--preset=") and flag.removeprefix("--preset=") in PRESETS:
@@ -125,16 +186,6 @@ def _check_flags(args: Sequence[str], known: Sequence[str]) -> None:
             raise UsageError(f"Unknown flag {arg.partition('=')[0]}; {hint}`--help` lists all.")
 
 
-def _check_task(task: str) -> None:
-    names = task_names()
-    if task != "list" and task not in names:
-        close = difflib.get_close_matches(task, names, n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UsageError(
-            f"`--task` must be a known task, got {task!r}; {hint}`--task list` shows all."
-        )
-
-
 def _tyro(cls: Callable[..., Any], args: Sequence[str], **kwargs: Any) -> Any:
     """Parses with tyro, whose framed messages become one line."""
     stderr = io.StringIO()
@@ -155,7 +206,8 @@ def _first_paragraph(text: str) -> str:
         if line.startswith(("─", "╰")):
             break
         message.append(line)
-    return " ".join(message) or text.strip()
+    joined = " ".join(message) or text.strip()
+    return re.sub(r"^Error parsing (?!--)[\w.]+: ", "", joined).removeprefix("Error parsing ")
 
 
 def _exit(message: str, code: int) -> None:

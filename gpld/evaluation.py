@@ -1,6 +1,8 @@
 """Episodes with an agent that does not learn."""
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -43,7 +45,8 @@ def run_episodes(
     while any(len(f) < n for f, n in zip(finished, quota, strict=True)):
         step = envs.step(action)
         key, act_key = jr.split(key)
-        memory, _ = _act(model, memory, step.observation, step.is_first, step.is_last, key=act_key)
+        observation, _, is_first, is_last, _ = jax.tree.map(jnp.asarray, step)
+        memory, _ = _act(model, memory, observation, is_first, is_last, key=act_key)
         action = np.asarray(memory.action)
         for episode in tracker.add(step):
             if len(finished[episode.env]) < quota[episode.env]:

@@ -66,7 +66,8 @@ def _loop(
 ) -> agent.AgentState:
     replay = make_replay(config, envs.spec)
     ratio = train_ratio(config)
-    act, update = compiled(config, key)
+    act, update = compiled(config)
+    act_key, update_key = jr.split(key)
     memory = agent.initial_memory(state.model, envs.num_envs)
     episodes, metrics, stopwatch = EpisodeTracker(envs.num_envs), MeanMetrics(), Stopwatch()
     pending: tuple[Sample, StoredLatent] | None = None
@@ -85,7 +86,7 @@ def _loop(
         with stopwatch("environment"):
             step = envs.recv()
         with stopwatch("policy"):
-            memory, latent = act(state.model, memory, step, np.uint32(env_step))
+            memory, latent = act(state.model, memory, step, np.uint32(env_step), act_key)
             action = np.asarray(memory.action)
         envs.send(action)  # the environments step while the agent updates
         with stopwatch("replay"):
@@ -99,7 +100,7 @@ def _loop(
             with stopwatch("replay"):
                 sample = replay.sample(config.replay.batch_size)
             with stopwatch("update"):
-                state, latents, values = update(state, to_batch(sample, envs.spec))
+                state, latents, values = update(state, to_batch(sample, envs.spec), update_key)
             metrics.add(values)
             num_updates += 1
             with stopwatch("replay"):  # while the device works on the update
@@ -135,29 +136,27 @@ def _loop(
     return state
 
 
-def compiled(config: Config, key: jax.Array):
+def compiled(config: Config):
     """The two compiled functions of the loop, each of which may compile only once.
 
     Args:
         config: Settings.
-        key: Key of all random numbers of the run from here on.
 
     Returns:
-        `act(model, memory, step, env_step)` and `update(state, batch)`. Their random
-        numbers depend on the key and on env step or update count alone.
+        `act(model, memory, step, env_step, key)` and `update(state, batch, key)`, to be
+        called with the same keys throughout: they are mixed with env step or update count.
     """
-    act_key, update_key = jr.split(key)
 
     @eqx.filter_jit
     @eqx.debug.assert_max_traces(max_traces=1)
-    def act(model, memory, step, env_step):
-        key = jr.fold_in(act_key, env_step)
+    def act(model, memory, step, env_step, key):
+        key = jr.fold_in(key, env_step)
         return agent.act(model, memory, step.observation, step.is_first, step.is_last, key=key)
 
     @eqx.filter_jit
     @eqx.debug.assert_max_traces(max_traces=1)
-    def update(state, batch):
-        key = jr.fold_in(update_key, state.update)
+    def update(state, batch, key):
+        key = jr.fold_in(key, state.update)
         return agent.update(state, batch, config=config, key=key)
 
     return act, update
@@ -226,14 +225,13 @@ def to_steps(step: TimeStep, action: np.ndarray, latent: StoredLatent) -> dict:
 def to_batch(sample: Sample, spec: EnvSpec) -> Batch:
     """What is trained on: all steps but the first, which gives latent state and action."""
     steps = sample.steps
+    names = (*spec.observation, "reward", "is_first", "is_last", "is_terminal")
+    trained = {name: jnp.asarray(steps[name][:, 1:]) for name in names}
     return Batch(
-        observation={name: steps[name][:, 1:] for name in spec.observation},
-        prev_action=steps["action"][:, :-1],
-        reward=steps["reward"][:, 1:],
-        is_first=steps["is_first"][:, 1:],
-        is_last=steps["is_last"][:, 1:],
-        is_terminal=steps["is_terminal"][:, 1:],
-        context=StoredLatent(*(steps[name][:, 0] for name in _LATENT)),
+        observation={name: trained.pop(name) for name in spec.observation},
+        prev_action=jnp.asarray(steps["action"][:, :-1]),
+        context=StoredLatent(*(jnp.asarray(steps[name][:, 0]) for name in _LATENT)),
+        **trained,
     )
 
 

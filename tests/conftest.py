@@ -1,10 +1,12 @@
 """Fixtures and options of all tests."""
 
+import os
 import secrets
 
 import jax
 import jax.random as jr
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -15,6 +17,16 @@ def pytest_addoption(parser):
         default=None,
         help="folder of further .npz files that tests/parity compares with",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_compilations(tmp_path_factory, worker_id):
+    """Programs are compiled once for all tests, their subprocesses included."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "jax"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()
 
 
 class KeyStream:

@@ -1,6 +1,10 @@
 """Environments: tasks by name, one at a time or many together."""
 
-from .registry import make_env as make_env, task_names as task_names
+from .registry import (
+    env_factory as env_factory,
+    make_env as make_env,
+    task_names as task_names,
+)
 from .timestep import (
     ArraySpec as ArraySpec,
     Environment as Environment,

@@ -130,7 +130,7 @@ class Memory(Probe):
     are 0. A policy that remembers it returns 1, one that does not 0.5 on average.
     """
 
-    length = 8
+    length = 3
     optimal_return = 1.0
 
     def _begin(self) -> float:

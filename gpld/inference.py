@@ -1,0 +1,75 @@
+"""Loading a trained agent and acting with it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Float32, PRNGKeyArray
+
+from . import agent, checkpoint
+from .config import Config
+from .envs import TimeStep
+from .run_folder import RunFolder
+
+
+class PlayerMemory(NamedTuple):
+    """What a `Player` carries from one time step to the next."""
+
+    memory: agent.Memory
+    key: PRNGKeyArray
+
+
+class Player(eqx.Module):
+    """A trained agent in one environment."""
+
+    state: agent.AgentState
+    config: Config = eqx.field(static=True)
+
+    def memory(self, *, seed: int = 0) -> PlayerMemory:
+        """What the agent remembers before its first time step.
+
+        Args:
+            seed: Seed of the sampled states and actions.
+        """
+        return PlayerMemory(agent.initial_memory(self.state.model, 1), jr.key(seed))
+
+    def act(
+        self, step: TimeStep, memory: PlayerMemory
+    ) -> tuple[Float32[np.ndarray, " action"], PlayerMemory]:
+        """Samples an action, as in training and evaluation.
+
+        Args:
+            step: Time step of one environment.
+            memory: What the last call returned, or `memory()`.
+
+        Returns:
+            The action, unclipped, and the new memory.
+        """
+        observation, _, is_first, is_last, _ = jax.tree.map(lambda x: jnp.asarray(x)[None], step)
+        key, act_key = jr.split(memory.key)
+        new, _ = _act(self.state.model, memory.memory, observation, is_first, is_last, key=act_key)
+        return np.asarray(new.action[0]), PlayerMemory(new, key)
+
+
+_act = eqx.filter_jit(agent.act)
+
+
+def load(run: str | Path) -> Player:
+    """Loads the agent of a run from its checkpoint.
+
+    Args:
+        run: Folder of the run.
+
+    Raises:
+        UsageError: If there is no run in that folder.
+        MachineError: If its checkpoint is missing or damaged.
+    """
+    folder = RunFolder(Path(run))
+    config, spec = folder.config(), folder.env_spec()
+    shapes = {name: array.shape for name, array in spec.observation.items()}
+    like = eqx.filter_eval_shape(agent.init, config, shapes, spec.action_size, key=jr.key(0))
+    return Player(checkpoint.load(folder.checkpoint, like), config)

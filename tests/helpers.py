@@ -1,0 +1,141 @@
+"""A tiny agent and batch, shared by the tests of models and losses."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from gpld.config import (
+    ActorCriticConfig,
+    Config,
+    GPLDConfig,
+    LossConfig,
+    ModelConfig,
+    ReplayConfig,
+)
+from gpld.losses import Batch, ReturnNorm, dreamer_loss, make_loss
+from gpld.models import Dreamer, StoredLatent
+
+CONFIG = Config(
+    model=ModelConfig(deter=16, hidden=8, classes=4, units=8, stoch=3, blocks=4),
+    replay=ReplayConfig(batch_size=2, batch_length=4),
+    ac=ActorCriticConfig(imag_length=3),
+    # No two scales are equal, and the KLs have gradients wherever they are.
+    loss=LossConfig(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.2, 0.3, free_nats=0.0),
+    gpld=GPLDConfig(lambda0=0.5, lambda0_prior=0.25, target="both"),
+)
+SHAPES = {"velocity": (2,), "height": ()}
+ACTION_SIZE = 2
+
+
+def build(make, *args, seed=0, **kwargs):
+    """A module with random numbers in every array: no bias is zero, no scale is one.
+
+    Only shapes are taken from `make`: compiling an initialiser takes longer than most tests.
+    """
+    rng = np.random.default_rng(seed)
+
+    def fill(x):
+        if not isinstance(x, jax.ShapeDtypeStruct):
+            return x
+        noise = rng.normal(size=x.shape)
+        if len(x.shape) > 1:
+            return jnp.asarray(noise / np.sqrt(np.prod(x.shape[:-1])), x.dtype)
+        return jnp.asarray(0.5 + 0.3 * noise, x.dtype)
+
+    make = functools.partial(make, *args, **kwargs)
+    shapes = eqx.filter_eval_shape(lambda key: make(key=key), jr.key(0))
+    return jax.tree.map(fill, shapes)
+
+
+def tiny_model() -> Dreamer:
+    """A model of the sizes of `CONFIG`."""
+    return build(Dreamer, CONFIG.model, SHAPES, ACTION_SIZE, dtype=jnp.dtype("float32"))
+
+
+def tiny_batch(**changes) -> Batch:
+    """Random sequences without beginnings and ends of episodes, but for `changes`."""
+    rng = np.random.default_rng(0)
+    shape = (CONFIG.replay.batch_size, CONFIG.replay.batch_length)
+    stoch, classes = CONFIG.model.stoch, CONFIG.model.classes
+
+    def normal(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    batch = Batch(
+        observation={name: 3 * normal(*shape, *size) for name, size in SHAPES.items()},
+        prev_action=normal(*shape, ACTION_SIZE),
+        reward=normal(*shape),
+        is_first=jnp.zeros(shape, bool),
+        is_last=jnp.zeros(shape, bool),
+        is_terminal=jnp.zeros(shape, bool),
+        context=StoredLatent(
+            normal(shape[0], CONFIG.model.deter),
+            jnp.asarray(rng.integers(classes, size=(shape[0], stoch)), jnp.uint8),
+        ),
+    )
+    return batch._replace(**changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The whole objective of `CONFIG` at one model and batch."""
+
+    loss: jax.Array
+    output: tuple
+    dreamer_loss: jax.Array
+    """The same without penalties, with the same key."""
+
+    dreamer_output: tuple
+    gradients: dict[str, dict[str, float]]
+    """Largest gradient of every loss's mean in every part of the model, by their names."""
+
+    UPDATE = 3000
+    """Updates completed before: the coefficients are halved."""
+
+
+@functools.cache
+def evaluation() -> Evaluation:
+    """Evaluates the objective once for all tests, since it takes long to compile."""
+    model, batch, norm = tiny_model(), tiny_batch(), ReturnNorm()
+    slow_value = build(lambda key: model.value, seed=1)
+
+    def losses(model):
+        args = {"update": jnp.asarray(Evaluation.UPDATE, jnp.int32), "key": jr.key(0)}
+        loss, output = make_loss(CONFIG, slow_value, norm)(model, batch, **args)
+        plain = dreamer_loss(CONFIG, slow_value, norm)(model, batch, **args)
+        means = {name: jnp.mean(x) for name, x in output.losses.items()}
+        return jnp.stack(list(means.values())), (means, loss, output, *plain)
+
+    quick = {"xla_backend_optimization_level": 0}  # halves the time to compile
+    jacobian, (names, *values) = jax.jit(
+        jax.jacrev(losses, has_aux=True), compiler_options=quick
+    )(model)
+    gradients = {
+        name: {
+            part: max(float(jnp.max(jnp.abs(x[i]))) for x in jax.tree.leaves(module))
+            for part, module in _parts(jacobian).items()
+        }
+        for i, name in enumerate(names)
+    }
+    return Evaluation(*values, gradients)
+
+
+def reached(name: str) -> set[str]:
+    """Parts of the model that one loss of the objective has a gradient in."""
+    return {part for part, grad in evaluation().gradients[name].items() if grad > 0}
+
+
+def _parts(model) -> dict:
+    parts = dict(vars(model))
+    rssm = parts.pop("rssm")
+    return {
+        **parts,
+        "core": rssm.core,
+        "prior": (rssm.prior_mlp, rssm.prior_out),
+        "posterior": (rssm.posterior_mlp, rssm.posterior_out),
+    }

@@ -1,0 +1,215 @@
+"""The penalty on an RSSM: which states and rows, which numbers, which gradients."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from helpers import reached, tiny_model
+
+from gpld.config import GPLDConfig
+from gpld.losses import posterior_penalty, prior_penalty
+from gpld.losses.gpld import draw_rows, draw_states
+from gpld.models import Latent, Rollout
+
+BATCH, TIME, STOCH, CLASSES = 2, 5, 3, 4
+STATES = BATCH * TIME
+NUM_KEYS = 2000
+SIGMAS = 6  # one false alarm in 5e8 normal numbers
+
+
+@pytest.fixture(scope="module")
+def rssm():
+    return tiny_model().rssm
+
+
+@pytest.fixture(scope="module")
+def rollout(rssm):
+    """States that were sampled from nothing; the penalty depends on h and x alone."""
+    rng = np.random.default_rng(0)
+    normal = lambda size: jnp.asarray(rng.normal(size=(BATCH, TIME, size)), jnp.float32)  # noqa: E731
+    table = jnp.zeros((BATCH, TIME, STOCH, CLASSES))
+    return Rollout(normal(8), Latent(normal(16), table), table)
+
+
+# Which states and rows
+
+
+@pytest.mark.parametrize(("num_states", "rho", "expected"), [(10, 0.39, 3), (8, 0.01, 1), (8, 1, 8)])
+def test_a_share_of_the_states_is_drawn_without_repeats(getkey, num_states, rho, expected):
+    draw = jax.jit(jax.vmap(lambda key: draw_states(key, num_states, rho)))
+    states = np.asarray(draw(jr.split(getkey(), NUM_KEYS)))
+    assert states.shape == (NUM_KEYS, expected)
+    assert all(len(set(row)) == expected for row in states.tolist())
+    counts = np.bincount(states.ravel(), minlength=num_states)
+    assert counts.size == num_states
+    share = expected / num_states
+    limit = SIGMAS * np.sqrt(share * (1 - share) / NUM_KEYS)
+    np.testing.assert_allclose(counts / NUM_KEYS, share, atol=limit)
+
+
+def test_rows_are_the_first_or_drawn_without_repeats(getkey):
+    first = draw_rows(getkey(), 5, GPLDConfig(rows=2))
+    np.testing.assert_array_equal(first, [0, 1])
+    np.testing.assert_array_equal(draw_rows(getkey(), 5, GPLDConfig()), range(5))
+    config = GPLDConfig(rows=2, row_choice="random")
+    draw = jax.jit(jax.vmap(lambda key: draw_rows(key, 5, config)))
+    rows = np.asarray(draw(jr.split(getkey(), NUM_KEYS)))
+    assert np.all(rows[:, 0] != rows[:, 1])
+    counts = np.bincount(rows.ravel(), minlength=5)
+    np.testing.assert_allclose(counts / NUM_KEYS, 0.4, atol=SIGMAS * np.sqrt(0.24 / NUM_KEYS))
+
+
+# The numbers
+
+CONFIGS = {
+    "all": GPLDConfig(rho=1.0),
+    "all, batch": GPLDConfig(rho=1.0, reduction="batch"),
+    "half": GPLDConfig(rho=0.5),
+    "half, batch": GPLDConfig(rho=0.5, reduction="batch"),
+    "two rows": GPLDConfig(rho=0.5, rows=2),
+    "random row": GPLDConfig(rho=0.5, rows=1, row_choice="random"),
+}
+PENALTIES = {"posterior": posterior_penalty, "prior": prior_penalty}
+
+
+@pytest.fixture(scope="module")
+def penalties(rssm, rollout):
+    """Both penalties of the same states, under every configuration and many keys."""
+
+    @jax.jit
+    @jax.vmap
+    def sample(key):
+        return {
+            (name, label): penalty(config)(rssm, rollout, key=key)
+            for name, penalty in PENALTIES.items()
+            for label, config in CONFIGS.items()
+        }
+
+    return jax.tree.map(np.asarray, sample(jr.split(jr.key(0), NUM_KEYS)))
+
+
+@pytest.fixture(scope="module")
+def exact(rssm, rollout):
+    """Squared Frobenius norms by state and row, of 0.99 times the softmax of the logits."""
+    embed, deter = (x.reshape(STATES, -1) for x in (rollout.embed, rollout.latent.deter))
+    softmax = lambda fn: lambda *args: 0.99 * jax.nn.softmax(fn(*args))  # noqa: E731
+    jacobians = {
+        "posterior": jax.vmap(jax.jacrev(softmax(rssm.posterior_logits), (0, 1)))(deter, embed),
+        "prior": jax.vmap(jax.jacrev(softmax(rssm.prior_logits), (0,)))(deter),
+    }
+    return {
+        name: sum(np.sum(np.asarray(x, np.float64) ** 2, axis=(2, 3)) for x in parts)
+        for name, parts in jacobians.items()
+    }
+
+
+def _assert_mean(samples, expected):
+    """The mean over keys, within its own standard error."""
+    error = SIGMAS * samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
+    assert np.all(error < 0.2 * expected)
+    assert np.all(np.abs(samples.mean(axis=0) - expected) < error + 1e-6 * expected)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_the_mean_penalty_is_that_of_all_states(penalties, exact, name):
+    mean = exact[name].mean()
+    for label in ("all", "all, batch", "half", "random row"):
+        _assert_mean(penalties[name, label].loss.reshape(NUM_KEYS, -1).mean(1), mean)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_the_reduction_batch_is_smaller_by_the_share_of_states(penalties, exact, name):
+    sampled, batch = penalties[name, "half"], penalties[name, "half, batch"]
+    assert sampled.loss.shape == (NUM_KEYS, STATES // 2)
+    assert batch.loss.shape == (NUM_KEYS, BATCH, TIME)
+    assert np.all(np.sum(batch.loss > 0, axis=(1, 2)) == STATES // 2)
+    assert np.all(np.sum(batch.loss == 0, axis=(1, 2)) == STATES // 2)
+    np.testing.assert_array_equal(batch.norms, sampled.norms)
+    np.testing.assert_allclose(batch.loss.mean((1, 2)), 0.5 * sampled.loss.mean(1), rtol=1e-5)
+    _assert_mean(batch.loss.mean((1, 2)), 0.5 * exact[name].mean())
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_the_reductions_agree_on_all_states(penalties, name):
+    sampled, batch = penalties[name, "all"], penalties[name, "all, batch"]
+    np.testing.assert_allclose(batch.loss.mean((1, 2)), sampled.loss.mean(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_every_number_of_a_table_belongs_to_its_state(penalties, exact, name):
+    """Also a check of the order of batch and time: the mean of every state is its own."""
+    table = penalties[name, "all, batch"].loss.reshape(NUM_KEYS, STATES)
+    _assert_mean(table, exact[name].mean(1))
+    assert exact[name].mean(1).max() > 2 * exact[name].mean(1).min()
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_rows_that_are_left_out_do_not_count(penalties, exact, name):
+    penalty = penalties[name, "two rows"]
+    assert penalty.norms.shape == (NUM_KEYS, STATES // 2, 2)
+    np.testing.assert_allclose(penalty.loss, penalty.norms.mean(-1), rtol=1e-5)
+    _assert_mean(penalty.norms.mean(1), exact[name][:, :2].mean(0))
+    _assert_mean(penalty.loss.mean(1), exact[name][:, :2].mean())
+
+
+def test_both_penalties_are_taken_at_the_same_states(penalties):
+    drawn = {name: penalties[name, "half, batch"].loss > 0 for name in PENALTIES}
+    np.testing.assert_array_equal(drawn["posterior"], drawn["prior"])
+    assert len(np.unique(drawn["prior"].reshape(NUM_KEYS, -1), axis=0)) > 100
+
+
+def test_probes_of_the_penalties_are_independent(penalties, exact):
+    # Deviations from the exact norms are uncorrelated between the maps, and between rows.
+    drawn = {name: penalties[name, "all, batch"].loss - exact[name].mean(1).reshape(BATCH, TIME)
+             for name in PENALTIES}
+    a, b = (x.reshape(NUM_KEYS, -1) / x.std(0).ravel() for x in drawn.values())
+    assert abs(np.mean(a * b)) < SIGMAS / np.sqrt(a.size)
+    assert abs(np.mean(a[:, 0] * a[:, 1])) < SIGMAS / np.sqrt(NUM_KEYS)
+
+
+# The gradients
+
+
+def test_posterior_penalty_reaches_the_recurrence_and_the_encoder():
+    assert reached("gp_post") == {"encoder", "core", "posterior"}
+
+
+def test_prior_penalty_reaches_the_posterior_through_the_recurrence():
+    assert reached("gp_prior") == {"encoder", "core", "prior", "posterior"}
+
+
+def test_the_evaluation_point_is_differentiated(rssm, rollout):
+    """The penalty's gradient by h and x, against finite differences along a direction."""
+    config, key = GPLDConfig(rho=1.0), jr.key(1)
+    with jax.enable_x64(True):
+        double = lambda tree: jax.tree.map(lambda x: np.asarray(x, np.float64), tree)  # noqa: E731
+        module, point = double(rssm), double((rollout.embed, rollout.latent.deter))
+
+        @jax.jit
+        def loss(module, point):
+            embed, deter = point
+            moved = rollout._replace(embed=embed, latent=rollout.latent._replace(deter=deter))
+            return jnp.mean(posterior_penalty(config)(module, moved, key=key).loss)
+
+        grads = jax.jit(jax.grad(loss, (0, 1)))(module, point)
+        rng, step = np.random.default_rng(0), 1e-6
+        for i, grad in enumerate(grads):
+            direction = jax.tree.map(lambda x: rng.normal(size=x.shape), grad)
+            moved = lambda sign: float(  # noqa: E731
+                loss(
+                    *(
+                        jax.tree.map(lambda x, d: x + sign * step * d, tree, direction)
+                        if j == i
+                        else tree
+                        for j, tree in enumerate((module, point))
+                    )
+                )
+            )
+            expected = (moved(1) - moved(-1)) / (2 * step)
+            actual = sum(
+                np.sum(g * d)
+                for g, d in zip(jax.tree.leaves(grad), jax.tree.leaves(direction), strict=True)
+            )
+            assert abs(expected) > 1e-3
+            np.testing.assert_allclose(actual, expected, rtol=1e-5)
