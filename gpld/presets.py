@@ -49,12 +49,12 @@ _SMALL = replace(
     task="cartpole_balance",
     env_steps=12_000,
     env=EnvConfig(num_envs=4),
-    replay=ReplayConfig(batch_size=8, batch_length=32, train_ratio=64),
+    replay=ReplayConfig(batch_size=8, batch_length=16, train_ratio=64),
     model=ModelConfig(
         size="1m", deter=256, hidden=64, classes=8, units=64, stoch=16, policy_layers=2
     ),
     ac=ActorCriticConfig(imag_length=10, horizon=100),
-    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=100),
+    optimizer=OptimizerConfig(learning_rate=1e-3, warmup=100),
     evaluation=EvaluationConfig(every=2_000),
 )
 

@@ -1,30 +1,27 @@
 """The training loop: act, step, store, sample, update, refresh."""
 
-import math
 import os
 from pathlib import Path
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import psutil
+from jaxtyping import PRNGKeyArray
 
 from . import agent, checkpoint, run_folder
 from .analysis import learning_curve
+from .announcement import describe
 from .config import Config
 from .console import RunConsole
-from .envs import EnvSpec, TimeStep, VectorEnv, make_vector_env
+from .envs import VectorEnv, make_vector_env
 from .evaluation import run_episodes
-from .losses import Batch
+from .experience import make_replay, refresh, to_batch, to_steps, train_ratio
 from .metrics import EpisodeTracker, MeanMetrics, Stopwatch
 from .models import StoredLatent, parameter_counts
-from .replay import Replay, Sample, StepSpec, TrainRatio, stream_length
+from .replay import Sample
 from .run_folder import RunFolder
 from .seeding import derive_seed
-
-_LATENT = ("latent/deter", "latent/classes")
 
 
 def train(config: Config, path: Path) -> RunFolder:
@@ -45,14 +42,14 @@ def train(config: Config, path: Path) -> RunFolder:
     """
     with _make_envs(config) as envs:
         spec = envs.spec
-        keys = dict(zip(("init", "act"), jr.split(jr.key(config.seed)), strict=True))
+        init_key, loop_key = jr.split(jr.key(config.seed))
         shapes = {name: array.shape for name, array in spec.observation.items()}
         # One compiled program: drawing each kernel by itself takes longer to compile.
-        state = eqx.filter_jit(agent.init)(config, shapes, spec.action_size, key=keys["init"])
+        state = eqx.filter_jit(agent.init)(config, shapes, spec.action_size, key=init_key)
         folder = run_folder.create(path, config, spec, parameter_counts(state.model))
         with RunConsole(config.env_steps) as console:
             console.print(describe(config, spec, state, path))
-            state = _loop(config, envs, state, folder, console, keys["act"])
+            _loop(config, envs, state, folder, console, key=loop_key)
     return folder
 
 
@@ -62,8 +59,9 @@ def _loop(
     state: agent.AgentState,
     folder: RunFolder,
     console: RunConsole,
-    key: jax.Array,
-) -> agent.AgentState:
+    *,
+    key: PRNGKeyArray,
+) -> None:
     replay = make_replay(config, envs.spec)
     ratio = train_ratio(config)
     act, update = compiled(config)
@@ -104,7 +102,8 @@ def _loop(
             metrics.add(values)
             num_updates += 1
             with stopwatch("replay"):  # while the device works on the update
-                _refresh(replay, pending)
+                if pending is not None:
+                    refresh(replay, *pending)
                 pending = (sample, latents)
         with stopwatch("update"):
             jax.block_until_ready(state)
@@ -133,7 +132,6 @@ def _loop(
             scores, logged_at = [], env_step
         if due(config.log.checkpoint_every) or env_step >= config.env_steps:
             checkpoint.save(folder.checkpoint, state)
-    return state
 
 
 def compiled(config: Config):
@@ -186,114 +184,10 @@ def evaluate(config: Config, state: agent.AgentState, env_step: int) -> dict:
     }
 
 
-def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    """An empty replay for the steps of a task."""
-    return Replay(
-        step_specs(config, spec),
-        num_streams=config.env.num_envs,
-        window=config.replay.batch_length + 1,
-        capacity=config.replay.capacity,
-        max_steps=_steps_per_env(config),
-        online=config.replay.online,
-        seed=derive_seed(config.seed, "replay"),
-    )
-
-
-def step_specs(config: Config, spec: EnvSpec) -> dict[str, StepSpec]:
-    """What is stored of one env step."""
-    model = config.model
-    flag, number = np.dtype(bool), np.dtype(np.float32)
-    return {
-        **{name: StepSpec(array.shape, array.dtype) for name, array in spec.observation.items()},
-        "action": StepSpec((spec.action_size,), number),
-        "reward": StepSpec((), number),
-        "is_first": StepSpec((), flag),
-        "is_last": StepSpec((), flag),
-        "is_terminal": StepSpec((), flag),
-        "latent/deter": StepSpec((model.dims.deter,), agent.compute_dtype(config)),
-        "latent/classes": StepSpec((model.stoch,), np.dtype(np.uint8)),
-    }
-
-
-def to_steps(step: TimeStep, action: np.ndarray, latent: StoredLatent) -> dict:
-    """One env step of every environment, as replay stores it."""
-    values = step._asdict()
-    latents = dict(zip(_LATENT, map(np.asarray, latent), strict=True))
-    return {**values.pop("observation"), **values, "action": action, **latents}
-
-
-def to_batch(sample: Sample, spec: EnvSpec) -> Batch:
-    """What is trained on: all steps but the first, which gives latent state and action."""
-    steps = sample.steps
-    names = (*spec.observation, "reward", "is_first", "is_last", "is_terminal")
-    trained = {name: jnp.asarray(steps[name][:, 1:]) for name in names}
-    return Batch(
-        observation={name: trained.pop(name) for name in spec.observation},
-        prev_action=jnp.asarray(steps["action"][:, :-1]),
-        context=StoredLatent(*(jnp.asarray(steps[name][:, 0]) for name in _LATENT)),
-        **trained,
-    )
-
-
-def train_ratio(config: Config) -> TrainRatio:
-    """How updates follow env steps."""
-    replay = config.replay
-    return TrainRatio(
-        num_streams=config.env.num_envs,
-        window=replay.batch_length + 1,
-        min_windows=replay.batch_size * replay.batch_length,
-        ratio=replay.updates_per_env_step,
-    )
-
-
-def describe(config: Config, spec: EnvSpec, state: agent.AgentState, path: Path) -> str:
-    """What a run will do, in a few lines."""
-    counts = parameter_counts(state.model)
-    ratio = train_ratio(config)
-    gib = {
-        "replay": replay_bytes(config, spec) / 2**30,
-        # Gradients and their scaled copy live beside the state during an update.
-        "agent": (_nbytes(state) + 2 * _nbytes(state.model)) / 2**30,
-    }
-    penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
-    shapes = ", ".join(f"{k} {list(s.shape)}" for k, s in spec.observation.items())
-    return "\n".join(
-        [
-            f"run         {path}",
-            f"task        {config.task}: {shapes}; {spec.action_size} actions",
-            f"settings    preset {config.preset}, seed {config.seed}, "
-            f"penalty {penalty or 'off (DreamerV3)'}",
-            f"device      {jax.devices()[0].device_kind}, computing in "
-            f"{agent.compute_dtype(config)}",
-            f"parameters  {sum(counts.values()):,}: "
-            + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
-            f"length      {config.env_steps:,} env steps = "
-            f"{config.env_steps * config.env.action_repeat:,} frames, "
-            f"{ratio.updates_due(config.env_steps):,} updates; "
-            f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
-            f"memory      {gib['replay']:.2f} GiB for replay once it is full, "
-            f"{gib['agent']:.2f} GiB for the agent and its gradients; "
-            f"{psutil.virtual_memory().available / 2**30:.1f} GiB are free",
-        ]
-    )
-
-
-def replay_bytes(config: Config, spec: EnvSpec) -> int:
-    """Bytes of the replay once the run has filled it."""
-    length = stream_length(
-        config.env.num_envs,
-        config.replay.batch_length + 1,
-        config.replay.capacity,
-        _steps_per_env(config),
-    )
-    per_step = sum(array.nbytes for array in step_specs(config, spec).values())
-    return per_step * length * config.env.num_envs
-
-
 def _make_envs(config: Config) -> VectorEnv:
     workers = config.env.workers
     if workers is None:
-        workers = min(config.env.num_envs, len(os.sched_getaffinity(0)))
+        workers = min(config.env.num_envs, _num_cores())
     return make_vector_env(
         config.task,
         num_envs=config.env.num_envs,
@@ -301,17 +195,6 @@ def _make_envs(config: Config) -> VectorEnv:
         action_repeat=config.env.action_repeat,
         workers=workers,
     )
-
-
-def _steps_per_env(config: Config) -> int:
-    return math.ceil(config.env_steps / config.env.num_envs)
-
-
-def _refresh(replay: Replay, pending: tuple[Sample, StoredLatent] | None) -> None:
-    """Writes recomputed latents back to where they were sampled."""
-    if pending is not None:
-        sample, latents = pending
-        replay.refresh(sample, dict(zip(_LATENT, map(np.asarray, latents), strict=True)))
 
 
 def _line(
@@ -325,5 +208,8 @@ def _line(
     return line | {f"time/share/{part}": share for part, share in shares.items()}
 
 
-def _nbytes(tree) -> int:
-    return sum(x.nbytes for x in jax.tree.leaves(tree) if isinstance(x, jnp.ndarray))
+def _num_cores() -> int:
+    """Cores that this process may use, where the system tells (Linux), or all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -21,7 +21,19 @@ from gpld.losses import Batch, ReturnNorm, dreamer_loss, make_loss
 from gpld.models import Dreamer, StoredLatent
 
 CONFIG = Config(
-    model=ModelConfig(deter=16, hidden=8, classes=4, units=8, stoch=3, blocks=4),
+    model=ModelConfig(
+        deter=16,
+        hidden=8,
+        classes=4,
+        units=8,
+        stoch=3,
+        blocks=4,
+        prior_layers=1,
+        encoder_layers=1,
+        decoder_layers=1,
+        policy_layers=1,
+        value_layers=1,
+    ),
     replay=ReplayConfig(batch_size=2, batch_length=4),
     ac=ActorCriticConfig(imag_length=3),
     # No two scales are equal, and the KLs have gradients wherever they are.
@@ -81,6 +93,11 @@ def tiny_batch(**changes) -> Batch:
     return batch._replace(**changes)
 
 
+def quick_jit(fn):
+    """`jax.jit` without optimisation, for large programs that run once."""
+    return jax.jit(fn, compiler_options={"xla_backend_optimization_level": 0})
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """The whole objective of `CONFIG` at one model and batch."""
@@ -108,19 +125,16 @@ def evaluation() -> Evaluation:
         args = {"update": jnp.asarray(Evaluation.UPDATE, jnp.int32), "key": jr.key(0)}
         loss, output = make_loss(CONFIG, slow_value, norm)(model, batch, **args)
         plain = dreamer_loss(CONFIG, slow_value, norm)(model, batch, **args)
-        means = {name: jnp.mean(x) for name, x in output.losses.items()}
-        return jnp.stack(list(means.values())), (means, loss, output, *plain)
+        means = jnp.stack([jnp.mean(output.losses[name]) for name in sorted(output.losses)])
+        return means, (loss, output, *plain)
 
-    quick = {"xla_backend_optimization_level": 0}  # halves the time to compile
-    jacobian, (names, *values) = jax.jit(
-        jax.jacrev(losses, has_aux=True), compiler_options=quick
-    )(model)
+    jacobian, values = quick_jit(jax.jacrev(losses, has_aux=True))(model)
     gradients = {
         name: {
             part: max(float(jnp.max(jnp.abs(x[i]))) for x in jax.tree.leaves(module))
             for part, module in _parts(jacobian).items()
         }
-        for i, name in enumerate(names)
+        for i, name in enumerate(sorted(values[1].losses))
     }
     return Evaluation(*values, gradients)
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpld import agent, training
+from gpld import agent, experience, training
 from gpld.envs import make_vector_env
 from gpld.presets import PRESETS
 
@@ -54,6 +54,6 @@ def test_a_second_compilation_is_an_error(config):
 
 def test_predicted_replay_memory_is_what_is_allocated(config):
     with make_vector_env(config.task, num_envs=2, seed=0) as envs:
-        replay = training.make_replay(config, envs.spec)
-        predicted = training.replay_bytes(config, envs.spec)
+        replay = experience.make_replay(config, envs.spec)
+        predicted = experience.replay_bytes(config, envs.spec)
     assert predicted == sum(array.nbytes for array in replay._arrays.values())

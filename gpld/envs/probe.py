@@ -5,6 +5,7 @@ only the sign matters. All observe `time` (), the elapsed fraction of the episod
 `signal` (1,), whose meaning is the probe's own and which is 0 where it has none.
 """
 
+import abc
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Float32
 from .timestep import ArraySpec, EnvSpec, TimeStep, single_timestep
 
 
-class Probe:
+class Probe(abc.ABC):
     """What the probes share: a clock, random numbers and the observation.
 
     Attributes:
@@ -59,7 +60,7 @@ class Probe:
             is_terminal=is_terminal,
         )
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (nothing to do, not forgotten)
         """Does nothing: a probe holds no resources."""
 
     def _observation(self) -> dict[str, np.ndarray]:
@@ -72,9 +73,9 @@ class Probe:
         """Prepares an episode and returns the signal of its first observation."""
         return 0.0
 
+    @abc.abstractmethod
     def _answer(self, sign: float) -> tuple[float, bool]:
         """Reward and `is_terminal` for an action of this sign; may set the signal."""
-        raise NotImplementedError
 
 
 class ConstantReward(Probe):

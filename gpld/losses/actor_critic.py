@@ -37,6 +37,16 @@ def imagine(model: Dreamer, start: Latent, length: int, *, key: PRNGKeyArray) ->
     return Trajectory(latents, actions)
 
 
+class Predictions(NamedTuple):
+    """What is predicted at the states s_0 to s_H of imagined rollouts, held fixed."""
+
+    reward: Float[Array, "rollout length"]
+    cont: Float[Array, "rollout length"]
+    """Probability that the episode goes on, times the discount."""
+
+    slow_value: Float[Array, "rollout length"]
+
+
 def actor_critic_losses(
     model: Dreamer,
     slow_value: TwoHotHead,
@@ -70,54 +80,52 @@ def actor_critic_losses(
     trajectory = jax.vmap(lambda start, key: imagine(model, start, config.imag_length, key=key))(
         starts, keys
     )
+    feat = _batched(Latent.feat)(trajectory.latent)
+    predicted = _predict(model, slow_value, feat)
 
-    # Predictions on imagined states; only those of policy and value are differentiated.
-    feat = jax.vmap(jax.vmap(Latent.feat))(trajectory.latent)
-    fixed = jax.lax.stop_gradient(model)
-    reward = _batched(lambda x: fixed.reward(x).mean())(feat)
-    cont = _batched(lambda x: fixed.cont(x).prob())(feat)
-    slow = _batched(lambda x: slow_value(x).mean())(feat)
+    # The value head is trained on s_0 to s_{H-1} and bootstraps from all states.
     value_dist = _batched(model.value)(feat[:, :-1])
-    value = jax.lax.stop_gradient(_batched(lambda dist: dist.mean())(value_dist))
-    last_value = jax.vmap(lambda x: fixed.value(x).mean())(feat[:, -1])
-    following = jnp.concatenate([value[:, 1:], last_value[:, None]], axis=1)
-
-    trace = jnp.full_like(following, config.trace)
-    returns = jax.vmap(lambda_returns)(reward[:, 1:], cont[:, 1:], following, trace)
+    last_value = jax.vmap(lambda x: model.value(x).mean())(feat[:, -1])
+    value = jnp.concatenate(
+        [_batched(lambda dist: dist.mean())(value_dist), last_value[:, None]], axis=1
+    )
+    value = jax.lax.stop_gradient(value)
+    trace = jnp.full_like(value, config.trace)
+    following = (predicted.reward, predicted.cont, value, trace)
+    returns = jax.vmap(lambda_returns)(*(x[:, 1:] for x in following))
     return_norm = return_norm.update(returns, config)
-    scale = return_norm.scale(config)
-    advantage = (returns - value) / scale
-    weights = jnp.cumprod(cont, axis=1)
-    weight = weights[:, :-1]
+    advantage = (returns - value[:, :-1]) / return_norm.scale(config)
+    weight = jnp.cumprod(predicted.cont, axis=1)
 
     policy = _batched(model.policy)(feat[:, :-1])
     log_prob = _batched(lambda dist, a: dist.log_prob(a))(policy, trajectory.action)
     entropy = _batched(lambda dist: dist.entropy())(policy)
-    policy_loss = -weight * (log_prob * advantage + config.entropy * entropy)
-    value_loss = weight * _value_loss(value_dist, returns, slow[:, :-1], config)
+    policy_loss = -(log_prob * advantage + config.entropy * entropy)
+    value_loss = _value_loss(value_dist, returns, predicted.slow_value[:, :-1], config)
 
-    slow_start = slow[:, 0].reshape(batch_shape)
+    # On replayed states the bootstrap is the imagined return that starts there.
     targets = replay_returns(batch, returns[:, 0].reshape(batch_shape), config)
+    slow_start = predicted.slow_value[:, 0].reshape(batch_shape)
     replay_value = _batched(lambda z: model.value(z.feat()))(
         jax.tree.map(lambda x: x[:, :-1], rollout.latent)
     )
     repval_loss = _value_loss(replay_value, targets, slow_start[:, :-1], config)
 
     losses = {
-        "policy": jnp.mean(policy_loss, axis=1).reshape(batch_shape),
-        "value": jnp.mean(value_loss, axis=1).reshape(batch_shape),
+        "policy": jnp.mean(weight[:, :-1] * policy_loss, axis=1).reshape(batch_shape),
+        "value": jnp.mean(weight[:, :-1] * value_loss, axis=1).reshape(batch_shape),
         "repval": jnp.where(batch.is_last[:, :-1], 0.0, repval_loss),
     }
-    normed = (returns - return_norm.low) / scale
+    normed = (returns - return_norm.low) / return_norm.scale(config)
     metrics = {
         "adv": jnp.mean(advantage),
         "adv_std": jnp.std(advantage),
         "adv_mag": jnp.mean(jnp.abs(advantage)),
-        "rew": jnp.mean(reward),
-        "con": jnp.mean(cont),
-        "val": jnp.mean(jnp.concatenate([value, last_value[:, None]], axis=1)),
-        "slowval": jnp.mean(slow),
-        "weight": jnp.mean(weights),
+        "rew": jnp.mean(predicted.reward),
+        "con": jnp.mean(predicted.cont),
+        "val": jnp.mean(value),
+        "slowval": jnp.mean(predicted.slow_value),
+        "weight": jnp.mean(weight),
         "ret": jnp.mean(normed),
         "ret_min": jnp.min(normed),
         "ret_max": jnp.max(normed),
@@ -126,6 +134,18 @@ def actor_critic_losses(
         "ent/action": jnp.mean(entropy),
     }
     return losses, return_norm, metrics
+
+
+def _predict(
+    model: Dreamer, slow_value: TwoHotHead, feat: Float[Array, "rollout length feat"]
+) -> Predictions:
+    """Predictions that no loss of the actor-critic differentiates."""
+    model = jax.lax.stop_gradient(model)
+    return Predictions(
+        reward=_batched(lambda x: model.reward(x).mean())(feat),
+        cont=_batched(lambda x: model.cont(x).prob())(feat),
+        slow_value=_batched(lambda x: slow_value(x).mean())(feat),
+    )
 
 
 def replay_returns(

@@ -1,5 +1,7 @@
 """Encoder, decoder, heads and the whole model."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -206,29 +208,20 @@ def test_sizes_given_by_themselves_override_the_preset():
     assert (model.rssm.stoch, model.rssm.classes) == (3, 4)
     assert model.rssm.core.deter_in.linear.kernel.shape == (16, 8)
     assert model.value.mlp.layers[0].linear.kernel.shape == (16 + 3 * 4, 8)
-    lengths = {
-        name: len(mlp.layers)
-        for name, mlp in {
-            "encoder": model.encoder.mlp,
-            "prior": model.rssm.prior_mlp,
-            "posterior": model.rssm.posterior_mlp,
-            "decoder": model.decoder.mlp,
-            "reward": model.reward.mlp,
-            "cont": model.cont.mlp,
-            "policy": model.policy.mlp,
-            "value": model.value.mlp,
-        }.items()
+
+
+def test_every_network_has_its_own_number_of_layers():
+    names = ("encoder", "prior", "posterior", "decoder", "reward", "continue", "policy", "value")
+    expected = {name: i for i, name in enumerate(names, start=1)}
+    config = dataclasses.replace(CONFIG.model, **{f"{k}_layers": v for k, v in expected.items()})
+    model = build(Dreamer, config, SHAPES, ACTION_SIZE, dtype=FLOAT32)
+    parts = {
+        "prior": model.rssm.prior_mlp,
+        "posterior": model.rssm.posterior_mlp,
+        "continue": model.cont.mlp,
+        **{name: getattr(model, name).mlp for name in names if hasattr(model, name)},
     }
-    assert lengths == {
-        "encoder": 3,
-        "prior": 2,
-        "posterior": 1,
-        "decoder": 3,
-        "reward": 1,
-        "cont": 1,
-        "policy": 3,
-        "value": 3,
-    }
+    assert {name: len(mlp.layers) for name, mlp in parts.items()} == expected
 
 
 @pytest.mark.parametrize("name", ["rew", "repval", "gp_post"])

@@ -188,9 +188,7 @@ def test_states_keep_the_compute_dtype():
     args = (rssm.initial(), embed, action, jnp.array(False))
     with jax.numpy_dtype_promotion("standard"):
         latent, logits = jax.eval_shape(lambda *args: rssm.observe(*args, key=jr.key(0)), *args)
-        imagined = jax.eval_shape(
-            lambda *args: rssm.imagine(*args, key=jr.key(0)), latent, action
-        )
+        imagined = jax.eval_shape(lambda *args: rssm.imagine(*args, key=jr.key(0)), latent, action)
     assert {x.dtype for x in (*latent, *imagined, logits)} == {jnp.dtype("bfloat16")}
 
 
@@ -248,9 +246,7 @@ def test_observe_sequence_equals_stepping_by_hand(rssm, observe, sequence):
     np.testing.assert_array_equal(rollout.embed, embed)
     keys = jr.split(jr.key(5), 4)
     for t in range(4):
-        latent, logits = observe(
-            latent, embed[t], action[t], jnp.array(is_first[t]), key=keys[t]
-        )
+        latent, logits = observe(latent, embed[t], action[t], jnp.array(is_first[t]), key=keys[t])
         np.testing.assert_allclose(rollout.latent.deter[t], latent.deter, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(rollout.latent.stoch[t].round(), latent.stoch.round())
         np.testing.assert_allclose(rollout.posterior_logits[t], logits, rtol=1e-4, atol=1e-5)
@@ -278,5 +274,3 @@ def test_gradients_stop_at_the_beginning_of_an_episode(sequence):
     np.testing.assert_array_equal(
         np.any(np.asarray(action) != 0, axis=-1), [False, False, False, True]
     )
-
-

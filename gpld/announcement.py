@@ -1,0 +1,48 @@
+"""What a run says about itself before it begins."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import psutil
+
+from .agent import AgentState, compute_dtype
+from .config import Config
+from .envs import EnvSpec
+from .experience import replay_bytes, train_ratio
+from .models import parameter_counts
+
+
+def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:
+    """What a run will do, in a few lines."""
+    counts = parameter_counts(state.model)
+    ratio = train_ratio(config)
+    gib = {
+        "replay": replay_bytes(config, spec) / 2**30,
+        # Gradients and their scaled copy live beside the state during an update.
+        "agent": (_nbytes(state) + 2 * _nbytes(state.model)) / 2**30,
+    }
+    penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
+    shapes = ", ".join(f"{k} {list(s.shape)}" for k, s in spec.observation.items())
+    return "\n".join(
+        [
+            f"run         {path}",
+            f"task        {config.task}: {shapes}; {spec.action_size} actions",
+            f"settings    preset {config.preset}, seed {config.seed}, "
+            f"penalty {penalty or 'off (DreamerV3)'}",
+            f"device      {jax.devices()[0].device_kind}, computing in {compute_dtype(config)}",
+            f"parameters  {sum(counts.values()):,}: "
+            + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
+            f"length      {config.env_steps:,} env steps = "
+            f"{config.env_steps * config.env.action_repeat:,} frames, "
+            f"{ratio.updates_due(config.env_steps):,} updates; "
+            f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
+            f"memory      {gib['replay']:.2f} GiB for replay once it is full, "
+            f"{gib['agent']:.2f} GiB for the agent and its gradients; "
+            f"{psutil.virtual_memory().available / 2**30:.1f} GiB are free",
+        ]
+    )
+
+
+def _nbytes(tree) -> int:
+    return sum(x.nbytes for x in jax.tree.leaves(tree) if isinstance(x, jnp.ndarray))
