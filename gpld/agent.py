@@ -172,13 +172,17 @@ def _params(model: Dreamer) -> PyTree:
     return eqx.filter(model, eqx.is_inexact_array)
 
 
-_LOSS_NAMES = {"rew", "con", "dyn", "rep", "policy", "value", "repval"}
+# Losses and stored arrays that are not observations.
+_TAKEN = {"rew", "con", "dyn", "rep", "policy", "value", "repval", "gp_post", "gp_prior"}
+_TAKEN |= {"action", "reward", "is_first", "is_last", "is_terminal"}
 
 
 def _check_observations(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    taken = sorted(set(shapes) & (_LOSS_NAMES | {"gp_post", "gp_prior"}))
+    taken = sorted(set(shapes) & _TAKEN)
     if taken:
-        raise ValueError(f"Observations may not be named like a loss; rename {', '.join(taken)}.")
+        raise ValueError(
+            f"Observations may not have the names of losses or flags; rename {', '.join(taken)}."
+        )
     for name, shape in shapes.items():
         if len(shape) > 2:
             raise ValueError(f"Observation `{name}` must have at most two axes, got shape {shape}.")

@@ -2,8 +2,11 @@
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Mapping
+from datetime import timedelta
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -20,7 +23,8 @@ class RunConsole(contextlib.AbstractContextManager):
         self._total = total_env_steps
         self._began = time.monotonic()
         self._console = Console(soft_wrap=True, highlight=False)
-        self._score: float | None = None
+        self._shown = self._began
+        self._scores: deque[float] = deque(maxlen=10)
         self._bar = Progress(
             BarColumn(20),
             TextColumn("{task.description}"),
@@ -34,38 +38,49 @@ class RunConsole(contextlib.AbstractContextManager):
         """Prints a line that stays."""
         self._console.print(text, markup=False)
 
+    def first_update(self) -> None:
+        """Says how long the compilation took."""
+        seconds = time.monotonic() - self._began
+        self.print(
+            f"first update after {seconds:.0f} s; later runs reuse what was compiled"
+        )
+
+    def episode(self, score: float) -> None:
+        """Takes note of the return of a training episode."""
+        self._scores.append(score)
+
     def progress(
         self,
         env_step: int,
         update: int,
         *,
-        scores: list[float],
-        elapsed: float,
-        env_steps: int,
+        env_steps_per_second: float,
         shares: Mapping[str, float],
+        now: bool = False,
     ) -> None:
-        """Shows where the run is.
+        """Shows where the run is, unless it has just done so.
 
         Args:
             env_step: Env steps collected so far.
             update: Updates made so far.
-            scores: Returns of the training episodes that ended since the last call.
-            elapsed: Seconds since the last call.
-            env_steps: Env steps collected since the last call.
-            shares: Part of those seconds that went into each part of the loop.
+            env_steps_per_second: Recent rate.
+            shares: Part of the recent time that went into each part of the loop.
+            now: Whether to show it however recently it was shown.
         """
-        if scores:
-            self._score = sum(scores) / len(scores)
-        left = (time.monotonic() - self._began) * (self._total - env_step) / env_step
+        pause = 0.5 if self._console.is_terminal else 60.0
+        if not now and time.monotonic() - self._shown < pause:
+            return
+        self._shown = time.monotonic()
+        left = (self._shown - self._began) * (self._total - env_step) / max(env_step, 1)
+        score = f"{np.mean(self._scores):.1f}" if self._scores else "-"
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         text = " | ".join(
             [
                 f"env step {env_step:,}/{self._total:,}",
                 f"{update:,} updates",
-                "return -" if self._score is None else f"return {self._score:.1f}",
-                f"{env_steps / elapsed:.0f} env steps/s ("
-                + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-                + ")",
-                f"{_duration(left)} left",
+                f"return {score}",
+                f"{env_steps_per_second:.1f} env steps/s ({parts})",
+                f"{timedelta(seconds=round(max(left, 0)))} left",
             ]
         )
         self._bar.update(self._task, completed=env_step, description=text)
@@ -75,9 +90,3 @@ class RunConsole(contextlib.AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         """Closes the display; what was printed stays."""
         self._bar.stop()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"

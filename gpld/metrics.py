@@ -55,12 +55,13 @@ class Stopwatch:
             elapsed = time.perf_counter() - began
             self._seconds[part] = self._seconds.get(part, 0.0) + elapsed
 
-    def pop(self) -> tuple[float, dict[str, float]]:
-        """Seconds since the last call, and those of each part."""
-        now = time.perf_counter()
-        elapsed, seconds = now - self._began, self._seconds
-        self._began, self._seconds = now, {}
-        return elapsed, seconds
+    def read(self) -> tuple[float, dict[str, float]]:
+        """Seconds since the last reset, and those of each part."""
+        return time.perf_counter() - self._began, dict(self._seconds)
+
+    def reset(self) -> None:
+        """Starts anew."""
+        self._began, self._seconds = time.perf_counter(), {}
 
 
 class EpisodeEnd(NamedTuple):

@@ -76,6 +76,16 @@ def _loop(
         frame = env_step * config.env.action_repeat
         return {"env_step": env_step, "frame": frame, "update": num_updates}
 
+    def show(now: bool = False) -> None:
+        elapsed, seconds = stopwatch.read()
+        console.progress(
+            env_step,
+            num_updates,
+            env_steps_per_second=(env_step - logged_at) / elapsed,
+            shares={part: value / elapsed for part, value in seconds.items()},
+            now=now,
+        )
+
     def due(every: int) -> bool:
         return env_step // every > (env_step - envs.num_envs) // every
 
@@ -90,9 +100,10 @@ def _loop(
         with stopwatch("replay"):
             replay.add(to_steps(step, action, latent))
         env_step += envs.num_envs
-        ended = episodes.add(step)
-        folder.append("episodes", ({**clocks(), **e._asdict()} for e in ended))
-        scores += [episode.score for episode in ended]
+        for episode in episodes.add(step):
+            folder.append("episodes", [clocks() | episode._asdict()])
+            scores.append(episode.score)
+            console.episode(episode.score)
 
         while num_updates < ratio.updates_due(env_step):
             with stopwatch("replay"):
@@ -100,13 +111,17 @@ def _loop(
             with stopwatch("update"):
                 state, latents, values = update(state, to_batch(sample, envs.spec), update_key)
             metrics.add(values)
+            if num_updates == 0:
+                console.first_update()
             num_updates += 1
             with stopwatch("replay"):  # while the device works on the update
                 if pending is not None:
                     refresh(replay, *pending)
                 pending = (sample, latents)
+            show()
         with stopwatch("update"):
             jax.block_until_ready(state)
+        show()
 
         if due(config.evaluation.every) or env_step >= config.env_steps:
             with stopwatch("evaluation"):
@@ -118,17 +133,9 @@ def _loop(
                 f"± {line['std']:.1f} over {len(line['scores'])} episodes"
             )
         if due(config.log.every) or env_step >= config.env_steps:
-            elapsed, seconds = stopwatch.pop()
-            shares = {part: value / elapsed for part, value in seconds.items()}
-            folder.append("metrics", [clocks() | _line(metrics, scores, elapsed, shares)])
-            console.progress(
-                env_step,
-                num_updates,
-                scores=scores,
-                elapsed=elapsed,
-                env_steps=env_step - logged_at,
-                shares=shares,
-            )
+            show(now=True)
+            folder.append("metrics", [clocks() | _line(metrics, scores, *stopwatch.read())])
+            stopwatch.reset()
             scores, logged_at = [], env_step
         if due(config.log.checkpoint_every) or env_step >= config.env_steps:
             checkpoint.save(folder.checkpoint, state)
@@ -198,14 +205,14 @@ def _make_envs(config: Config) -> VectorEnv:
 
 
 def _line(
-    metrics: MeanMetrics, scores: list[float], elapsed: float, shares: dict[str, float]
+    metrics: MeanMetrics, scores: list[float], elapsed: float, seconds: dict[str, float]
 ) -> dict:
     """Metrics of one logging interval under their documented names."""
     line = {f"train/{name}": value for name, value in metrics.pop().items()}
     if scores:
         line["episode/score"] = float(np.mean(scores))
     line["time/seconds"] = elapsed
-    return line | {f"time/share/{part}": share for part, share in shares.items()}
+    return line | {f"time/share/{part}": value / elapsed for part, value in seconds.items()}
 
 
 def _num_cores() -> int:

@@ -27,7 +27,7 @@ SCALES = {
 
 
 def _weighted(losses, scales):
-    return sum(scales[name] * np.mean(losses[name], dtype=np.float64) for name in scales)
+    return sum(scales[name] * np.mean(np.asarray(losses[name], np.float64)) for name in scales)
 
 
 def test_the_loss_is_the_sum_of_scales_times_means():

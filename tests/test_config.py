@@ -1,0 +1,346 @@
+"""Settings, presets and seeds."""
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+import gpld
+from gpld import config as settings
+from gpld.config import (
+    SIZES,
+    ActorCriticConfig,
+    Config,
+    EnvConfig,
+    EvaluationConfig,
+    GPLDConfig,
+    LogConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    ScheduleConfig,
+    from_dict,
+    to_dict,
+)
+from gpld.presets import PRESETS
+from gpld.seeding import derive_seed
+
+DATACLASSES = [
+    cls
+    for cls in vars(settings).values()
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls)
+]
+
+
+def _flat(value, prefix=""):
+    """Settings by their dotted names."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        name: leaf
+        for key, child in value.items()
+        for name, leaf in _flat(child, f"{prefix}.{key}" if prefix else key).items()
+    }
+
+
+# Out of range
+
+
+_OUT_OF_RANGE = [
+    (Config, "seed", -1, "non-negative"),
+    (Config, "env_steps", 0, "at least 1"),
+    (EnvConfig, "env.num_envs", 0, "at least 1"),
+    (EnvConfig, "env.action_repeat", 0, "at least 1"),
+    (EnvConfig, "env.workers", -1, "at least 0"),
+    (ReplayConfig, "replay.capacity", 0, "at least 1"),
+    (ReplayConfig, "replay.batch_size", 0, "at least 1"),
+    (ReplayConfig, "replay.batch_length", 1, "at least 2"),
+    (ReplayConfig, "replay.train_ratio", 0.0, "positive"),
+    (ReplayConfig, "replay.train_ratio", math.nan, "positive"),
+    (ModelConfig, "model.deter", 0, "a positive multiple of `model.blocks` (8)"),
+    (ModelConfig, "model.deter", 12, "a positive multiple of `model.blocks` (8)"),
+    (ModelConfig, "model.hidden", 0, "at least 1"),
+    (ModelConfig, "model.classes", 1, "in 2 to 256"),
+    (ModelConfig, "model.classes", 257, "in 2 to 256"),
+    (ModelConfig, "model.units", 0, "at least 1"),
+    (ModelConfig, "model.stoch", 0, "at least 1"),
+    *(
+        (ModelConfig, f"model.{name}_layers", 0, "at least 1")
+        for name in (
+            *("prior", "posterior", "encoder", "decoder"),
+            *("reward", "continue", "policy", "value"),
+        )
+    ),
+    (ModelConfig, "model.unimix", 0.0, "in (0, 1)"),
+    (ModelConfig, "model.unimix", 1.0, "in (0, 1)"),
+    *(
+        (LossConfig, f"loss.{field.name}", -0.1, "non-negative")
+        for field in dataclasses.fields(LossConfig)
+    ),
+    (ActorCriticConfig, "ac.imag_length", 0, "at least 1"),
+    (ActorCriticConfig, "ac.horizon", 1.0, "greater than 1"),
+    (ActorCriticConfig, "ac.trace", 1.1, "in [0, 1]"),
+    (ActorCriticConfig, "ac.trace", -0.1, "in [0, 1]"),
+    (ActorCriticConfig, "ac.entropy", -1.0, "non-negative"),
+    (ActorCriticConfig, "ac.slow_regularizer", -1.0, "non-negative"),
+    (ActorCriticConfig, "ac.slow_rate", 0.0, "in (0, 1]"),
+    (ActorCriticConfig, "ac.slow_rate", 1.1, "in (0, 1]"),
+    (ActorCriticConfig, "ac.return_rate", 0.0, "in (0, 1]"),
+    (ActorCriticConfig, "ac.return_percentiles", (95.0, 5.0), "two rising numbers in [0, 100]"),
+    (ActorCriticConfig, "ac.return_percentiles", (5.0, 101.0), "two rising numbers in [0, 100]"),
+    (ActorCriticConfig, "ac.return_limit", 0.0, "positive"),
+    (ScheduleConfig, "gpld.schedule.scale", 0.0, "positive"),
+    (ScheduleConfig, "gpld.schedule.minimum", -0.1, "non-negative"),
+    (ScheduleConfig, "gpld.schedule.start", -1, "non-negative"),
+    (ScheduleConfig, "gpld.schedule.decay", 0, "at least 1"),
+    (ScheduleConfig, "gpld.schedule.interval", 0, "at least 1"),
+    (ScheduleConfig, "gpld.schedule.factor", 0.0, "in (0, 1]"),
+    (ScheduleConfig, "gpld.schedule.factor", 1.5, "in (0, 1]"),
+    (ScheduleConfig, "gpld.schedule.values", (0.1,), "as many numbers as"),
+    (GPLDConfig, "gpld.lambda0", -0.1, "non-negative"),
+    (GPLDConfig, "gpld.lambda0", math.nan, "non-negative"),
+    (GPLDConfig, "gpld.lambda0_prior", -0.1, "non-negative"),
+    (GPLDConfig, "gpld.rho", 0.0, "in (0, 1]"),
+    (GPLDConfig, "gpld.rho", 1.1, "in (0, 1]"),
+    (GPLDConfig, "gpld.rows", 0, "at least 1"),
+    (OptimizerConfig, "optimizer.learning_rate", 0.0, "positive"),
+    (OptimizerConfig, "optimizer.warmup", -1, "non-negative"),
+    (OptimizerConfig, "optimizer.clip", 0.0, "positive"),
+    (OptimizerConfig, "optimizer.beta1", 1.0, "in [0, 1)"),
+    (OptimizerConfig, "optimizer.beta2", 1.0, "in [0, 1)"),
+    (OptimizerConfig, "optimizer.eps", 0.0, "positive"),
+    (OptimizerConfig, "optimizer.weight_decay", -0.1, "non-negative"),
+    (EvaluationConfig, "evaluation.every", 0, "at least 1"),
+    (EvaluationConfig, "evaluation.episodes", 0, "at least 1"),
+    (EvaluationConfig, "evaluation.num_envs", 0, "at least 1"),
+    (LogConfig, "log.every", 0, "at least 1"),
+    (LogConfig, "log.checkpoint_every", 0, "at least 1"),
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "value", "allowed"), _OUT_OF_RANGE)
+def test_values_out_of_range_are_named(cls, name, value, allowed):
+    with pytest.raises(ValueError, match=re.escape(f"`{name}` must be {allowed}")) as error:
+        cls(**{name.rpartition(".")[2]: value})
+    assert str(error.value).endswith(f"got {value!r}.")
+
+
+@pytest.mark.parametrize("blocks", [0, -8])
+def test_blocks_out_of_range_are_named(blocks):
+    with pytest.raises(ValueError, match=f"`model.blocks` must be .*got {blocks}"):
+        ModelConfig(blocks=blocks)
+
+
+def test_settings_that_depend_on_others():
+    with pytest.raises(ValueError, match=r"`gpld.schedule.boundaries` must be given"):
+        ScheduleConfig("piecewise")
+    with pytest.raises(ValueError, match=r"`gpld.schedule.boundaries` must be rising, got \(5, 5"):
+        ScheduleConfig("piecewise", boundaries=(5, 5), values=(0.1, 0.2))
+    with pytest.raises(ValueError, match=r"`gpld.rows` must be at most `model.stoch` \(4\), got 5"):
+        Config(model=ModelConfig(stoch=4), gpld=GPLDConfig(rows=5))
+    Config(model=ModelConfig(stoch=4), gpld=GPLDConfig(rows=4))
+
+
+def test_every_numeric_setting_has_a_range():
+    covered = {name for _, name, _, _ in _OUT_OF_RANGE} | {"model.blocks"}
+    covered |= {"gpld.schedule.boundaries"}
+    free = {"env.workers", "replay.online"}
+    for name, value in _flat(to_dict(Config())).items():
+        if isinstance(value, (int, float, tuple)):
+            assert name in covered | free, name
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name):
+    preset = PRESETS[name]
+    assert preset.preset == name
+    copy = from_dict(json.loads(json.dumps(to_dict(preset))))
+    assert copy == preset
+    assert hash(copy) == hash(preset)  # tuples are tuples again: a static argument of jit
+
+
+def test_piecewise_schedules_survive_json():
+    schedule = ScheduleConfig("piecewise", boundaries=(1, 2), values=(0.1, 0.2))
+    config = Config(gpld=GPLDConfig(schedule=schedule, lambda0_prior=0.25))
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_dictionaries_with_mistakes():
+    with pytest.raises(ValueError, match=r"`gpld.rho` must be"):
+        from_dict({"gpld": {"rho": 2.0}})
+    with pytest.raises(TypeError, match="unknown"):
+        from_dict({"gpld": {"unknown": 2.0}})
+    assert from_dict({"gpld": {"rho": 0.25}}).gpld == GPLDConfig(rho=0.25)
+
+
+# What the presets are
+
+
+def test_the_default_is_the_preset_paper():
+    assert PRESETS["paper"] == Config()
+    expected = {
+        # Table 2 of the paper, by hand.
+        "model.size": "12m",
+        "env.action_repeat": 2,
+        "env.num_envs": 16,
+        "replay.train_ratio": 512,
+        "replay.batch_size": 16,
+        "replay.batch_length": 64,
+        "replay.capacity": 5_000_000,
+        "evaluation.every": 5000,
+        "evaluation.episodes": 3,
+        "optimizer.learning_rate": 4e-5,
+        "optimizer.beta1": 0.9,
+        "optimizer.beta2": 0.999,
+        "optimizer.eps": 1e-20,
+        "optimizer.weight_decay": 0.0,
+        "optimizer.clip": 0.3,
+        "optimizer.warmup": 1000,
+        "model.stoch": 32,
+        "loss.rec": 1.0,
+        "loss.dyn": 1.0,
+        "loss.rep": 0.1,
+        "loss.repval": 0.3,
+        "loss.free_nats": 1.0,
+        "ac.imag_length": 25,
+        "ac.horizon": 333.0,
+        "ac.trace": 0.95,
+        "ac.entropy": 3e-4,
+        "ac.slow_rate": 0.02,
+        "model.unimix": 0.01,
+        "gpld.lambda0": 0.5,
+        "gpld.target": "posterior",
+        "gpld.rho": 0.5,
+        "gpld.rows": None,
+        "gpld.reduction": "sampled",
+        "gpld.schedule.kind": "sqrt",
+        "gpld.schedule.scale": 1000.0,
+        "gpld.schedule.minimum": 0.001,
+        "gpld.schedule.start": 0,
+        "env_steps": 500_000,
+    }
+    actual = _flat(to_dict(Config()))
+    assert {name: actual[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "authors",
+            {
+                "env_steps": 1_000_000,
+                "precision": "bfloat16",
+                "gpld.reduction": "batch",
+                "gpld.schedule.minimum": 0.1,
+                "evaluation.episodes": 4,
+                "log.checkpoint_every": 100_000,
+            },
+        ),
+        (
+            "dreamerv3",
+            {
+                "env_steps": 1_100_000,
+                "precision": "bfloat16",
+                "env.action_repeat": 1,
+                "replay.train_ratio": 1024.0,
+                "model.size": "1m",
+                "ac.imag_length": 15,
+                "gpld.lambda0": 0.0,
+            },
+        ),
+    ],
+)
+def test_what_presets_change(name, expected):
+    paper, preset = _flat(to_dict(PRESETS["paper"])), _flat(to_dict(PRESETS[name]))
+    changed = {key: value for key, value in preset.items() if value != paper[key]}
+    assert changed == expected | {"preset": name}
+
+
+def test_the_baseline_has_no_penalty():
+    assert [name for name, preset in PRESETS.items() if not preset.gpld.coefficients] == [
+        "dreamerv3"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "dims"),
+    [
+        ("1m", (512, 64, 4, 64)),
+        ("12m", (2048, 256, 16, 256)),
+        ("25m", (3072, 384, 24, 384)),
+        ("50m", (4096, 512, 32, 512)),
+        ("100m", (6144, 768, 48, 768)),
+        ("200m", (8192, 1024, 64, 1024)),
+        ("400m", (12288, 1536, 96, 1536)),
+    ],
+)
+def test_sizes(size, dims):
+    assert SIZES[size] == dims  # deter, hidden, classes, units
+    assert ModelConfig(size=size).dims == dims
+    own = ModelConfig(size=size, hidden=7, classes=5).dims
+    assert own == (dims[0], 7, 5, dims[3])
+
+
+@pytest.mark.parametrize(
+    ("gpld", "coefficients"),
+    [
+        (GPLDConfig(), {"gp_post": 0.5}),
+        (GPLDConfig(lambda0_prior=0.25), {"gp_post": 0.5}),
+        (GPLDConfig(target="prior"), {"gp_prior": 0.5}),
+        (GPLDConfig(target="prior", lambda0_prior=0.25), {"gp_prior": 0.25}),
+        (GPLDConfig(target="prior", lambda0=0.0, lambda0_prior=0.25), {"gp_prior": 0.25}),
+        (GPLDConfig(target="both"), {"gp_post": 0.5, "gp_prior": 0.5}),
+        (GPLDConfig(target="both", lambda0_prior=0.0), {"gp_post": 0.5}),
+        (GPLDConfig(target="both", lambda0=0.0), {}),
+        (GPLDConfig(lambda0=0.0), {}),
+    ],
+)
+def test_coefficients(gpld, coefficients):
+    assert gpld.coefficients == coefficients
+
+
+def test_derived_settings():
+    assert Config().replay.updates_per_env_step == 0.5
+    assert PRESETS["dreamerv3"].replay.updates_per_env_step == 1.0
+    assert ActorCriticConfig().discount == pytest.approx(0.996996996996997, rel=1e-15)
+
+
+def test_every_setting_is_read():
+    folder = Path(gpld.__file__).parent
+    code = {path.name: path.read_text() for path in folder.rglob("*.py")}
+    # In config.py itself only what is computed from settings counts, not their checks.
+    checks = re.compile(r"def __post_init__\(self\):.*?(?=\n    @property|\n\n\n)", re.DOTALL)
+    code["config.py"] = checks.sub("", code["config.py"])
+    text = "\n".join(code.values())
+    # These are read by their place, in loops over the fields.
+    by_loop = {field.name for field in dataclasses.fields(LossConfig)} | set(SIZES["1m"]._fields)
+    for cls in DATACLASSES:
+        for field in dataclasses.fields(cls):
+            if cls in (LossConfig, ModelConfig) and field.name in by_loop:
+                continue
+            assert re.search(rf"\.{field.name}\b", text), f"{cls.__name__}.{field.name}"
+
+
+# Seeds
+
+
+def test_seeds_of_streams_differ():
+    cases = [
+        (seed, name, index)
+        for seed in (0, 1, 2**31)
+        for name in ("collect", "evaluate", "replay")
+        for index in (0, 1, 500_000)
+    ]
+    seeds = [derive_seed(*case) for case in cases]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert seeds == [derive_seed(*case) for case in cases]
+    assert derive_seed(3, "collect") == derive_seed(3, "collect", 0)
