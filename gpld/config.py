@@ -9,12 +9,20 @@ step of the simulator (env steps x action repeat), an *update* is one gradient s
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args, get_origin
 
 
 def _check(condition: bool, name: str, allowed: str, value: object) -> None:
     if not condition:
         raise ValueError(f"`{name}` must be {allowed}, got {value!r}.")
+
+
+def _check_choices(config: object, group: str = "") -> None:
+    """Checks the settings that have named values, for callers that parse no flags."""
+    for field in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+        if get_origin(field.type) is Literal:
+            choices, value = get_args(field.type), getattr(config, field.name)
+            _check(value in choices, group + field.name, f"one of {', '.join(choices)}", value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +167,8 @@ class ModelConfig:
     """Share of the uniform distribution mixed into every categorical, in (0, 1)."""
 
     def __post_init__(self):
+        _check_choices(self, "model.")
+        _check(self.blocks >= 1, "model.blocks", "at least 1", self.blocks)
         dims = self.dims
         _check(
             dims.deter >= 1 and dims.deter % self.blocks == 0,
@@ -317,6 +327,7 @@ class ScheduleConfig:
     """Coefficient from each of `boundaries` on; before the first it is lambda0."""
 
     def __post_init__(self):
+        _check_choices(self, "gpld.schedule.")
         _check(self.scale > 0, "gpld.schedule.scale", "positive", self.scale)
         _check(self.minimum >= 0, "gpld.schedule.minimum", "non-negative", self.minimum)
         _check(self.start >= 0, "gpld.schedule.start", "non-negative", self.start)
@@ -375,6 +386,7 @@ class GPLDConfig:
     """How the coefficient falls with the update count."""
 
     def __post_init__(self):
+        _check_choices(self, "gpld.")
         _check(self.lambda0 >= 0, "gpld.lambda0", "non-negative", self.lambda0)
         _check(
             self.lambda0_prior is None or self.lambda0_prior >= 0,
@@ -519,6 +531,7 @@ class Config:
     log: LogConfig = LogConfig()
 
     def __post_init__(self):
+        _check_choices(self)
         _check(self.seed >= 0, "seed", "non-negative", self.seed)
         _check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
         rows = self.gpld.rows

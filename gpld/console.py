@@ -41,9 +41,7 @@ class RunConsole(contextlib.AbstractContextManager):
     def first_update(self) -> None:
         """Says how long the compilation took."""
         seconds = time.monotonic() - self._began
-        self.print(
-            f"first update after {seconds:.0f} s; later runs reuse what was compiled"
-        )
+        self.print(f"first update after {seconds:.0f} s; later runs reuse what was compiled")
 
     def episode(self, score: float) -> None:
         """Takes note of the return of a training episode."""

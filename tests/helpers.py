@@ -1,6 +1,5 @@
 """A tiny agent and batch, shared by the tests of models and losses."""
 
-import dataclasses
 import functools
 
 import equinox as eqx
@@ -17,7 +16,7 @@ from gpld.config import (
     ModelConfig,
     ReplayConfig,
 )
-from gpld.losses import Batch, ReturnNorm, dreamer_loss, make_loss
+from gpld.losses import Batch
 from gpld.models import Dreamer, StoredLatent
 
 CONFIG = Config(
@@ -96,60 +95,3 @@ def tiny_batch(**changes) -> Batch:
 def quick_jit(fn):
     """`jax.jit` without optimisation, for large programs that run once."""
     return jax.jit(fn, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """The whole objective of `CONFIG` at one model and batch."""
-
-    loss: jax.Array
-    output: tuple
-    dreamer_loss: jax.Array
-    """The same without penalties, with the same key."""
-
-    dreamer_output: tuple
-    gradients: dict[str, dict[str, float]]
-    """Largest gradient of every loss's mean in every part of the model, by their names."""
-
-    UPDATE = 3000
-    """Updates completed before: the coefficients are halved."""
-
-
-@functools.cache
-def evaluation() -> Evaluation:
-    """Evaluates the objective once for all tests, since it takes long to compile."""
-    model, batch, norm = tiny_model(), tiny_batch(), ReturnNorm()
-    slow_value = build(lambda key: model.value, seed=1)
-
-    def losses(model):
-        args = {"update": jnp.asarray(Evaluation.UPDATE, jnp.int32), "key": jr.key(0)}
-        loss, output = make_loss(CONFIG, slow_value, norm)(model, batch, **args)
-        plain = dreamer_loss(CONFIG, slow_value, norm)(model, batch, **args)
-        means = jnp.stack([jnp.mean(output.losses[name]) for name in sorted(output.losses)])
-        return means, (loss, output, *plain)
-
-    jacobian, values = quick_jit(jax.jacrev(losses, has_aux=True))(model)
-    gradients = {
-        name: {
-            part: max(float(jnp.max(jnp.abs(x[i]))) for x in jax.tree.leaves(module))
-            for part, module in _parts(jacobian).items()
-        }
-        for i, name in enumerate(sorted(values[1].losses))
-    }
-    return Evaluation(*values, gradients)
-
-
-def reached(name: str) -> set[str]:
-    """Parts of the model that one loss of the objective has a gradient in."""
-    return {part for part, grad in evaluation().gradients[name].items() if grad > 0}
-
-
-def _parts(model) -> dict:
-    parts = dict(vars(model))
-    rssm = parts.pop("rssm")
-    return {
-        **parts,
-        "core": rssm.core,
-        "prior": (rssm.prior_mlp, rssm.prior_out),
-        "posterior": (rssm.posterior_mlp, rssm.posterior_out),
-    }

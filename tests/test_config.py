@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -344,3 +346,19 @@ def test_seeds_of_streams_differ():
     assert all(0 <= seed < 2**32 for seed in seeds)
     assert seeds == [derive_seed(*case) for case in cases]
     assert derive_seed(3, "collect") == derive_seed(3, "collect", 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"precision": "float16"}, "`precision` must be one of auto, float32, bfloat16"),
+        ({"gpld": {"target": "posteriro"}}, "`gpld.target` must be one of posterior, prior"),
+        ({"gpld": {"schedule": {"kind": "sqr"}}}, "`gpld.schedule.kind` must be one of sqrt"),
+        ({"model": {"size": "2m"}}, "`model.size` must be one of 1m, 12m"),
+    ],
+)
+def test_named_values_are_checked_where_no_flags_are_parsed(values, message):
+    """In a process of its own: here the types would be checked first."""
+    code = f"from gpld.config import from_dict; from_dict({values!r})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"ValueError: {message}" in result.stderr

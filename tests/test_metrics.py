@@ -74,9 +74,10 @@ def test_stopwatch_adds_up_parts(monkeypatch):
         with stopwatch(part):
             now += seconds
         now += 0.5  # in no part
-    assert stopwatch.pop() == (9.5, {"act": 3.0, "update": 5.0})
+    assert stopwatch.read() == (9.5, {"act": 3.0, "update": 5.0})
+    stopwatch.reset()
     now += 4.0
-    assert stopwatch.pop() == (4.0, {})
+    assert stopwatch.read() == (4.0, {})
 
 
 def test_stopwatch_counts_a_part_that_fails(monkeypatch):
@@ -92,4 +93,4 @@ def test_stopwatch_counts_a_part_that_fails(monkeypatch):
 
     with pytest.raises(KeyError):
         fail()
-    assert stopwatch.pop() == (2.0, {"act": 2.0})
+    assert stopwatch.read() == (2.0, {"act": 2.0})

@@ -1,13 +1,13 @@
 """Replay against a slow model of it: plain lists of steps."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given, settings, strategies as st
 
-from gpld.config import Config
 from gpld.replay import Replay, StepSpec, TrainRatio, stream_length
-from gpld.training import train_ratio
 
 FALSE_ALARM = 1e-8
 SPECS = {
@@ -314,7 +314,8 @@ def test_bytes_of_a_step():
     ],
 )
 def test_updates_of_the_paper(env_step, updates):
-    assert train_ratio(Config()).updates_due(env_step) == updates
+    ratio = TrainRatio(num_streams=16, window=65, min_windows=1024, ratio=0.5)
+    assert ratio.updates_due(env_step) == updates
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 0.25, 2.5])
@@ -331,10 +332,10 @@ def test_updates_equal_those_of_a_trigger_after_every_transition(
         lengths[(env_step - 1) % num_streams] += 1
         if sum(max(0, length - window + 1) for length in lengths) >= min_windows:
             if reference is None:
-                updates, reference = 1, env_step
+                updates, reference = 1, Fraction(env_step)
             else:
-                repeats = int((env_step - reference) * ratio)
-                reference += repeats / ratio
+                repeats = int((env_step - reference) * Fraction(ratio))
+                reference += repeats / Fraction(ratio)
                 updates += repeats
         assert due(env_step) == updates
     assert updates > 0

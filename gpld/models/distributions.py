@@ -134,14 +134,16 @@ class SymexpTwoHot(eqx.Module):
     def mean(self) -> Float[Array, ""]:
         """Expected value; exactly zero for uniform logits.
 
-        Mirrored bins are paired before the sum, because the largest ones (4.9e8) would
-        otherwise swamp the small ones.
+        Mirrored bins are paired, because the largest ones (4.9e8) would turn a rounding
+        error of their probabilities into a value: `p_hi - p_lo` is computed as
+        `(p_hi + p_lo) tanh((logit_hi - logit_lo) / 2)`, which is 0 for equal logits.
         """
         bins = symexp_bins(self.logits.shape[-1])
         middle = bins.size // 2
-        weighted = jax.nn.softmax(self.logits) * bins.astype(self.logits.dtype)
-        pairs = weighted[:middle][::-1] + weighted[middle + 1 :]
-        return weighted[middle] + jnp.sum(pairs)
+        logits, probs = self.logits, jax.nn.softmax(self.logits)
+        total = probs[middle + 1 :] + probs[:middle][::-1]
+        ratio = jnp.tanh((logits[middle + 1 :] - logits[:middle][::-1]) / 2)
+        return jnp.sum(total * ratio * bins[middle + 1 :].astype(logits.dtype))
 
     def loss(self, target: Float[Array, ""]) -> Float[Array, ""]:
         """Cross-entropy with the two-hot encoding of `target`, in nats.

@@ -32,7 +32,7 @@ class Dreamer(eqx.Module):
         shapes: Mapping[str, tuple[int, ...]],
         action_size: int,
         *,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: jnp.dtype = jnp.dtype("float32"),  # noqa: B008
         key: PRNGKeyArray,
     ):
         """Initialises all networks.

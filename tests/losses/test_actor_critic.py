@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 import scipy.stats
-from helpers import CONFIG, build, quick_jit, reached, tiny_batch, tiny_model
+from helpers import CONFIG, build, quick_jit, tiny_batch, tiny_model
 
 from gpld.config import ActorCriticConfig
 from gpld.losses import ReturnNorm, actor_critic_losses, imagine, replay_returns
@@ -214,19 +214,6 @@ def test_replay_value_loss(losses):
     assert losses["repval"].shape == (BATCH, TIME - 1)
     np.testing.assert_allclose(losses["repval"], loss * ~IS_LAST[:, :-1], rtol=1e-3)
     np.testing.assert_array_equal(losses["repval"] == 0, IS_LAST[:, :-1])
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("policy", {"policy"}),
-        ("value", {"value"}),
-        ("repval", {"value", "encoder", "core", "posterior"}),
-    ],
-)
-def test_parts_that_learn_from_each_loss(name, parts):
-    with jax.numpy_dtype_promotion("standard"):
-        assert reached(name) == parts
 
 
 # Returns along replayed sequences

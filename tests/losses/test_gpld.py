@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import quick_jit, reached, tiny_model
+from helpers import quick_jit, tiny_model
 
+import gpld.losses.gpld
 from gpld.config import GPLDConfig
 from gpld.losses import posterior_penalty, prior_penalty
 from gpld.losses.gpld import draw_rows, draw_states
@@ -92,19 +93,21 @@ def penalties(rssm, rollout):
 
 
 @pytest.fixture(scope="module")
-def exact(rssm, rollout):
-    """Squared Frobenius norms by state and row, of 0.99 times the softmax of the logits."""
+def jacobians(rssm, rollout):
+    """By state, row, class and input: of 0.99 times the softmax of the logits."""
     embed, deter = (x.reshape(STATES, -1) for x in (rollout.embed, rollout.latent.deter))
     softmax = lambda fn: lambda *args: 0.99 * jax.nn.softmax(fn(*args))  # noqa: E731
     posterior = jax.vmap(jax.jacrev(softmax(rssm.posterior_logits), (0, 1)))
     prior = jax.vmap(jax.jacrev(softmax(rssm.prior_logits), (0,)))
-    jacobians = {
-        "posterior": jax.jit(posterior)(deter, embed),
-        "prior": jax.jit(prior)(deter),
-    }
+    exact = {"posterior": jax.jit(posterior)(deter, embed), "prior": jax.jit(prior)(deter)}
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), exact)
+
+
+@pytest.fixture(scope="module")
+def exact(jacobians):
+    """Squared Frobenius norms by state and row."""
     return {
-        name: sum(np.sum(np.asarray(x, np.float64) ** 2, axis=(2, 3)) for x in parts)
-        for name, parts in jacobians.items()
+        name: sum(np.sum(x**2, axis=(2, 3)) for x in parts) for name, parts in jacobians.items()
     }
 
 
@@ -113,6 +116,22 @@ def _assert_mean(samples, expected):
     error = SIGMAS * samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
     assert np.all(error < 0.2 * expected)
     assert np.all(np.abs(samples.mean(axis=0) - expected) < error + 1e-6 * expected)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_the_penalty_with_given_probes(rssm, rollout, jacobians, name, monkeypatch):
+    """Exactly: the mean over rows of |J_i^T e_i|^2, summed over the inputs."""
+    probes = np.sign(np.random.default_rng(3).normal(size=(STOCH, CLASSES)))
+
+    def draw(key, shape, name):
+        return jnp.broadcast_to(jnp.asarray(probes, jnp.float32), shape)
+
+    monkeypatch.setattr(gpld.losses.gpld, "draw_probes", draw)
+    penalty = PENALTIES[name](CONFIGS["all, batch"])
+    table = jax.jit(lambda rollout, key: penalty(rssm, rollout, key=key).loss)(rollout, jr.key(0))
+    products = [np.einsum("rc,srcd->srd", probes, j) for j in jacobians[name]]
+    expected = sum(np.sum(x**2, axis=2) for x in products).mean(1)
+    np.testing.assert_allclose(np.ravel(table), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -127,8 +146,11 @@ def test_the_reduction_batch_is_smaller_by_the_share_of_states(penalties, exact,
     sampled, batch = penalties[name, "half"], penalties[name, "half, batch"]
     assert sampled.loss.shape == (NUM_KEYS, STATES // 2)
     assert batch.loss.shape == (NUM_KEYS, BATCH, TIME)
-    assert np.all(np.sum(batch.loss > 0, axis=(1, 2)) == STATES // 2)
-    assert np.all(np.sum(batch.loss == 0, axis=(1, 2)) == STATES // 2)
+    # Exactly the others are zero, save where every row's probe is constant (1 in 512
+    # states): rows of probabilities sum to one, and so those have no gradient.
+    drawn = np.sum(batch.loss > 0, axis=(1, 2))
+    assert drawn.max() == STATES // 2
+    assert np.mean(drawn == STATES // 2) > 0.95
     np.testing.assert_array_equal(batch.norms, sampled.norms)
     np.testing.assert_allclose(batch.loss.mean((1, 2)), 0.5 * sampled.loss.mean(1), rtol=1e-5)
     _assert_mean(batch.loss.mean((1, 2)), 0.5 * exact[name].mean())
@@ -157,9 +179,13 @@ def test_rows_that_are_left_out_do_not_count(penalties, exact):
 
 
 def test_both_penalties_are_taken_at_the_same_states(penalties):
-    drawn = {name: penalties[name, "half, batch"].loss > 0 for name in PENALTIES}
-    np.testing.assert_array_equal(drawn["posterior"], drawn["prior"])
-    assert len(np.unique(drawn["prior"].reshape(NUM_KEYS, -1), axis=0)) > 100
+    posterior, prior = (
+        penalties[name, "half, batch"].loss.reshape(NUM_KEYS, STATES) > 0 for name in PENALTIES
+    )
+    # Without the few keys at which a drawn state's penalty vanishes, see above.
+    full = (posterior.sum(1) == STATES // 2) & (prior.sum(1) == STATES // 2)
+    np.testing.assert_array_equal(posterior[full], prior[full])
+    assert len(np.unique(prior[full], axis=0)) > 100
 
 
 def test_probes_of_the_penalties_are_independent(penalties, exact):
@@ -171,14 +197,3 @@ def test_probes_of_the_penalties_are_independent(penalties, exact):
     a, b = (x.reshape(NUM_KEYS, -1) / x.std(0).ravel() for x in drawn.values())
     assert abs(np.mean(a * b)) < SIGMAS / np.sqrt(a.size)
     assert abs(np.mean(a[:, 0] * a[:, 1])) < SIGMAS / np.sqrt(NUM_KEYS)
-
-
-# The gradients
-
-
-def test_posterior_penalty_reaches_the_recurrence_and_the_encoder():
-    assert reached("gp_post") == {"encoder", "core", "posterior"}
-
-
-def test_prior_penalty_reaches_the_posterior_through_the_recurrence():
-    assert reached("gp_prior") == {"encoder", "core", "prior", "posterior"}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import CONFIG, Evaluation, evaluation, tiny_batch, tiny_model
+from helpers import CONFIG, build, quick_jit, tiny_batch, tiny_model
 
 from gpld.config import GPLDConfig, LossConfig
 from gpld.losses import ReturnNorm, dreamer_loss, make_loss
@@ -26,31 +26,66 @@ SCALES = {
 }
 
 
+UPDATE = 3000
+"""Updates completed: the square root has halved the coefficients."""
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    """The objective and the one without penalties, with the same key, and all gradients."""
+    model, batch, norm = tiny_model(), tiny_batch(), ReturnNorm()
+    slow_value = build(lambda key: model.value, seed=1)
+
+    def losses(model):
+        args = {"update": jnp.asarray(UPDATE, jnp.int32), "key": jr.key(0)}
+        penalized = make_loss(CONFIG, slow_value, norm)(model, batch, **args)
+        plain = dreamer_loss(CONFIG, slow_value, norm)(model, batch, **args)
+        losses = penalized[1].losses
+        means = jnp.stack([jnp.mean(losses[name]) for name in sorted(losses)])
+        return means, (penalized, plain)
+
+    jacobian, (penalized, plain) = quick_jit(jax.jacrev(losses, has_aux=True))(model)
+    by_name = {
+        name: jax.tree.map(lambda x, i=i: np.asarray(x[i]), _parts(jacobian))
+        for i, name in enumerate(sorted(penalized[1].losses))
+    }
+    return penalized, plain, by_name
+
+
+def _parts(model):
+    parts = dict(vars(model))
+    rssm = parts.pop("rssm")
+    return {
+        **parts,
+        "core": rssm.core,
+        "prior": (rssm.prior_mlp, rssm.prior_out),
+        "posterior": (rssm.posterior_mlp, rssm.posterior_out),
+    }
+
+
 def _weighted(losses, scales):
     return sum(scales[name] * np.mean(np.asarray(losses[name], np.float64)) for name in scales)
 
 
-def test_the_loss_is_the_sum_of_scales_times_means():
-    losses = evaluation().dreamer_output.losses
-    assert losses.keys() == SCALES.keys()
-    np.testing.assert_allclose(evaluation().dreamer_loss, _weighted(losses, SCALES), rtol=1e-5)
+def test_the_loss_is_the_sum_of_scales_times_means(evaluation):
+    _, (loss, output), _ = evaluation
+    assert output.losses.keys() == SCALES.keys()
+    np.testing.assert_allclose(loss, _weighted(output.losses, SCALES), rtol=1e-5)
 
 
-def test_penalties_add_their_coefficients_times_means():
-    # After 3000 updates the square root has halved the coefficients.
-    assert Evaluation.UPDATE == 3000
+def test_penalties_add_their_coefficients_times_means(evaluation):
+    (loss, output), _, _ = evaluation
     scales = SCALES | {"gp_post": 0.25, "gp_prior": 0.125}
-    losses, metrics = evaluation().output.losses, evaluation().output.metrics
-    assert losses.keys() == scales.keys()
-    np.testing.assert_allclose(evaluation().loss, _weighted(losses, scales), rtol=1e-5)
-    difference = _weighted(losses, {k: scales[k] for k in ("gp_post", "gp_prior")})
-    assert difference > 0.01
-    np.testing.assert_allclose(metrics["gp_post_lam"], 0.25, rtol=1e-6)
-    np.testing.assert_allclose(metrics["gp_prior_lam"], 0.125, rtol=1e-6)
+    assert output.losses.keys() == scales.keys()
+    np.testing.assert_allclose(loss, _weighted(output.losses, scales), rtol=1e-5)
+    penalties = {name: scales[name] for name in ("gp_post", "gp_prior")}
+    assert _weighted(output.losses, penalties) > 1e-4 * loss  # above the tolerance
+    for name, coefficient in penalties.items():
+        np.testing.assert_allclose(output.metrics[f"{name}_lam"], coefficient, rtol=1e-6)
 
 
-def test_penalties_leave_all_else_bitwise_as_it_was():
-    plain, penalized = evaluation().dreamer_output, evaluation().output
+def test_penalties_leave_all_else_bitwise_as_it_was(evaluation):
+    (_, penalized), (_, plain), _ = evaluation
     for name in SCALES:
         np.testing.assert_array_equal(penalized.losses[name], plain.losses[name])
     jax.tree.map(np.testing.assert_array_equal, penalized.rollout, plain.rollout)
@@ -59,8 +94,8 @@ def test_penalties_leave_all_else_bitwise_as_it_was():
         np.testing.assert_array_equal(penalized.metrics[name], value)
 
 
-def test_metrics_of_losses_and_penalties():
-    output = evaluation().output
+def test_metrics_of_losses_and_penalties(evaluation):
+    (_, output), _, _ = evaluation
     for name, values in output.losses.items():
         np.testing.assert_allclose(output.metrics[f"loss/{name}"], np.mean(values), rtol=1e-5)
     for name in ("gp_post", "gp_prior"):
@@ -69,6 +104,34 @@ def test_metrics_of_losses_and_penalties():
         np.testing.assert_allclose(output.metrics[f"{name}_total"], 3 * mean, rtol=1e-5)
         np.testing.assert_allclose(mean, np.mean(output.losses[name]), rtol=1e-5)
         assert output.metrics[f"{name}_row_std"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("velocity", {"encoder", "core", "posterior", "decoder"}),
+        ("height", {"encoder", "core", "posterior", "decoder"}),
+        ("rew", {"encoder", "core", "posterior", "reward"}),
+        ("con", {"encoder", "core", "posterior", "cont"}),
+        # The prior's losses reach what shaped h_t through the recurrence.
+        ("dyn", {"encoder", "core", "posterior", "prior"}),
+        ("rep", {"encoder", "core", "posterior"}),
+        # Imagined losses do not reach the world model, that of replayed values does.
+        ("policy", {"policy"}),
+        ("value", {"value"}),
+        ("repval", {"encoder", "core", "posterior", "value"}),
+        ("gp_post", {"encoder", "core", "posterior"}),
+        ("gp_prior", {"encoder", "core", "posterior", "prior"}),
+    ],
+)
+def test_parts_that_learn_from_each_loss(evaluation, name, parts):
+    _, _, gradients = evaluation
+    reached = {
+        part
+        for part, module in gradients[name].items()
+        if any(np.any(x != 0) for x in jax.tree.leaves(module))
+    }
+    assert reached == parts
 
 
 def _lowered(loss):

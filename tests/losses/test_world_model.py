@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 import scipy.stats
-from helpers import quick_jit, reached, tiny_batch, tiny_model
+from helpers import quick_jit, tiny_batch, tiny_model
 
 from gpld.losses import observe, world_model_losses
 from gpld.models import Latent, Rollout
@@ -181,20 +181,3 @@ def test_observe_starts_from_the_stored_context(model):
     np.testing.assert_allclose(rollout.posterior_logits, logits, **close)
     embed = jax.jit(jax.vmap(jax.vmap(lambda x: model.encoder(x))))(batch.observation)
     np.testing.assert_allclose(rollout.embed, embed, **close)
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("velocity", {"encoder", "core", "posterior", "decoder"}),
-        ("height", {"encoder", "core", "posterior", "decoder"}),
-        ("rew", {"encoder", "core", "posterior", "reward"}),
-        ("con", {"encoder", "core", "posterior", "cont"}),
-        # Through the recurrence, `dyn` reaches what shaped h_t.
-        ("dyn", {"encoder", "core", "posterior", "prior"}),
-        ("rep", {"encoder", "core", "posterior"}),
-    ],
-)
-def test_parts_that_learn_from_each_loss(name, parts):
-    with jax.numpy_dtype_promotion("standard"):
-        assert reached(name) == parts
