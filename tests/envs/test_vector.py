@@ -205,8 +205,10 @@ def test_workers_ignore_sigint():
 
 
 PARENT = """
+import signal
 import numpy as np
 from gpld.envs import make_vector_env
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells may have it ignored
 with make_vector_env("probe_memory", num_envs=2, seed=0, workers=2) as env:
     action = np.zeros((2, 1), np.float32)
     env.step(action)
@@ -224,11 +226,14 @@ def test_no_worker_outlives_its_parent(end, tracebacks):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == b"ready\n"
-    parent.send_signal(end)
-    # The workers inherit both streams, which end only when all processes have.
-    _, errors = parent.communicate(timeout=20)
+    try:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        parent.send_signal(end)
+        # The workers inherit both streams, which end only when all processes have.
+        _, errors = parent.communicate(timeout=60)
+    finally:
+        parent.kill()
     assert parent.returncode == -end
     assert errors.count(b"Traceback") == tracebacks
 
