@@ -6,9 +6,14 @@ import secrets
 import jax
 import jax.random as jr
 import pytest
+from hypothesis import HealthCheck, settings
 from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Examples take as long as compilations and busy machines make them.
+settings.register_profile("gpld", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gpld")
 
 
 def pytest_addoption(parser):
