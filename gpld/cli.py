@@ -130,19 +130,16 @@ def choose_platform(platform: str) -> None:
     Raises:
         MachineError: If it does not exist.
     """
-    if platform == "auto":
-        return
-    with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(platform, platform))
-    try:
-        found = {device.platform for device in jax.devices()}
-    except RuntimeError:
-        found = set()
-    if platform not in found:
-        raise MachineError(
-            "`--platform gpu` found no GPU that JAX can use; install `gpld[cuda12]` or "
-            "`gpld[cuda13]` where there is one, or choose auto or cpu."
-        )
+    if platform == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif platform == "gpu":  # which is what JAX takes by itself where there is one
+        try:
+            jax.devices("gpu")
+        except RuntimeError:
+            raise MachineError(
+                "`--platform gpu` found no GPU that JAX can use; install `gpld[cuda12]` or "
+                "`gpld[cuda13]` where there is one, or choose auto or cpu."
+            ) from None
 
 
 def cache_compilations() -> None:
