@@ -55,6 +55,13 @@ def getkey():
 
 
 @pytest.fixture
+def strict_promotion():
+    """Mixed dtypes are an error, so that none is raised or rounded unnoticed."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture
 def x64():
     """Double precision, for comparisons with finite differences."""
     with jax.enable_x64(True):

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from ..models.layers import at_least_float32
+
 TableFn = Callable[..., Float[Array, "rows classes"]]
 
 
@@ -79,5 +81,4 @@ def rowwise(fn: TableFn) -> Callable[..., Float[Array, " selected"]]:
 
 def _sum_squares(x: Float[Array, "..."]) -> Float[Array, ""]:
     # f32: squares of small derivatives underflow in half precision.
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return jnp.sum(jnp.square(x))
+    return jnp.sum(jnp.square(at_least_float32(x)))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 def at_least_float32(x: Shaped[Array, "..."]) -> Float[Array, "..."]:
     """Raises half precision and integers to float32; keeps float32 and float64."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x if x.dtype in (jnp.float32, jnp.float64) else x.astype(jnp.float32)
 
 
 def truncated_normal_init(

@@ -15,10 +15,7 @@ from gpld.models import Latent, Rollout, symexp_bins
 BATCH, TIME, LENGTH = 2, 4, 3
 
 
-@pytest.fixture(autouse=True)
-def _strict():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
+pytestmark = pytest.mark.usefixtures("strict_promotion")
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,7 @@ BATCH, TIME, STOCH, CLASSES = 2, 4, 3, 4
 DISCOUNT = 0.9
 
 
-@pytest.fixture(autouse=True)
-def _strict():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
+pytestmark = pytest.mark.usefixtures("strict_promotion")
 
 
 @pytest.fixture(scope="module")

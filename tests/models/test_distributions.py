@@ -26,17 +26,7 @@ FALSE_ALARM = 1e-8
 BINS = symexp_bins().astype(np.float64)
 
 
-@pytest.fixture(autouse=True)
-def _strict():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
-
-
-@pytest.fixture
-def _standard():
-    """Strict promotion refuses what `at_least_float32` does to bfloat16."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("strict_promotion")
 
 
 def _floats(shape, limit):
@@ -103,7 +93,6 @@ def test_unimix_probabilities_sum_to_one_and_keep_a_floor(logits):
     np.testing.assert_allclose(probs, 0.99 * _softmax(logits) + 0.01 / 5, rtol=1e-4)
 
 
-@pytest.mark.usefixtures("_standard")
 def test_one_hot_is_float32_in_half_precision():
     dist = OneHotCategorical(jnp.array([[0.0, 1.0, 2.0]], jnp.bfloat16), 0.01)
     assert dist.probs.dtype == jnp.float32
@@ -200,7 +189,6 @@ def test_bounded_normal_samples_are_neither_clipped_nor_correlated(getkey):
     assert samples[:, 0].max() > 2  # mean 0.995, std 0.984
 
 
-@pytest.mark.usefixtures("_standard")
 def test_bounded_normal_is_float32_in_half_precision():
     raw = jnp.array([0.3], jnp.bfloat16)
     dist = BoundedNormal(raw, raw)

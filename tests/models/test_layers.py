@@ -11,18 +11,7 @@ from helpers import build
 
 from gpld.models import MLP, BlockLinear, Hidden, Linear, RMSNorm, truncated_normal_init
 
-
-@pytest.fixture(autouse=True)
-def _strict():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
-
-
-@pytest.fixture
-def _standard():
-    """Strict promotion refuses what `at_least_float32` does to bfloat16."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("strict_promotion")
 
 
 # The relative standard error of the standard deviation of n truncated normals (kurtosis
@@ -102,7 +91,6 @@ def test_rms_norm_bounds_small_inputs():
     np.testing.assert_allclose(RMSNorm(2)(jnp.array([1e-6, 0.0])), [1e-4, 0.0], rtol=1e-5)
 
 
-@pytest.mark.usefixtures("_standard")
 def test_rms_norm_takes_its_statistics_in_float32():
     rng = np.random.default_rng(0)
     scale, x = 1 + 0.3 * rng.normal(size=512), rng.normal(size=512).astype(jnp.bfloat16)
@@ -115,7 +103,6 @@ def test_rms_norm_takes_its_statistics_in_float32():
     assert np.mean(np.asarray(actual) != exact.astype(jnp.bfloat16)) < 0.01
 
 
-@pytest.mark.usefixtures("_standard")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_layers_compute_in_the_dtype_of_their_input(dtype):
     x = jax.ShapeDtypeStruct((4,), dtype)

@@ -12,10 +12,7 @@ from gpld.models import RSSM, Latent, StoredLatent
 DETER, STOCH, CLASSES, EMBED, ACTION, HIDDEN, BLOCKS = 16, 3, 4, 5, 2, 8, 4
 
 
-@pytest.fixture(autouse=True)
-def _strict():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
+pytestmark = pytest.mark.usefixtures("strict_promotion")
 
 
 def _rssm(dtype="float32", classes=CLASSES):
