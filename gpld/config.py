@@ -354,6 +354,9 @@ class ScheduleConfig:
         )
 
 
+EstimatorName = Literal["rowwise", "joint", "forward", "exact"]
+
+
 @dataclasses.dataclass(frozen=True)
 class GPLDConfig:
     """The gradient penalty on the latent dynamics (paper, equation 5 and algorithm 1)."""
@@ -367,6 +370,18 @@ class GPLDConfig:
     lambda0_prior: float | None = None
     """Initial coefficient of the prior's penalty, where it is a target; None takes
     lambda0."""
+
+    estimator: EstimatorName = "rowwise"
+    """How squared Jacobian norms are estimated. rowwise: a reverse pass for every row
+    (algorithm 1). joint: one for all rows. forward: one forward-mode pass. exact: no
+    randomness, at the cost of a reverse pass for every class of every row."""
+
+    num_probes: int = 1
+    """Estimates that are averaged at every penalised state (algorithm 1: one)."""
+
+    path: Literal["gram", "literal"] = "gram"
+    """gram: the first layer's part of every norm comes from its Gram matrix. literal:
+    algorithm 1 as it is written. The numbers are the same, the cost is not."""
 
     rho: float = 0.5
     """Share of a batch's states that are penalised, drawn without replacement, in (0, 1]
@@ -394,6 +409,7 @@ class GPLDConfig:
             "non-negative",
             self.lambda0_prior,
         )
+        _check(self.num_probes >= 1, "gpld.num_probes", "at least 1", self.num_probes)
         _check(0 < self.rho <= 1, "gpld.rho", "in (0, 1]", self.rho)
         _check(self.rows is None or self.rows >= 1, "gpld.rows", "at least 1", self.rows)
 

@@ -9,10 +9,13 @@ from .actor_critic import (
 from .batch import Batch as Batch
 from .gpld import (
     Penalty as Penalty,
+    ReplayedState as ReplayedState,
+    jacobian_penalty as jacobian_penalty,
     posterior_penalty as posterior_penalty,
     prior_penalty as prior_penalty,
 )
-from .gradient_penalty import gradient_penalty as gradient_penalty, rowwise as rowwise
+from .gradient_penalty import draw_probes as draw_probes, gradient_penalty as gradient_penalty
+from .gram_penalty import gram_penalty as gram_penalty
 from .objective import (
     LossOutput as LossOutput,
     dreamer_loss as dreamer_loss,

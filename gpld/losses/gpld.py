@@ -2,6 +2,9 @@
 
 This is where the penalty, a transform of functions, meets the RSSM: which maps are
 penalised, at which states, and how the numbers are reduced (paper, section 4).
+
+A *site* says what is penalised: from the model and one replayed state, a map to a table of
+rows and the inputs at which its Jacobian is taken.
 """
 
 import zlib
@@ -11,11 +14,28 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..config import GPLDConfig
-from ..models import RSSM, Rollout
-from .gradient_penalty import rowwise
+from ..models import Dreamer, FactoredMap, Latent, Rollout
+from .batch import Batch
+from .gradient_penalty import Inputs, TableFn, draw_probes, gradient_penalty
+from .gram_penalty import gram_penalty
+
+
+class ReplayedState(NamedTuple):
+    """One state of a batch, and what it was inferred from."""
+
+    latent: Latent
+    embed: Float[Array, "*states embed"]
+    previous: Latent
+    """The state before; zeros where an episode begins."""
+
+    prev_action: Float[Array, "*states action"]
+    """The action that led here, unclipped; zeros where an episode begins."""
+
+
+Site = Callable[[Dreamer, ReplayedState], tuple[TableFn, Inputs]]
 
 
 class Penalty(NamedTuple):
@@ -32,63 +52,92 @@ class Penalty(NamedTuple):
 PenaltyFn = Callable[..., Penalty]
 
 
+def posterior(model: Dreamer, state: ReplayedState) -> tuple[FactoredMap, Inputs]:
+    """q(z_t | h_t, x_t) by h_t and the embedding of x_t: the paper's default site."""
+    return model.rssm.posterior_map(), (state.latent.deter, state.embed)
+
+
+def prior(model: Dreamer, state: ReplayedState) -> tuple[FactoredMap, Inputs]:
+    """p(z_t | h_t) by h_t, at the posterior's states."""
+    return model.rssm.prior_map(), (state.latent.deter,)
+
+
+SITES: dict[str, Site] = {"gp_post": posterior, "gp_prior": prior}
+
+
 def posterior_penalty(config: GPLDConfig) -> PenaltyFn:
     """Penalty of q(z_t | h_t, x_t) with respect to h_t and the embedding of x_t.
 
-    The paper's default. Gradients reach everything that shaped the evaluation point: the
-    recurrence through h_t and the encoder through the embedding.
+    Gradients reach everything that shaped the evaluation point: the recurrence through h_t
+    and the encoder through the embedding.
     """
-
-    def penalty(rssm: RSSM, rollout: Rollout, *, key: PRNGKeyArray) -> Penalty:
-        inputs = (rollout.latent.deter, rollout.embed)
-        return _penalty(rssm.posterior_probs, inputs, rssm, config, "gp_post", key)
-
-    return penalty
+    return jacobian_penalty(posterior, config)
 
 
 def prior_penalty(config: GPLDConfig) -> PenaltyFn:
     """Penalty of p(z_t | h_t) with respect to h_t, at the posterior's states."""
+    return jacobian_penalty(prior, config)
 
-    def penalty(rssm: RSSM, rollout: Rollout, *, key: PRNGKeyArray) -> Penalty:
-        inputs = (rollout.latent.deter,)
-        return _penalty(rssm.prior_probs, inputs, rssm, config, "gp_prior", key)
+
+def jacobian_penalty(site: Site, config: GPLDConfig) -> PenaltyFn:
+    """Penalty of the map at a site, at a share of the states of a batch.
+
+    Args:
+        site: `(model, state) -> (map, inputs)` for one state. The map is closed over what
+            it holds fixed. Where it is a `FactoredMap`, its first layer is taken through
+            the Gram identity, unless the settings ask for the literal path.
+        config: Estimator, probes, shares of states and rows, and reduction; its
+            coefficients and schedule are not read here.
+
+    Returns:
+        A penalty `(model, batch, rollout, *, name, key) -> Penalty` for `penalized`.
+    """
+
+    def penalty(
+        model: Dreamer, batch: Batch, rollout: Rollout, *, name: str, key: PRNGKeyArray
+    ) -> Penalty:
+        # The states are the same for every penalty; rows and probes are each one's own.
+        states_key = jr.fold_in(key, zlib.crc32(b"states"))
+        rows_key, probes_key = jr.split(jr.fold_in(key, zlib.crc32(name.encode())))
+        states = replayed_states(model, batch, rollout)
+        num_states = batch.reward.size
+        sampled = draw_states(states_key, num_states, config.rho)
+        states = jax.tree.map(lambda x: x.reshape(num_states, *x.shape[2:])[sampled], states)
+        penalised = _rows_of(site, model, states, rows_key, config)
+        probes = draw_state_probes(probes_key, penalised, states, config, name)
+
+        def norms(state, probes):
+            fn, inputs = penalised(state)
+            factored = config.path == "gram" and isinstance(fn, FactoredMap)
+            transform = gram_penalty if factored else gradient_penalty
+            estimate = transform(fn, estimator=config.estimator, num_probes=config.num_probes)
+            return estimate(*inputs, probes=probes)
+
+        by_row = jax.vmap(norms)(states, probes)
+        loss = jnp.mean(by_row, axis=-1)  # over rows: the 1/K of equation 5
+        if config.reduction == "batch":
+            # As published: a mean over all states, of which the others contribute 0. This
+            # multiplies the coefficient by rho.
+            loss = jnp.zeros(num_states, loss.dtype).at[sampled].set(loss)
+            loss = loss.reshape(batch.reward.shape)
+        return Penalty(loss, by_row)
 
     return penalty
 
 
-PENALTIES: dict[str, Callable[[GPLDConfig], PenaltyFn]] = {
-    "gp_post": posterior_penalty,
-    "gp_prior": prior_penalty,
-}
-
-
-def _penalty(
-    fn: Callable[..., Float[Array, "rows classes"]],
-    inputs: tuple[Float[Array, "batch time _"], ...],
-    rssm: RSSM,
-    config: GPLDConfig,
-    name: str,
-    key: PRNGKeyArray,
-) -> Penalty:
-    # The states are the same for every map; rows and probes are each map's own.
-    states_key = jr.fold_in(key, zlib.crc32(b"states"))
-    rows_key, probes_key = jr.split(jr.fold_in(key, zlib.crc32(name.encode())))
-    batch_shape = inputs[0].shape[:2]
-    num_states = batch_shape[0] * batch_shape[1]
-    states = draw_states(states_key, num_states, config.rho)
-    rows = draw_rows(rows_key, rssm.stoch, config)
-    inputs = jax.tree.map(lambda x: x.reshape(num_states, -1)[states], inputs)
-    shape = (states.size, rows.size, rssm.classes)
-    probes = draw_probes(probes_key, shape, name)
-    estimate = rowwise(fn)
-    norms = jax.vmap(lambda u, e: estimate(*u, rows=rows, probes=e))(inputs, probes)
-    loss = jnp.mean(norms, axis=-1)  # over rows: the 1/K of equation 5
-    if config.reduction == "batch":
-        # As published: a mean over all states, of which the others contribute 0. This
-        # multiplies the coefficient by rho.
-        loss = jnp.zeros(num_states, loss.dtype).at[states].set(loss)
-        loss = loss.reshape(batch_shape)
-    return Penalty(loss, norms)
+def replayed_states(model: Dreamer, batch: Batch, rollout: Rollout) -> ReplayedState:
+    """The states of a batch as sites see them, with leading axes `[batch, time]`."""
+    context = jax.vmap(model.rssm.restore)(batch.context)
+    previous = jax.tree.map(
+        lambda first, rest: jnp.concatenate([first[:, None], rest[:, :-1]], axis=1),
+        context,
+        rollout.latent,
+    )
+    previous, prev_action = jax.tree.map(
+        lambda x: jnp.where(jnp.expand_dims(batch.is_first, range(2, x.ndim)), 0, x),
+        (previous, batch.prev_action),
+    )
+    return ReplayedState(rollout.latent, rollout.embed, previous, prev_action)
 
 
 def draw_states(key: PRNGKeyArray, num_states: int, rho: float) -> Int[Array, " sampled"]:
@@ -99,21 +148,56 @@ def draw_states(key: PRNGKeyArray, num_states: int, rho: float) -> Int[Array, " 
 
 def draw_rows(key: PRNGKeyArray, num_rows: int, config: GPLDConfig) -> Int[Array, " selected"]:
     """Indices of the penalised rows, the same at every state of an update."""
-    selected = num_rows if config.rows is None else config.rows
+    selected = num_rows if config.rows is None else min(config.rows, num_rows)
     if config.row_choice == "first":
         return jnp.arange(selected)
     return jr.choice(key, num_rows, (selected,), replace=False)
 
 
-def draw_probes(
-    key: PRNGKeyArray, shape: tuple[int, int, int], name: str
-) -> Float[Array, "sampled selected classes"]:
-    """Random signs, independent over states, rows and classes.
+def draw_state_probes(
+    key: PRNGKeyArray,
+    penalised: Callable[[ReplayedState], tuple[TableFn, Inputs]],
+    states: ReplayedState,
+    config: GPLDConfig,
+    name: str,
+) -> PyTree[Float[Array, "sampled probes ..."]]:
+    """Random signs of every penalised state, see `draw_probes`.
 
     Args:
         key: Random key, of one penalty and update.
-        shape: Numbers of penalised states, rows and classes.
+        penalised: Map and inputs at a state.
+        states: The penalised states.
+        config: Settings.
         name: Name of the penalty, for callers that replay recorded draws.
     """
     del name
-    return jr.rademacher(key, shape, jnp.float32)
+
+    def draw(state, key):
+        return draw_probes(
+            *penalised(state), estimator=config.estimator, num_probes=config.num_probes, key=key
+        )
+
+    return jax.vmap(draw)(states, jr.split(key, states.embed.shape[0]))
+
+
+def _rows_of(
+    site: Site, model: Dreamer, states: ReplayedState, key: PRNGKeyArray, config: GPLDConfig
+) -> Callable[[ReplayedState], tuple[TableFn, Inputs]]:
+    """The site's map restricted to the rows that are penalised."""
+    if config.rows is None:
+        return lambda state: site(model, state)
+    one = jax.tree.map(lambda x: x[0], states)
+    num_rows = jax.eval_shape(lambda state: _table(*site(model, state)), one).shape[0]
+    rows = draw_rows(key, num_rows, config)
+
+    def penalised(state):
+        fn, inputs = site(model, state)
+        if isinstance(fn, FactoredMap):
+            return fn.select(rows), inputs
+        return (lambda *inputs: fn(*inputs)[rows]), inputs
+
+    return penalised
+
+
+def _table(fn: TableFn, inputs: Inputs) -> Float[Array, "rows classes"]:
+    return fn(*inputs)

@@ -4,79 +4,163 @@ For a function f from arrays u to a table of rows, the penalty of row i is the s
 Frobenius norm of its Jacobian, `||J_i||_F^2` with `J_i = d f_i / d u`. It is estimated
 without forming the Jacobian: for a vector e of random signs, `E ||J_i^T e||^2 = ||J_i||_F^2`
 (Hutchinson, 1990), and `J_i^T e` is one vector-Jacobian product.
+
+    estimator   draws                        value of row i          passes through f
+    rowwise     signs e_i for every row      ||J_i^T e_i||^2         1 reverse for each row
+    joint       signs e_i for every row      <J_i^T e_i, g>, with    1 reverse, 1 forward
+                                             g = sum_j J_j^T e_j
+    forward     signs v like the inputs      ||J_i v||^2             1 forward
+    exact       nothing                      ||J_i||_F^2             1 reverse for each entry
+
+All are unbiased. `rowwise` is the paper's and has the lowest variance of the random ones;
+the values of `joint` sum to `||g||^2`, may be negative by themselves, and carry the noise of
+all pairs of rows, which has mean zero because the signs of two rows are independent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..config import EstimatorName
 from ..models.layers import at_least_float32
 
 TableFn = Callable[..., Float[Array, "rows classes"]]
+Inputs = tuple[PyTree[Float[Array, "..."]], ...]
 
 
-def gradient_penalty(fn: TableFn, *, num_probes: int = 1) -> Callable[..., Float[Array, " rows"]]:
-    """Turns `fn` into an unbiased estimator of its row-wise squared Jacobian norms.
-
-    Costs one forward pass and `rows * num_probes` vector-Jacobian products.
+def gradient_penalty(
+    fn: TableFn, *, estimator: EstimatorName = "rowwise", num_probes: int = 1
+) -> Callable[..., Float[Array, " rows"]]:
+    """Turns `fn` into an estimator of its row-wise squared Jacobian norms.
 
     Args:
         fn: Map of one sample, from arrays to a table of rows; close over an input to hold
             it fixed.
-        num_probes: Independent probes per row, at least 1; the variance falls as its
-            inverse.
+        estimator: How the norms are estimated, see above.
+        num_probes: Independent estimates that are averaged, at least 1; the variance falls
+            as its inverse. `exact` has none to average.
 
     Returns:
-        `penalty(*inputs, key)`: one non-negative number per row, summed over the inputs.
+        `penalty(*inputs, key)`: one number for each row, summed over the inputs. `exact`
+        needs no key. `penalty(*inputs, probes=...)` takes what `draw_probes` gave instead.
 
     Raises:
-        ValueError: If `num_probes` is below 1.
+        ValueError: If `num_probes` is below 1 or the estimator is unknown; when the penalty
+            is called, if it has neither key nor probes.
     """
-    if num_probes < 1:
-        raise ValueError(f"`num_probes` must be at least 1, got {num_probes}.")
-
-    def penalty(*inputs: PyTree[Float[Array, "..."]], key: PRNGKeyArray) -> Float[Array, " rows"]:
-        table = jax.eval_shape(fn, *inputs)
-        rows = jnp.arange(table.shape[0])
-        probes = jr.rademacher(key, (num_probes, *table.shape), table.dtype)
-        estimate = rowwise(fn)
-        return jnp.mean(
-            jax.vmap(lambda probe: estimate(*inputs, rows=rows, probes=probe))(probes),
-            axis=0,
-        )
-
-    return penalty
+    return make_penalty(fn, LITERAL, estimator, num_probes)
 
 
-def rowwise(fn: TableFn) -> Callable[..., Float[Array, " selected"]]:
-    """The estimator with given probes: one vector-Jacobian product for each row.
+def rowwise(
+    fn: TableFn, inputs: Inputs, probes: Float[Array, "rows classes"]
+) -> Float[Array, " rows"]:
+    """`||J_i^T e_i||^2` for every row i, with one vector-Jacobian product each."""
+    table, vjp = jax.vjp(fn, *inputs)  # one forward pass serves every row
 
-    Args:
-        fn: Map of one sample, from arrays to a table of rows.
+    def squared_norm(row, probe):
+        grads = vjp(jnp.zeros_like(table).at[row].set(probe))
+        return jnp.sum(jnp.stack([_sum_squares(g) for g in jax.tree.leaves(grads)]))
+
+    return jax.vmap(squared_norm)(jnp.arange(table.shape[0]), probes)
+
+
+def joint(
+    fn: TableFn, inputs: Inputs, probes: Float[Array, "rows classes"]
+) -> Float[Array, " rows"]:
+    """`<J_i^T e_i, g>` for every row i, where `g` is the gradient of the probed table.
+
+    Since `<J_i^T e_i, g> = <e_i, J_i g>`, one forward pass along g gives the share that
+    every row has in `||g||^2`.
+    """
+    _, vjp = jax.vjp(fn, *inputs)
+    _, tangents = jax.jvp(fn, inputs, vjp(probes))
+    return jnp.sum(at_least_float32(probes * tangents), axis=1)
+
+
+def forward(fn: TableFn, inputs: Inputs, probes: Inputs) -> Float[Array, " rows"]:
+    """`||J_i v||^2` for every row i, with one Jacobian-vector product."""
+    _, tangents = jax.jvp(fn, inputs, probes)
+    return jax.vmap(_sum_squares)(tangents)
+
+
+def exact(fn: TableFn, inputs: Inputs) -> Float[Array, " rows"]:
+    """`||J_i||_F^2` for every row i, from the derivatives of every entry of the table."""
+    return over_classes(rowwise, fn, inputs)
+
+
+def over_classes(
+    rowwise: Callable[..., Float[Array, " rows"]], fn: TableFn, inputs: Inputs
+) -> Float[Array, " rows"]:
+    """Sums `||J_i^T e||^2` over the unit vectors e, one for each class."""
+    table = jax.eval_shape(fn, *inputs)
+    rows, classes = table.shape
+    units = jnp.eye(classes, dtype=table.dtype)
+    one_class = lambda unit: rowwise(fn, inputs, jnp.tile(unit, (rows, 1)))  # noqa: E731
+    return jnp.sum(jax.vmap(one_class)(units), axis=0)
+
+
+LITERAL = {"rowwise": rowwise, "joint": joint, "forward": forward, "exact": exact}
+
+
+def draw_probes(
+    fn: TableFn,
+    inputs: Inputs,
+    *,
+    estimator: EstimatorName,
+    num_probes: int,
+    key: PRNGKeyArray,
+) -> PyTree[Float[Array, "probes ..."]]:
+    """The random signs of an estimator.
 
     Returns:
-        `estimate(*inputs, rows, probes)` with the indices of the selected rows and one
-        probe for each of them; gives `||J_i^T e_i||^2` for every selected row i, summed
-        over the inputs.
+        Signs with a leading axis of `num_probes`: a table for `rowwise` and `joint`, a tree
+        like the inputs for `forward`, nothing for `exact`.
     """
+    shapes = {
+        "rowwise": lambda: jax.eval_shape(fn, *inputs),
+        "joint": lambda: jax.eval_shape(fn, *inputs),
+        "forward": lambda: inputs,
+        "exact": lambda: (),
+    }
+    leaves, treedef = jax.tree.flatten(shapes[estimator]())
+    keys = jr.split(key, len(leaves))
+    signs = [
+        jr.rademacher(key, (num_probes, *leaf.shape), leaf.dtype)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, signs)
 
-    def estimate(
+
+def make_penalty(
+    fn: TableFn,
+    estimates: Mapping[str, Callable[..., Float[Array, " rows"]]],
+    estimator: EstimatorName,
+    num_probes: int,
+) -> Callable[..., Float[Array, " rows"]]:
+    """The transform that `gradient_penalty` is, of one family of estimators."""
+    if estimator not in estimates:
+        raise ValueError(f"`estimator` must be one of {', '.join(estimates)}, got {estimator!r}.")
+    if num_probes < 1:
+        raise ValueError(f"`num_probes` must be at least 1, got {num_probes}.")
+    estimate = estimates[estimator]
+
+    def penalty(
         *inputs: PyTree[Float[Array, "..."]],
-        rows: Int[Array, " selected"],
-        probes: Float[Array, "selected classes"],
-    ) -> Float[Array, " selected"]:
-        table, vjp = jax.vjp(fn, *inputs)  # one forward pass serves every row
+        key: PRNGKeyArray | None = None,
+        probes: PyTree[Float[Array, "probes ..."]] | None = None,
+    ) -> Float[Array, " rows"]:
+        if estimator == "exact":
+            return estimate(fn, inputs)
+        if probes is None:
+            if key is None:
+                raise ValueError(f"The estimator {estimator} draws probes: `key` must be given.")
+            probes = draw_probes(fn, inputs, estimator=estimator, num_probes=num_probes, key=key)
+        return jnp.mean(jax.vmap(lambda probes: estimate(fn, inputs, probes))(probes), axis=0)
 
-        def squared_norm(row, probe):
-            grads = vjp(jnp.zeros_like(table).at[row].set(probe))
-            return jnp.sum(jnp.stack([_sum_squares(g) for g in jax.tree.leaves(grads)]))
-
-        return jax.vmap(squared_norm)(rows, probes)
-
-    return estimate
+    return penalty
 
 
 def _sum_squares(x: Float[Array, "..."]) -> Float[Array, ""]:

@@ -17,7 +17,7 @@ from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
 from .actor_critic import actor_critic_losses
 from .batch import Batch
-from .gpld import PENALTIES, PenaltyFn
+from .gpld import SITES, PenaltyFn, jacobian_penalty
 from .returns import ReturnNorm
 from .schedules import Schedule, make_schedule
 from .world_model import observe, world_model_losses
@@ -83,23 +83,30 @@ def loss_scales(config: LossConfig, observations: Iterable[str]) -> dict[str, fl
     return dict.fromkeys(observations, reconstruction) | scales
 
 
-def penalized(loss_fn: LossFn, penalty_fn: PenaltyFn, *, name: str, weight: Schedule) -> LossFn:
+def penalized(loss_fn: LossFn, penalty_fn: PenaltyFn, name: str, *, weight: Schedule) -> LossFn:
     """Adds a penalty to a loss and returns a loss of the same signature.
 
     Args:
         loss_fn: The loss.
-        penalty_fn: `(rssm, rollout, *, key) -> Penalty`.
-        name: Name of the penalty among losses and metrics.
+        penalty_fn: `(model, batch, rollout, *, name, key) -> Penalty`, for instance what
+            `jacobian_penalty` gives.
+        name: Name of the penalty among losses and metrics; two penalties of a loss must
+            have different ones, which also tell their random streams apart.
         weight: Coefficient by update count; multiplies the mean of the penalty's table.
+
+    Raises:
+        ValueError: When the loss is called, if it has a loss of this name already.
     """
 
     def loss(
         model: Dreamer, batch: Batch, *, update: Int[Array, ""], key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], LossOutput]:
         value, output = loss_fn(model, batch, update=update, key=key)
+        if name in output.losses:
+            raise ValueError(f"`name` must be new among {sorted(output.losses)}, got {name!r}.")
         # Not a split: the loss draws the same numbers with and without the penalty.
         key = jr.fold_in(key, zlib.crc32(b"penalty"))
-        penalty = penalty_fn(model.rssm, output.rollout, key=key)
+        penalty = penalty_fn(model, batch, output.rollout, name=name, key=key)
         coefficient = weight(update)
         mean = jnp.mean(penalty.loss)
         per_row = jnp.mean(penalty.norms, axis=0)
@@ -127,6 +134,6 @@ def make_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -
     loss = dreamer_loss(config, slow_value, return_norm)
     for name, lambda0 in config.gpld.coefficients.items():
         schedule = make_schedule(lambda0, config.gpld.schedule, config.replay.updates_per_env_step)
-        penalty = PENALTIES[name](config.gpld)
-        loss = penalized(loss, penalty, name=name, weight=schedule)
+        penalty = jacobian_penalty(SITES[name], config.gpld)
+        loss = penalized(loss, penalty, name, weight=schedule)
     return loss

@@ -10,9 +10,11 @@ from .distributions import (
     symexp_bins as symexp_bins,
     symlog as symlog,
     symlog_mse as symlog_mse,
+    unimix_softmax as unimix_softmax,
 )
 from .dreamer import Dreamer as Dreamer, parameter_counts as parameter_counts
 from .encoder import Encoder as Encoder
+from .factored import FactoredMap as FactoredMap
 from .heads import (
     ContinueHead as ContinueHead,
     PolicyHead as PolicyHead,

@@ -27,18 +27,24 @@ def symexp(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jnp.sign(x) * jnp.expm1(jnp.abs(x))
 
 
+def unimix_softmax(
+    logits: Float[Array, "*batch classes"], unimix: float
+) -> Float[Array, "*batch classes"]:
+    """`(1 - unimix) softmax(logits) + unimix / classes`, in float32."""
+    probs = jax.nn.softmax(at_least_float32(logits))
+    return (1 - unimix) * probs + unimix / logits.shape[-1]
+
+
 class OneHotCategorical(eqx.Module):
     """A vector of `rows` independent categoricals, mixed with the uniform distribution.
 
-    `p = (1 - unimix) softmax(logits) + unimix / classes`. Entropy and KL are summed over
-    rows.
+    The probabilities are `unimix_softmax(logits)`. Entropy and KL are summed over rows.
     """
 
     probs: Float[Array, "rows classes"]
 
     def __init__(self, logits: Float[Array, "rows classes"], unimix: float):
-        probs = jax.nn.softmax(at_least_float32(logits))
-        self.probs = (1 - unimix) * probs + unimix / logits.shape[-1]
+        self.probs = unimix_softmax(logits, unimix)
 
     def sample(self, key: PRNGKeyArray) -> Float[Array, "rows classes"]:
         """One-hot sample whose gradient is that of the probabilities.

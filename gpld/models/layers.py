@@ -132,7 +132,11 @@ class Hidden(eqx.Module):
 
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " units"]:
         """`silu(norm(linear(x)))`."""
-        return jax.nn.silu(self.norm(self.linear(x)))
+        return self.activate(self.linear(x))
+
+    def activate(self, y: Float[Array, " units"]) -> Float[Array, " units"]:
+        """What follows the affine map: `silu(norm(y))`."""
+        return jax.nn.silu(self.norm(y))
 
 
 class MLP(eqx.Module):
@@ -149,6 +153,11 @@ class MLP(eqx.Module):
 
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " units"]:
         """All layers in turn."""
-        for layer in self.layers:
+        return self.trunk(self.layers[0].linear(x))
+
+    def trunk(self, y: Float[Array, " units"]) -> Float[Array, " units"]:
+        """What follows the affine map of the first layer."""
+        x = self.layers[0].activate(y)
+        for layer in self.layers[1:]:
             x = layer(x)
         return x

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from .distributions import OneHotCategorical
+from .distributions import OneHotCategorical, unimix_softmax
+from .factored import FactoredMap
 from .layers import MLP, BlockLinear, Hidden, Linear, RMSNorm
 
 
@@ -211,6 +212,21 @@ class RSSM(eqx.Module):
         The map whose Jacobian GPLD penalises (paper, equation 5).
         """
         return self.dist(self.posterior_logits(deter, embed)).probs
+
+    def prior_map(self) -> FactoredMap:
+        """`prior_probs` in the parts that its Jacobian factors into."""
+        return self._factored(self.prior_mlp, self.prior_out)
+
+    def posterior_map(self) -> FactoredMap:
+        """`posterior_probs` in the parts that its Jacobian factors into."""
+        return self._factored(self.posterior_mlp, self.posterior_out)
+
+    def _factored(self, mlp: MLP, out: Linear) -> FactoredMap:
+        kernel = out.kernel.reshape(-1, self.stoch, self.classes).swapaxes(0, 1)
+        bias = out.bias.reshape(self.stoch, self.classes)
+        heads = eqx.tree_at(lambda x: (x.kernel, x.bias), out, (kernel, bias))
+        output = lambda logits: unimix_softmax(logits, self.unimix)  # noqa: E731
+        return FactoredMap(mlp.layers[0].linear, mlp.trunk, heads, output)
 
     def observe(
         self,

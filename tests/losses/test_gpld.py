@@ -1,17 +1,19 @@
 """The penalty on an RSSM: which states and rows, which numbers, which gradients."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import quick_jit, tiny_model
+from helpers import ACTION_SIZE, quick_jit, tiny_model
 
 import gpld.losses.gpld
 from gpld.config import GPLDConfig
-from gpld.losses import posterior_penalty, prior_penalty
-from gpld.losses.gpld import draw_rows, draw_states
-from gpld.models import Latent, Rollout
+from gpld.losses import Batch, jacobian_penalty, posterior_penalty, prior_penalty
+from gpld.losses.gpld import draw_rows, draw_states, replayed_states
+from gpld.models import Latent, Rollout, StoredLatent
 
 BATCH, TIME, STOCH, CLASSES = 2, 5, 3, 4
 STATES = BATCH * TIME
@@ -20,12 +22,31 @@ SIGMAS = 6  # one false alarm in 5e8 normal numbers
 
 
 @pytest.fixture(scope="module")
-def rssm():
-    return tiny_model().rssm
+def model():
+    return tiny_model()
 
 
 @pytest.fixture(scope="module")
-def rollout(rssm):
+def rssm(model):
+    return model.rssm
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """What penalties read of a batch; the second sequence holds the start of an episode."""
+    rng = np.random.default_rng(1)
+    flags = jnp.zeros((BATCH, TIME), bool)
+    context = StoredLatent(
+        jnp.asarray(rng.normal(size=(BATCH, 16)), jnp.float32),
+        jnp.asarray(rng.integers(CLASSES, size=(BATCH, STOCH)), jnp.uint8),
+    )
+    action = jnp.asarray(rng.normal(size=(BATCH, TIME, ACTION_SIZE)), jnp.float32)
+    first = flags.at[1, 2].set(True)
+    return Batch({}, action, jnp.zeros((BATCH, TIME)), first, flags, flags, context)
+
+
+@pytest.fixture(scope="module")
+def rollout():
     """States that were sampled from nothing; the penalty depends on h and x alone."""
     rng = np.random.default_rng(0)
     normal = lambda size: jnp.asarray(rng.normal(size=(BATCH, TIME, size)), jnp.float32)  # noqa: E731
@@ -75,7 +96,7 @@ CONFIGS = {
 
 
 @pytest.fixture(scope="module")
-def penalties(rssm, rollout):
+def penalties(model, batch, rollout):
     """Both penalties of the same states, under several configurations and many keys."""
     cases = {
         (name, label): (name, config) for name in PENALTIES for label, config in CONFIGS.items()
@@ -84,7 +105,7 @@ def penalties(rssm, rollout):
 
     def sample(key):
         return {
-            case: PENALTIES[name](config)(rssm, rollout, key=key)
+            case: PENALTIES[name](config)(model, batch, rollout, name=name, key=key)
             for case, (name, config) in cases.items()
         }
 
@@ -119,16 +140,17 @@ def _assert_mean(samples, expected):
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_the_penalty_with_given_probes(rssm, rollout, jacobians, name, monkeypatch):
+def test_the_penalty_with_given_probes(model, batch, rollout, jacobians, name, monkeypatch):
     """Exactly: the mean over rows of |J_i^T e_i|^2, summed over the inputs."""
     probes = np.sign(np.random.default_rng(3).normal(size=(STOCH, CLASSES)))
 
-    def draw(key, shape, name):
-        return jnp.broadcast_to(jnp.asarray(probes, jnp.float32), shape)
-
-    monkeypatch.setattr(gpld.losses.gpld, "draw_probes", draw)
+    monkeypatch.setattr(
+        gpld.losses.gpld,
+        "draw_state_probes",
+        lambda *_: jnp.asarray(np.broadcast_to(probes, (STATES, 1, STOCH, CLASSES)), jnp.float32),
+    )
     penalty = PENALTIES[name](CONFIGS["all, batch"])
-    table = jax.jit(lambda rollout, key: penalty(rssm, rollout, key=key).loss)(rollout, jr.key(0))
+    table = jax.jit(lambda key: penalty(model, batch, rollout, name=name, key=key).loss)(jr.key(0))
     products = [np.einsum("rc,srcd->srd", probes, j) for j in jacobians[name]]
     expected = sum(np.sum(x**2, axis=2) for x in products).mean(1)
     np.testing.assert_allclose(np.ravel(table), expected, rtol=1e-3)
@@ -197,3 +219,76 @@ def test_probes_of_the_penalties_are_independent(penalties, exact):
     a, b = (x.reshape(NUM_KEYS, -1) / x.std(0).ravel() for x in drawn.values())
     assert abs(np.mean(a * b)) < SIGMAS / np.sqrt(a.size)
     assert abs(np.mean(a[:, 0] * a[:, 1])) < SIGMAS / np.sqrt(NUM_KEYS)
+
+
+# Sites and settings
+
+
+def test_a_site_sees_the_state_before_and_the_action_between(model, batch, rollout):
+    states = jax.jit(replayed_states)(model, batch, rollout)
+    deter, previous = rollout.latent.deter, states.previous.deter
+    np.testing.assert_array_equal(previous[:, 0], batch.context.deter)
+    np.testing.assert_array_equal(previous[0, 1:], deter[0, :-1])
+    np.testing.assert_array_equal(previous[1, jnp.array([1, 3, 4])], deter[1, jnp.array([0, 2, 3])])
+    # An episode begins here: what came before is forgotten.
+    assert not np.any(previous[1, 2])
+    assert not np.any(states.previous.stoch[1, 2])
+    assert not np.any(states.prev_action[1, 2])
+    np.testing.assert_array_equal(states.prev_action[0], batch.prev_action[0])
+
+
+def test_a_penalty_of_the_transition_is_one_line(model, batch, rollout):
+    """h' by h and a, with z held fixed; one row of all of h'."""
+
+    def transition(model, state):
+        core, stoch = model.rssm.core, state.previous.stoch
+        inputs = (state.previous.deter, state.prev_action)
+        return lambda deter, action: core(deter, stoch, action)[None], inputs
+
+    penalty = jacobian_penalty(transition, GPLDConfig(rho=1.0, estimator="exact"))
+    states = replayed_states(model, batch, rollout)
+
+    @jax.jit
+    def run():
+        actual = penalty(model, batch, rollout, name="gp_core", key=jr.key(0))
+        core = jax.vmap(jax.vmap(jax.jacrev(model.rssm.core, (0, 2))))
+        jacobian = core(states.previous.deter, states.previous.stoch, states.prev_action)
+        return actual, sum(jnp.sum(x**2, axis=(2, 3)) for x in jacobian)
+
+    actual, expected = run()
+    assert actual.norms.shape == (STATES, 1)
+    # The order of the sampled states is random.
+    np.testing.assert_allclose(np.sort(actual.loss), np.sort(np.ravel(expected)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("estimator", ["rowwise", "joint", "forward", "exact"])
+def test_both_paths_agree_under_every_setting(model, batch, rollout, estimator):
+    config = GPLDConfig(
+        rho=0.5, rows=2, row_choice="random", num_probes=3, estimator=estimator, reduction="batch"
+    )
+
+    def run(path):
+        penalty = posterior_penalty(dataclasses.replace(config, path=path))
+        return penalty(model, batch, rollout, name="gp_post", key=jr.key(0))
+
+    gram, literal = quick_jit(lambda: (run("gram"), run("literal")))()
+    assert gram.norms.shape == (STATES // 2, 2)
+    for actual, expected in zip(gram, literal, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * np.max(expected))
+
+
+def test_estimators_estimate_the_same_number(model, batch, rollout, exact):
+    config = GPLDConfig(rho=1.0)
+
+    def sample(key):
+        return {
+            estimator: posterior_penalty(dataclasses.replace(config, estimator=estimator))(
+                model, batch, rollout, name="gp_post", key=key
+            ).loss
+            for estimator in ("joint", "forward", "exact")
+        }
+
+    samples = jax.tree.map(np.asarray, quick_jit(jax.vmap(sample))(jr.split(jr.key(5), NUM_KEYS)))
+    for estimator in ("joint", "forward"):
+        _assert_mean(samples[estimator].mean(1), exact["posterior"].mean())
+    np.testing.assert_allclose(samples["exact"].mean(1), exact["posterior"].mean(), rtol=1e-4)

@@ -161,11 +161,13 @@ def has_images(path: Path) -> bool:
         )
 
 
-def load(path: Path) -> Recording:
-    """Reads a file of either layout."""
-    with np.load(path) as file:
-        data = {name: file[name] for name in file.files}
-    return _load_agent(data) if "cfg" in data else _load_sequence(data)
+def load(file: Path, *, path: str = "gram") -> Recording:
+    """Reads a file of either layout; the penalty takes one of its two paths."""
+    with np.load(file) as arrays:
+        data = {name: arrays[name] for name in arrays.files}
+    recording = _load_agent(data) if "cfg" in data else _load_sequence(data)
+    gpld = dataclasses.replace(recording.config.gpld, path=path)
+    return dataclasses.replace(recording, config=dataclasses.replace(recording.config, gpld=gpld))
 
 
 def _under(data: dict, prefix: str) -> dict:

@@ -20,16 +20,18 @@ LOSS_RTOL = 2e-4
 NORM_RTOL = 1e-3
 
 
-@pytest.fixture(scope="module")
-def updates(recording_path):
+@pytest.fixture(scope="module", params=["gram", pytest.param("literal", marks=pytest.mark.slow)])
+def updates(recording_path, request):
     """Pairs of what every update of a recording gives here and what it gave there.
+
+    By both paths of the penalty.
 
     Sampling is replaced by the recorded draws or by the reference's deterministic choices;
     everything else is the code that trains.
     """
     if reference.has_images(recording_path):
         pytest.skip("image observations are not supported")
-    recording = reference.load(recording_path)
+    recording = reference.load(recording_path, path=request.param)
     run = eqx.filter_jit(lambda *args: _run(recording, *args))  # compiles once
     state, results = recording.initial_state(), []
     for update in recording.updates:
@@ -56,7 +58,10 @@ def _run(recording, state, batch, states, probes):
         patch.setattr(OneHotCategorical, "sample", lambda dist, key: dist.mode())
         patch.setattr(BoundedNormal, "sample", policy_sample)
         patch.setattr(gpld.losses.gpld, "draw_states", lambda *_: states)
-        patch.setattr(gpld.losses.gpld, "draw_probes", lambda _, __, name: probes[name])
+        # One probe per row: an axis between states and rows.
+        patch.setattr(
+            gpld.losses.gpld, "draw_state_probes", lambda *args: probes[args[-1]][:, None]
+        )
         patch.setattr(agent, "loss_and_grads", capture)
         new_state, latents, metrics = agent.update(state, batch, config=config, key=key)
         (loss, output), grads = captured["result"]
