@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from .config import Config
-from .losses import Batch, LossOutput, ReturnNorm, make_loss
+from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
 from .models import Dreamer, Latent, StoredLatent, TwoHotHead
 from .optim import make_optimizer
 
@@ -147,6 +147,14 @@ def update(
         "opt/param_norm": optax.tree.norm(params),
     }
     return state, latents, metrics
+
+
+def report(
+    state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
+) -> dict[str, Float[Array, ""]]:
+    """Diagnostics that are too costly for every update, see `smoothness_report`."""
+    metrics = smoothness_report(state.model, batch, update=state.update, config=config, key=key)
+    return {f"smooth/{name}": value for name, value in metrics.items()}
 
 
 def loss_and_grads(

@@ -17,6 +17,7 @@ def save(path: Path, state: AgentState) -> None:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             eqx.tree_serialise_leaves(file, state)
             file.flush()

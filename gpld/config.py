@@ -494,11 +494,17 @@ class LogConfig:
     every: int = 1_000
     """Env steps between two lines of metrics, each a mean over the updates between."""
 
+    report_every: int = 10_000
+    """Env steps between reports on the smoothness of the latent distributions; 0 makes
+    none."""
+
     checkpoint_every: int = 50_000
-    """Env steps between checkpoints; the last is written at the end of the run."""
+    """Env steps between checkpoints, all of which are kept; the last is written at the end
+    of the run."""
 
     def __post_init__(self):
         _check(self.every >= 1, "log.every", "at least 1", self.every)
+        _check(self.report_every >= 0, "log.report_every", "at least 0", self.report_every)
         _check(
             self.checkpoint_every >= 1,
             "log.checkpoint_every",

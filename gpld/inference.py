@@ -13,6 +13,7 @@ from jaxtyping import Float32, PRNGKeyArray
 from . import agent, checkpoint
 from .config import Config
 from .envs import TimeStep
+from .errors import UsageError
 from .run_folder import RunFolder
 
 
@@ -58,18 +59,23 @@ class Player(eqx.Module):
 _act = eqx.filter_jit(agent.act)
 
 
-def load(run: str | Path) -> Player:
-    """Loads the agent of a run from its checkpoint.
+def load(run: str | Path, *, env_step: int | None = None) -> Player:
+    """Loads the agent of a run from a checkpoint.
 
     Args:
         run: Folder of the run.
+        env_step: Env steps after which the checkpoint was written; None takes the latest.
 
     Raises:
-        UsageError: If there is no run in that folder.
-        MachineError: If its checkpoint is missing or damaged.
+        UsageError: If there is no run in that folder, or no checkpoint of that env step.
+        MachineError: If the run has left no checkpoint, or this one is damaged.
     """
     folder = RunFolder(Path(run))
     config, spec = folder.config(), folder.env_spec()
     shapes = {name: array.shape for name, array in spec.observation.items()}
     like = eqx.filter_eval_shape(agent.init, config, shapes, spec.action_size, key=jr.key(0))
-    return Player(checkpoint.load(folder.checkpoint, like), config)
+    path = folder.latest_checkpoint() if env_step is None else folder.checkpoint(env_step)
+    if env_step is not None and not path.exists():
+        steps = ", ".join(map(str, folder.checkpoints())) or "none"
+        raise UsageError(f"`env_step` must be that of a checkpoint ({steps}), got {env_step}.")
+    return Player(checkpoint.load(path, like), config)

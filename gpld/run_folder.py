@@ -6,7 +6,7 @@
     episodes.jsonl      return and length of every training episode
     scores.jsonl        evaluations, with the return of every episode
     learning_curve.png  both of these over env steps
-    checkpoint.eqx      the agent's state
+    checkpoints/        the agent's state after so many env steps, one file each
 
 Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `update`.
 """
@@ -35,10 +35,24 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def checkpoint(self) -> Path:
-        """The agent's state."""
-        return self.path / "checkpoint.eqx"
+    def checkpoint(self, env_step: int) -> Path:
+        """Where the agent's state after `env_step` env steps is."""
+        return self.path / "checkpoints" / f"{env_step:09d}.eqx"
+
+    def checkpoints(self) -> dict[int, Path]:
+        """All checkpoints by env step, the earliest first."""
+        return {int(path.stem): path for path in sorted(self.path.glob("checkpoints/*.eqx"))}
+
+    def latest_checkpoint(self) -> Path:
+        """The checkpoint of the most env steps.
+
+        Raises:
+            MachineError: If the run has left none.
+        """
+        checkpoints = self.checkpoints()
+        if not checkpoints:
+            raise MachineError(f"{self.path} holds no checkpoint: its run ended before the first.")
+        return checkpoints[max(checkpoints)]
 
     @property
     def learning_curve(self) -> Path:

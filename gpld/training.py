@@ -64,11 +64,12 @@ def _loop(
 ) -> None:
     replay = make_replay(config, envs.spec)
     ratio = train_ratio(config)
-    act, update = compiled(config)
-    act_key, update_key = jr.split(key)
+    act, update, report = compiled(config)
+    act_key, update_key, report_key = jr.split(key, 3)
     memory = agent.initial_memory(state.model, envs.num_envs)
     episodes, metrics, stopwatch = EpisodeTracker(envs.num_envs), MeanMetrics(), Stopwatch()
     pending: tuple[Sample, StoredLatent] | None = None
+    batch, diagnostics = None, {}
     env_step = num_updates = logged_at = 0
     scores: list[float] = []
 
@@ -109,7 +110,8 @@ def _loop(
             with stopwatch("replay"):
                 sample = replay.sample(config.replay.batch_size)
             with stopwatch("update"):
-                state, latents, values = update(state, to_batch(sample, envs.spec), update_key)
+                batch = to_batch(sample, envs.spec)
+                state, latents, values = update(state, batch, update_key)
             metrics.add(values)
             if num_updates == 0:
                 console.first_update()
@@ -132,24 +134,29 @@ def _loop(
                 f"evaluation at env step {env_step:,}: return {line['mean']:.1f} "
                 f"± {line['std']:.1f} over {len(line['scores'])} episodes"
             )
+        if config.log.report_every and due(config.log.report_every) and batch is not None:
+            with stopwatch("report"):
+                diagnostics = jax.device_get(report(state, batch, report_key))
         if due(config.log.every) or env_step >= config.env_steps:
             show(now=True)
-            folder.append("metrics", [clocks() | _line(metrics, scores, *stopwatch.read())])
+            values = metrics.pop() | {name: float(x) for name, x in diagnostics.items()}
+            folder.append("metrics", [clocks() | _line(values, scores, *stopwatch.read())])
             stopwatch.reset()
-            scores, logged_at = [], env_step
+            scores, logged_at, diagnostics = [], env_step, {}
         if due(config.log.checkpoint_every) or env_step >= config.env_steps:
-            checkpoint.save(folder.checkpoint, state)
+            checkpoint.save(folder.checkpoint(env_step), state)
 
 
 def compiled(config: Config):
-    """The two compiled functions of the loop, each of which may compile only once.
+    """The compiled functions of the loop, each of which may compile only once.
 
     Args:
         config: Settings.
 
     Returns:
-        `act(model, memory, step, env_step, key)` and `update(state, batch, key)`, to be
-        called with the same keys throughout: they are mixed with env step or update count.
+        `act(model, memory, step, env_step, key)`, `update(state, batch, key)` and
+        `report(state, batch, key)`, to be called with the same keys throughout: they are
+        mixed with env step or update count.
     """
 
     @eqx.filter_jit
@@ -164,7 +171,13 @@ def compiled(config: Config):
         key = jr.fold_in(key, state.update)
         return agent.update(state, batch, config=config, key=key)
 
-    return act, update
+    @eqx.filter_jit
+    @eqx.debug.assert_max_traces(max_traces=1)
+    def report(state, batch, key):
+        key = jr.fold_in(key, state.update)
+        return agent.report(state, batch, config=config, key=key)
+
+    return act, update, report
 
 
 def evaluate(config: Config, state: agent.AgentState, env_step: int) -> dict:
@@ -205,10 +218,10 @@ def _make_envs(config: Config) -> VectorEnv:
 
 
 def _line(
-    metrics: MeanMetrics, scores: list[float], elapsed: float, seconds: dict[str, float]
+    values: dict[str, float], scores: list[float], elapsed: float, seconds: dict[str, float]
 ) -> dict:
     """Metrics of one logging interval under their documented names."""
-    line = {f"train/{name}": value for name, value in metrics.pop().items()}
+    line = {f"train/{name}": value for name, value in values.items()}
     if scores:
         line["episode/score"] = float(np.mean(scores))
     line["time/seconds"] = elapsed

@@ -42,7 +42,7 @@ def test_a_second_compilation_is_an_error(config):
     with make_vector_env(config.task, num_envs=2, seed=0) as envs:
         shapes = {k: s.shape for k, s in envs.spec.observation.items()}
         state = agent.init(config, shapes, envs.spec.action_size, key=jax.random.key(0))
-        act, _ = training.compiled(config)
+        act, *_ = training.compiled(config)
         step = envs.step(np.zeros((2, 1), np.float32))
     for _ in range(2):
         memory = agent.initial_memory(state.model, 2)

@@ -32,6 +32,9 @@ ALIASES = {"cup_catch": "ball_in_cup_catch"}
 class DMControl:
     """One task of the suite, with its default time limit and dm_control's legacy step.
 
+    Episodes of LQR, which dm_control ends only at the goal, are truncated after the 1,000
+    control steps that all other tasks have.
+
     Observations keep dm_control's names with "/" replaced by "_" ("reward" becomes
     "obs_reward"); float64 becomes float32 and scalars keep the shape (). Actions are
     clipped to [-1, 1], then mapped linearly to the limits of each actuator.
@@ -78,16 +81,15 @@ class DMControl:
         self._high = np.where(limited, limits.maximum, 1.0)
 
         zeros = {key: array.generate_value() for key, array in self._env.observation_spec().items()}
-        control_steps = self._env._step_limit
+        if math.isinf(self._env._step_limit):
+            self._env._step_limit = 1000
         self.spec = EnvSpec(
             observation={
                 key: ArraySpec(value.shape, value.dtype) for key, value in _convert(zeros).items()
             },
             action_size=limits.shape[0],
             action_repeat=action_repeat,
-            episode_steps=(
-                math.ceil(control_steps / action_repeat) if math.isfinite(control_steps) else None
-            ),
+            episode_steps=math.ceil(self._env._step_limit / action_repeat),
         )
 
     def reset(self) -> TimeStep:

@@ -21,14 +21,13 @@ class EnvSpec(NamedTuple):
         observation: Arrays of an observation by name, names sorted; no reward or flags.
         action_size: Length of the action, whose entries lie in [-1, 1].
         action_repeat: Control steps of the simulator per environment step.
-        episode_steps: Most environment steps that follow a reset in one episode, None
-            where there is no limit.
+        episode_steps: Most environment steps that follow a reset in one episode.
     """
 
     observation: dict[str, ArraySpec]
     action_size: int
     action_repeat: int
-    episode_steps: int | None
+    episode_steps: int
 
 
 class TimeStep(NamedTuple):

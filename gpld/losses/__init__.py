@@ -21,6 +21,7 @@ from .objective import (
     dreamer_loss as dreamer_loss,
     make_loss as make_loss,
     penalized as penalized,
+    with_penalties as with_penalties,
 )
 from .returns import ReturnNorm as ReturnNorm, lambda_returns as lambda_returns
 from .schedules import (
@@ -33,5 +34,11 @@ from .schedules import (
     piecewise as piecewise,
     sqrt_decay as sqrt_decay,
     step_decay as step_decay,
+)
+from .smoothness import (
+    Smoothness as Smoothness,
+    smoothness as smoothness,
+    smoothness_report as smoothness_report,
+    spectral_norm as spectral_norm,
 )
 from .world_model import observe as observe, world_model_losses as world_model_losses

@@ -108,9 +108,10 @@ def jacobian_penalty(site: Site, config: GPLDConfig) -> PenaltyFn:
 
         def norms(state, probes):
             fn, inputs = penalised(state)
-            factored = config.path == "gram" and isinstance(fn, FactoredMap)
-            transform = gram_penalty if factored else gradient_penalty
-            estimate = transform(fn, estimator=config.estimator, num_probes=config.num_probes)
+            if config.path == "gram" and isinstance(fn, FactoredMap):
+                estimate = gram_penalty(fn, estimator=config.estimator)
+            else:
+                estimate = gradient_penalty(fn, estimator=config.estimator)
             return estimate(*inputs, probes=probes)
 
         by_row = jax.vmap(norms)(states, probes)

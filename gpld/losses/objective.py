@@ -131,7 +131,11 @@ def make_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -
 
     With `gpld.lambda0` 0 it is exactly `dreamer_loss`.
     """
-    loss = dreamer_loss(config, slow_value, return_norm)
+    return with_penalties(dreamer_loss(config, slow_value, return_norm), config)
+
+
+def with_penalties(loss: LossFn, config: Config) -> LossFn:
+    """Adds the penalties that the settings turn on to a loss."""
     for name, lambda0 in config.gpld.coefficients.items():
         schedule = make_schedule(lambda0, config.gpld.schedule, config.replay.updates_per_env_step)
         penalty = jacobian_penalty(SITES[name], config.gpld)

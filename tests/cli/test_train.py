@@ -180,12 +180,15 @@ def test_unwritable_folder_is_one_line(tmp_path):
     assert result.stderr.startswith(f"error: Cannot write to the run folder {blocker / 'run'}")
 
 
-def test_damaged_checkpoint_is_one_line(finished, tmp_path):
+def test_checkpoints_that_cannot_be_read_are_one_line(finished, tmp_path):
     for name in ("config.json", "run.json"):
         (tmp_path / name).write_bytes((finished[0] / name).read_bytes())
-    with pytest.raises(MachineError, match="Cannot read the checkpoint"):
+    with pytest.raises(MachineError, match="holds no checkpoint"):
         gpld.load(tmp_path)
-    data = (finished[0] / "checkpoint.eqx").read_bytes()
-    (tmp_path / "checkpoint.eqx").write_bytes(data[: len(data) // 2])
+    (tmp_path / "checkpoints").mkdir()
+    data = (finished[0] / "checkpoints" / "000000200.eqx").read_bytes()
+    (tmp_path / "checkpoints" / "000000100.eqx").write_bytes(data[: len(data) // 2])
     with pytest.raises(MachineError, match="is damaged"):
         gpld.load(tmp_path)
+    with pytest.raises(UsageError, match=r"that of a checkpoint \(100\), got 7"):
+        gpld.load(tmp_path, env_step=7)

@@ -201,9 +201,12 @@ def test_time_steps_do_not_share_memory_with_the_simulator():
     np.testing.assert_equal(first.observation, before)
 
 
-def test_lqr_terminates_and_has_no_time_limit():
-    env = DMControl("lqr_lqr_2_1", action_repeat=1, seed=0)
-    assert env.spec.episode_steps is None
+def test_lqr_terminates_at_the_goal_and_is_truncated_like_other_tasks():
+    env = DMControl("lqr_lqr_2_1", action_repeat=4, seed=0)
+    env.reset()
+    steps = [env.step(np.ones(1, np.float32)) for _ in range(250)]
+    assert [bool(step.is_last) for step in steps] == [False] * 249 + [True]
+    assert not steps[-1].is_terminal
     env.reset()
     with env._env.physics.reset_context():
         env._env.physics.data.qpos[:] = 0  # the goal
