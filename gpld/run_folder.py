@@ -12,21 +12,17 @@ Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `upd
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import math
-import platform
-import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from .config import Config, from_dict, to_dict
 from .envs import ArraySpec, EnvSpec
 from .errors import MachineError, UsageError
+from .provenance import provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,33 +138,12 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _provenance(spec: EnvSpec, parameters: Mapping[str, int]) -> dict[str, Any]:
-    packages = ("gpld", "jax", "jaxlib", "equinox", "optax", "numpy", "mujoco", "dm_control")
     observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
     return {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
-        "commit": _commit(),
-        "machine": {
-            "platform": platform.platform(),
-            "backend": jax.default_backend(),
-            "devices": [device.device_kind for device in jax.devices()],
-        },
+        **provenance(),
         "parameters": {**parameters, "total": sum(parameters.values())},
         "env": spec._asdict() | {"observation": observation},
     }
-
-
-def _commit() -> str | None:
-    """Commit of the source tree, None outside a checkout or without git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        result = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.strip()
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """The training loop: act, step, store, sample, update, refresh."""
 
-import os
 from pathlib import Path
 
 import equinox as eqx
@@ -19,6 +18,7 @@ from .evaluation import run_episodes
 from .experience import make_replay, refresh, to_batch, to_steps, train_ratio
 from .metrics import EpisodeTracker, MeanMetrics, Stopwatch
 from .models import StoredLatent, parameter_counts
+from .provenance import num_cores
 from .replay import Sample
 from .run_folder import RunFolder
 from .seeding import derive_seed
@@ -207,7 +207,7 @@ def evaluate(config: Config, state: agent.AgentState, env_step: int) -> dict:
 def _make_envs(config: Config) -> VectorEnv:
     workers = config.env.workers
     if workers is None:
-        workers = min(config.env.num_envs, _num_cores())
+        workers = min(config.env.num_envs, num_cores())
     return make_vector_env(
         config.task,
         num_envs=config.env.num_envs,
@@ -226,10 +226,3 @@ def _line(
         line["episode/score"] = float(np.mean(scores))
     line["time/seconds"] = elapsed
     return line | {f"time/share/{part}": value / elapsed for part, value in seconds.items()}
-
-
-def _num_cores() -> int:
-    """Cores that this process may use, where the system tells (Linux), or all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,5 +1,6 @@
 """Losses as pure functions, and transforms of them."""
 
+from . import tabular as tabular
 from .actor_critic import (
     Trajectory as Trajectory,
     actor_critic_losses as actor_critic_losses,

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from .distributions import OneHotCategorical, unimix_softmax
 from .factored import FactoredMap
-from .layers import MLP, BlockLinear, Hidden, Linear, RMSNorm
+from .layers import MLP, BlockLinear, Hidden, Linear, RMSNorm, silu
 
 
 class Latent(NamedTuple):
@@ -103,7 +103,7 @@ class BlockGRU(eqx.Module):
         )
         own = deter.reshape(self.blocks, -1)
         x = self.norm(self.hidden(own, shared).reshape(-1))
-        x = jax.nn.silu(x).reshape(self.blocks, -1)
+        x = silu(x).reshape(self.blocks, -1)
         reset, candidate, gate = jnp.split(self.gates(x), 3, axis=-1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         gate = jax.nn.sigmoid(gate - 1)  # -1: remember by default

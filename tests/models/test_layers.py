@@ -10,6 +10,7 @@ import pytest
 from helpers import build
 
 from gpld.models import MLP, BlockLinear, Hidden, Linear, RMSNorm, truncated_normal_init
+from gpld.models.layers import normalise, silu
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
@@ -134,3 +135,30 @@ def test_mlp_is_linear_then_norm_then_silu_in_every_layer():
         x = x / np.sqrt(np.mean(x**2) + 1e-4) * np.asarray(layer.norm.scale)
         x = x / (1 + np.exp(-x))
     np.testing.assert_allclose(actual, x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_stated_derivatives_are_those_of_the_functions(dtype):
+    """First and second derivatives, against those that JAX finds itself."""
+    rng = np.random.default_rng(0)
+    x, direction, weight = (jnp.asarray(rng.normal(size=16), dtype) for _ in range(3))
+    pairs = [
+        (silu, lambda x: x * jax.nn.sigmoid(x)),
+        (
+            lambda x: normalise(x.astype(jnp.float32), 1e-4),
+            lambda x: (y := x.astype(jnp.float32)) / jnp.sqrt(jnp.mean(y**2) + 1e-4),
+        ),
+    ]
+
+    def derivatives(fn):
+        first = lambda x: jax.vjp(fn, x)[1](weight.astype(fn(x).dtype))[0]  # noqa: E731
+        second = jax.jvp(first, (x,), (direction,))[1]
+        return fn(x), jax.jvp(fn, (x,), (direction,))[1], first(x), second
+
+    for stated, found in pairs:
+        actual, expected = jax.jit(lambda f=stated, g=found: (derivatives(f), derivatives(g)))()
+        for a, b in zip(actual, expected, strict=True):
+            assert a.dtype == b.dtype
+            a, b = (np.asarray(z, np.float32) for z in (a, b))
+            rtol = 1e-5 if dtype == jnp.float32 else 0.02
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())

@@ -1,0 +1,96 @@
+"""Cost of the penalty alone: every estimator, literally and through the Gram identity."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+
+from ..config import Config, EstimatorName
+from ..losses import draw_probes, gradient_penalty, gram_penalty
+from ..models import RSSM
+from .measure import Functions, Report, measure
+
+BASELINE = "forward and backward"
+
+
+def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool, progress) -> Report:
+    """Times the penalty of the posterior with its gradient by parameters and inputs.
+
+    Args:
+        config: Settings: sizes of the model and the batch, rho, probes.
+        repetitions: How often everything is timed.
+        thorough: Whether to time the exact norms as well, which take long.
+        progress: Is told what happens.
+
+    Returns:
+        The report; its baseline is one plain forward and backward pass of the posterior
+        over the same states.
+    """
+    states = max(1, int(config.gpld.rho * config.replay.batch_size * config.replay.batch_length))
+    rssm = _rssm(config)
+    deter = jnp.tanh(jr.normal(jr.key(1), (states, rssm.deter)))
+    embed = jax.nn.silu(jr.normal(jr.key(2), (states, config.model.dims.units)))
+    fn, inputs = rssm.posterior_map(), (deter, embed)
+    weights = jr.normal(jr.key(3), (states, rssm.stoch, rssm.classes))
+    plain = lambda fn, inputs: jnp.mean(jax.vmap(fn)(*inputs) * weights)  # noqa: E731
+    functions: Functions = {BASELINE: (_with_gradient(plain), (fn, inputs))}
+    estimators: list[EstimatorName] = ["rowwise", "joint", "forward"]
+    if thorough:
+        estimators.append("exact")
+    for estimator in estimators:
+        probes = _probes(fn, inputs, estimator, config)
+        for path, transform in (("literal", gradient_penalty), ("gram", gram_penalty)):
+
+            def penalty(fn, inputs, probes, estimator=estimator, transform=transform):
+                estimate = transform(fn, estimator=estimator)
+                norms = jax.vmap(lambda inputs, probes: estimate(*inputs, probes=probes))
+                return jnp.mean(norms(inputs, probes))
+
+            functions[f"{estimator}, {path}"] = (_with_gradient(penalty), (fn, inputs, probes))
+    settings = {
+        "states": states,
+        "rows": rssm.stoch,
+        "classes": rssm.classes,
+        "hidden": config.model.dims.hidden,
+        "inputs": rssm.deter + embed.shape[1],
+        "num_probes": config.gpld.num_probes,
+        "repetitions": repetitions,
+    }
+    measurements = measure(functions, repetitions=repetitions, progress=progress)
+    return Report("penalty", settings, measurements, BASELINE)
+
+
+def _rssm(config: Config) -> RSSM:
+    dims = config.model.dims
+    make = lambda key: RSSM(  # noqa: E731
+        dims.units,
+        6,
+        deter=dims.deter,
+        hidden=dims.hidden,
+        stoch=config.model.stoch,
+        classes=dims.classes,
+        blocks=config.model.blocks,
+        prior_layers=config.model.prior_layers,
+        posterior_layers=config.model.posterior_layers,
+        unimix=config.model.unimix,
+        dtype=jnp.dtype("float32"),
+        key=key,
+    )
+    return eqx.filter_jit(make)(jr.key(0))
+
+
+def _probes(fn, inputs, estimator, config):
+    def draw(key, *inputs):
+        num_probes = config.gpld.num_probes
+        return draw_probes(fn, inputs, estimator=estimator, num_probes=num_probes, key=key)
+
+    return jax.jit(jax.vmap(draw))(jr.split(jr.key(4), inputs[0].shape[0]), *inputs)
+
+
+def _with_gradient(function):
+    """Value and gradient by the first two arguments: the map's parameters and its inputs."""
+
+    def run(fn, inputs, *rest):
+        return eqx.filter_value_and_grad(lambda args: function(*args, *rest))((fn, inputs))
+
+    return run

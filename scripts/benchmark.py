@@ -1,0 +1,9 @@
+"""Measures what things cost, as ratios of one run.
+
+python scripts/benchmark.py penalty --cores 1
+"""
+
+from gpld.benchmark.command import main
+
+if __name__ == "__main__":
+    main()
