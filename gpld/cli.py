@@ -54,10 +54,7 @@ class EvaluateArgs:
     """Seeds environments and actions."""
 
     def __post_init__(self):
-        for name, least in (("episodes", 1), ("num_envs", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        _check_least(self, episodes=1, num_envs=1, seed=0)
 
 
 def evaluate(args: Sequence[str] | None = None) -> None:
@@ -68,9 +65,7 @@ def evaluate(args: Sequence[str] | None = None) -> None:
     from .seeding import derive_seed
 
     with one_line_errors():
-        args = sys.argv[1:] if args is None else args
-        _check_flags(args, _flags(EvaluateArgs))
-        options: EvaluateArgs = _tyro(EvaluateArgs, args)
+        options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
         cache_compilations()
         player = inference.load(options.run)
         config = player.config
@@ -89,6 +84,54 @@ def evaluate(args: Sequence[str] | None = None) -> None:
             f"{config.task} after {int(player.state.update):,} updates: mean {scores.mean():.3f}, "
             f"standard deviation {scores.std():.3f} over {len(scores)} episodes"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class SensitivityArgs:
+    """Measures how much a run's prior and posterior change with their inputs.
+
+    At every checkpoint; prints means over states and perturbations and writes
+    `sensitivity.json` and `sensitivity.png` into the run folder (paper, appendix F).
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+
+    states: int = 1000
+    """States per checkpoint, from whole episodes with sampled actions."""
+
+    num_envs: int = 4
+    """Environments that run in parallel, at most one for each state."""
+
+    seed: int = 0
+    """Seeds environments, actions and perturbations."""
+
+    def __post_init__(self):
+        _check_least(self, states=1, num_envs=1, seed=0)
+
+
+def sensitivity(args: Sequence[str] | None = None) -> None:
+    """`scripts/sensitivity.py`: measures how sensitive the world model of a run is."""
+    from .analysis import sensitivity_figure
+    from .analysis.sensitivity import describe, measure_sensitivity, save
+    from .run_folder import RunFolder
+
+    with one_line_errors():
+        options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
+        cache_compilations()
+        folder = RunFolder(options.run)
+        settings = {
+            "num_states": options.states,
+            "num_envs": options.num_envs,
+            "seed": options.seed,
+        }
+        measured = []
+        for checkpoint in measure_sensitivity(folder, **settings):
+            print(describe(checkpoint), flush=True)
+            measured.append(checkpoint)
+        save(folder, measured, **settings)
+        sensitivity_figure(folder, measured)
+        print(f"wrote sensitivity.json and sensitivity.png in {folder.path}")
 
 
 @contextlib.contextmanager
@@ -152,6 +195,32 @@ def cache_compilations() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache / "gpld" / "jax"))
 
 
+def _check_least(options: object, **bounds: int) -> None:
+    for name, least in bounds.items():
+        value = getattr(options, name)
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def parse(cls: type, args: Sequence[str]) -> Any:
+    """Reads the options of a command.
+
+    Raises:
+        UsageError: If a flag or value is not understood or out of range.
+    """
+    _check_flags(args, _flags(cls))
+    return _tyro(cls, args)
+
+
+def parse_known(cls: Callable[..., Any], args: Sequence[str]) -> tuple[Any, list[str]]:
+    """Reads the options of a command, and returns the arguments that are none of them.
+
+    Raises:
+        UsageError: If a value is not understood or out of range.
+    """
+    return _tyro(cls, args, return_unknown_args=True)
+
+
 def _preset(args: Sequence[str]) -> str:
     """The preset named on the command line; unknown ones are left to the parser."""
     preset = Config.preset
@@ -198,11 +267,10 @@ def _tyro(cls: Callable[..., Any], args: Sequence[str], **kwargs: Any) -> Any:
 def _first_paragraph(text: str) -> str:
     """The message of a framed error, without frame, title and help text."""
     lines = [line.strip("│ ") for line in text.splitlines()[1:]]
-    message = []
-    for line in lines:
-        if line.startswith(("─", "╰")):
-            break
-        message.append(line)
+    is_rule = lambda line: set(line) <= set("─╰╯-")  # noqa: E731
+    # Where the output is not UTF-8, the title is underlined instead of framed.
+    lines = itertools.dropwhile(is_rule, lines)
+    message = itertools.takewhile(lambda line: not is_rule(line), lines)
     joined = " ".join(message) or text.strip()
     return re.sub(r"^Error parsing (?!--)[\w.]+: ", "", joined).removeprefix("Error parsing ")
 

@@ -7,6 +7,7 @@
     scores.jsonl        evaluations, with the return of every episode
     learning_curve.png  both of these over env steps
     checkpoints/        the agent's state after so many env steps, one file each
+    sensitivity.json    what `scripts/sensitivity.py` found, and sensitivity.png
 
 Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `update`.
 """

@@ -1,8 +1,16 @@
 """Pictures of runs."""
 
-from matplotlib.figure import Figure
+from collections.abc import Sequence
 
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..config import Config
 from ..run_folder import RunFolder
+from .sensitivity import FRACTIONS, CheckpointSensitivity, Sensitivity
 
 
 def learning_curve(folder: RunFolder) -> None:
@@ -38,13 +46,66 @@ def learning_curve(folder: RunFolder) -> None:
         alpha=0.2,
         linewidth=0,
     )
-    penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
     axes.set(
-        title=f"{config.task}, preset {config.preset}, {penalty or 'no penalty'}, "
-        f"seed {config.seed}",
-        xlabel=f"env steps (x {config.env.action_repeat} = frames)",
+        title=_title(config),
+        xlabel=_env_steps(config),
         ylabel="return of an episode",
     )
     axes.title.set_fontsize("medium")
     axes.legend(loc="lower right", frameon=False)
     figure.savefig(folder.learning_curve, dpi=120)
+
+
+def sensitivity_figure(folder: RunFolder, measured: Sequence[CheckpointSensitivity]) -> None:
+    """Draws the sensitivity of prior and posterior into the run folder (paper, appendix F).
+
+    Left: the mean over perturbations of all norms, over env steps. Middle and right: the same
+    by the norm of the perturbation, one line per checkpoint, the later the darker.
+    """
+    config = folder.config()
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    over_time, *by_norm = figure.subplots(1, 3)
+    steps = [checkpoint.env_step for checkpoint in measured]
+    for name, style in (("posterior", "o-C0"), ("prior", "s--C1")):
+        means = [getattr(checkpoint, name).mean for checkpoint in measured]
+        over_time.plot(steps, means, style, label=name)
+    over_time.set(
+        title="mean over perturbations of 0.1 % to 10 %",
+        xlabel=_env_steps(config),
+        ylabel="KL / norm of the perturbation (nats per unit)",
+        yscale="log",
+    )
+    over_time.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    over_time.xaxis.set_major_formatter("{x:,.0f}")
+    over_time.legend(frameon=False)
+    for axes, name, symbol in zip(by_norm, ("posterior", "prior"), ("e", "h"), strict=True):
+        _by_norm(axes, [getattr(checkpoint, name) for checkpoint in measured], steps)
+        axes.set(title=name, xlabel=f"norm of the perturbation (% of the mean |{symbol}|)")
+    by_norm[1].sharey(by_norm[0])
+    by_norm[1].autoscale()
+    handles, labels = by_norm[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, title="env step")
+    for axes in (over_time, *by_norm):
+        axes.title.set_fontsize("medium")
+    figure.suptitle(_title(config), fontsize="medium")
+    figure.savefig(folder.path / "sensitivity.png", dpi=120)
+
+
+def _by_norm(axes: Axes, curves: Sequence[Sensitivity], steps: Sequence[int]) -> None:
+    """Lines from light to dark, of which at most five are labelled."""
+    shades = matplotlib.colormaps["viridis_r"](np.linspace(1, 0.15, len(curves)))[::-1]
+    labelled = np.linspace(0, len(curves) - 1, 5).round()
+    for i, (curve, step) in enumerate(zip(curves, steps, strict=True)):
+        label = f"{step:,}" if i in labelled else None
+        axes.plot(100 * np.array(FRACTIONS), curve.kl_per_norm, ".-", color=shades[i], label=label)
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+
+
+def _title(config: Config) -> str:
+    penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
+    return f"{config.task}, preset {config.preset}, {penalty or 'no penalty'}, seed {config.seed}"
+
+
+def _env_steps(config: Config) -> str:
+    return f"env steps (x {config.env.action_repeat} = frames)"

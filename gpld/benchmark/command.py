@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from ..cli import choose_platform, one_line_errors, parse, parse_config
+from ..cli import choose_platform, one_line_errors, parse_config, parse_known
 from ..errors import UsageError
 from .penalty import benchmark_penalty
 from .update import benchmark_update
@@ -49,7 +49,7 @@ class BenchmarkArgs:
 def main(args: Sequence[str] | None = None) -> None:
     """`scripts/benchmark.py`."""
     with one_line_errors():
-        options, rest = parse(BenchmarkArgs, sys.argv[1:] if args is None else args, partial=True)
+        options, rest = parse_known(BenchmarkArgs, sys.argv[1:] if args is None else args)
         config = parse_config(rest)
         choose_platform(config.platform)
         if options.cores is not None:

@@ -41,7 +41,9 @@ def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool, progr
         probes = _probes(fn, inputs, estimator, config)
         for path, transform in (("literal", gradient_penalty), ("gram", gram_penalty)):
 
-            def penalty(fn, inputs, probes, estimator=estimator, transform=transform):
+            def penalty(
+                fn, inputs, probes, estimator: EstimatorName = estimator, transform=transform
+            ):
                 estimate = transform(fn, estimator=estimator)
                 norms = jax.vmap(lambda inputs, probes: estimate(*inputs, probes=probes))
                 return jnp.mean(norms(inputs, probes))
