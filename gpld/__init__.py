@@ -6,6 +6,10 @@ environments need not load JAX.
 
 from typing import TYPE_CHECKING, Any
 
+from ._xla import disable_faulty_fusions
+
+disable_faulty_fusions()
+
 if TYPE_CHECKING:
     from .config import Config as Config
     from .envs import make_env as make_env, task_names as task_names

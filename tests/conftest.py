@@ -3,6 +3,8 @@
 import os
 import secrets
 
+import gpld  # noqa: F401  # isort: skip  # before JAX starts, whose flags it sets
+
 import jax
 import jax.random as jr
 import pytest

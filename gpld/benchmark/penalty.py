@@ -7,7 +7,7 @@ import jax.random as jr
 
 from ..config import Config, EstimatorName
 from ..losses import draw_probes, gradient_penalty, gram_penalty
-from ..models import RSSM
+from ..models import RSSM, FactoredMap
 from .measure import Functions, Report, measure
 
 BASELINE = "forward and backward"
@@ -37,18 +37,13 @@ def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool, progr
     estimators: list[EstimatorName] = ["rowwise", "joint", "forward"]
     if thorough:
         estimators.append("exact")
-    for estimator in estimators:
-        probes = _probes(fn, inputs, estimator, config)
+    for name in estimators:
+        # As in training, which wants the mean over rows alone.
+        table, estimator = _of_mean(fn, name)
+        probes = _probes(table, inputs, estimator, config)
         for path, transform in (("literal", gradient_penalty), ("gram", gram_penalty)):
-
-            def penalty(
-                fn, inputs, probes, estimator: EstimatorName = estimator, transform=transform
-            ):
-                estimate = transform(fn, estimator=estimator)
-                norms = jax.vmap(lambda inputs, probes: estimate(*inputs, probes=probes))
-                return jnp.mean(norms(inputs, probes))
-
-            functions[f"{estimator}, {path}"] = (_with_gradient(penalty), (fn, inputs, probes))
+            penalty = _mean_norm(transform, estimator, rssm.stoch)
+            functions[f"{name}, {path}"] = (_with_gradient(penalty), (table, inputs, probes))
     settings = {
         "states": states,
         "rows": rssm.stoch,
@@ -87,6 +82,19 @@ def _probes(fn, inputs, estimator, config):
         return draw_probes(fn, inputs, estimator=estimator, num_probes=num_probes, key=key)
 
     return jax.jit(jax.vmap(draw))(jr.split(jr.key(4), inputs[0].shape[0]), *inputs)
+
+
+def _of_mean(fn: FactoredMap, estimator: EstimatorName) -> tuple[FactoredMap, EstimatorName]:
+    return (fn.flatten(), "rowwise") if estimator == "joint" else (fn, estimator)
+
+
+def _mean_norm(transform, estimator: EstimatorName, num_rows: int):
+    def penalty(fn, inputs, probes):
+        estimate = transform(fn, estimator=estimator)
+        norms = jax.vmap(lambda inputs, probes: estimate(*inputs, probes=probes))
+        return jnp.sum(jnp.mean(norms(inputs, probes), axis=0)) / num_rows
+
+    return penalty
 
 
 def _with_gradient(function):

@@ -15,7 +15,11 @@ from .gpld import (
     posterior_penalty as posterior_penalty,
     prior_penalty as prior_penalty,
 )
-from .gradient_penalty import draw_probes as draw_probes, gradient_penalty as gradient_penalty
+from .gradient_penalty import (
+    draw_probes as draw_probes,
+    flatten as flatten,
+    gradient_penalty as gradient_penalty,
+)
 from .gram_penalty import gram_penalty as gram_penalty
 from .objective import (
     LossOutput as LossOutput,

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..config import GPLDConfig
+from ..config import EstimatorName, GPLDConfig
 from ..models import Dreamer, FactoredMap, Latent, Rollout
 from .batch import Batch
-from .gradient_penalty import Inputs, TableFn, draw_probes, gradient_penalty
+from .gradient_penalty import Inputs, TableFn, draw_probes, flatten, gradient_penalty
 from .gram_penalty import gram_penalty
 
 
@@ -36,6 +36,7 @@ class ReplayedState(NamedTuple):
 
 
 Site = Callable[[Dreamer, ReplayedState], tuple[TableFn, Inputs]]
+Penalised = Callable[[ReplayedState], tuple[TableFn, Inputs]]
 
 
 class Penalty(NamedTuple):
@@ -46,7 +47,7 @@ class Penalty(NamedTuple):
     penalised state, `batch` one for each state of the batch: 0 where it was not drawn."""
 
     norms: Float[Array, "sampled selected"]
-    """Squared Jacobian norms by state and row."""
+    """Squared Jacobian norms by state and row; `joint` has their mean in every row."""
 
 
 PenaltyFn = Callable[..., Penalty]
@@ -103,18 +104,23 @@ def jacobian_penalty(site: Site, config: GPLDConfig) -> PenaltyFn:
         num_states = batch.reward.size
         sampled = draw_states(states_key, num_states, config.rho)
         states = jax.tree.map(lambda x: x.reshape(num_states, *x.shape[2:])[sampled], states)
-        penalised = _rows_of(site, model, states, rows_key, config)
-        probes = draw_state_probes(probes_key, penalised, states, config, name)
+        penalised, num_rows = _penalised(site, model, states, rows_key, config)
+        estimator = config.estimator
+        if estimator == "joint":  # of which only the mean over rows is wanted
+            penalised, estimator = _flattened(penalised), "rowwise"
+        probes = draw_state_probes(probes_key, penalised, states, estimator, config, name)
 
         def norms(state, probes):
             fn, inputs = penalised(state)
             if config.path == "gram" and isinstance(fn, FactoredMap):
-                estimate = gram_penalty(fn, estimator=config.estimator)
+                estimate = gram_penalty(fn, estimator=estimator)
             else:
-                estimate = gradient_penalty(fn, estimator=config.estimator)
+                estimate = gradient_penalty(fn, estimator=estimator)
             return estimate(*inputs, probes=probes)
 
         by_row = jax.vmap(norms)(states, probes)
+        if config.estimator == "joint":
+            by_row = jnp.broadcast_to(by_row / num_rows, (states.embed.shape[0], num_rows))
         loss = jnp.mean(by_row, axis=-1)  # over rows: the 1/K of equation 5
         if config.reduction == "batch":
             # As published: a mean over all states, of which the others contribute 0. This
@@ -157,8 +163,9 @@ def draw_rows(key: PRNGKeyArray, num_rows: int, config: GPLDConfig) -> Int[Array
 
 def draw_state_probes(
     key: PRNGKeyArray,
-    penalised: Callable[[ReplayedState], tuple[TableFn, Inputs]],
+    penalised: Penalised,
     states: ReplayedState,
+    estimator: EstimatorName,
     config: GPLDConfig,
     name: str,
 ) -> PyTree[Float[Array, "sampled probes ..."]]:
@@ -168,27 +175,31 @@ def draw_state_probes(
         key: Random key, of one penalty and update.
         penalised: Map and inputs at a state.
         states: The penalised states.
-        config: Settings.
+        estimator: The estimator.
+        config: Number of probes.
         name: Name of the penalty, for callers that replay recorded draws.
     """
     del name
 
     def draw(state, key):
-        return draw_probes(
-            *penalised(state), estimator=config.estimator, num_probes=config.num_probes, key=key
-        )
+        num_probes = config.num_probes
+        return draw_probes(*penalised(state), estimator=estimator, num_probes=num_probes, key=key)
 
     return jax.vmap(draw)(states, jr.split(key, states.embed.shape[0]))
 
 
-def _rows_of(
+def _penalised(
     site: Site, model: Dreamer, states: ReplayedState, key: PRNGKeyArray, config: GPLDConfig
-) -> Callable[[ReplayedState], tuple[TableFn, Inputs]]:
-    """The site's map restricted to the rows that are penalised."""
+) -> tuple[Penalised, int]:
+    """The site's map restricted to the rows that are penalised, and their number."""
+
+    def table(state):
+        fn, inputs = site(model, state)
+        return fn(*inputs)
+
+    num_rows = jax.eval_shape(table, jax.tree.map(lambda x: x[0], states)).shape[0]
     if config.rows is None:
-        return lambda state: site(model, state)
-    one = jax.tree.map(lambda x: x[0], states)
-    num_rows = jax.eval_shape(lambda state: _table(*site(model, state)), one).shape[0]
+        return (lambda state: site(model, state)), num_rows
     rows = draw_rows(key, num_rows, config)
 
     def penalised(state):
@@ -197,8 +208,12 @@ def _rows_of(
             return fn.select(rows), inputs
         return (lambda *inputs: fn(*inputs)[rows]), inputs
 
-    return penalised
+    return penalised, rows.size
 
 
-def _table(fn: TableFn, inputs: Inputs) -> Float[Array, "rows classes"]:
-    return fn(*inputs)
+def _flattened(penalised: Penalised) -> Penalised:
+    def flattened(state):
+        fn, inputs = penalised(state)
+        return (fn.flatten() if isinstance(fn, FactoredMap) else flatten(fn)), inputs
+
+    return flattened

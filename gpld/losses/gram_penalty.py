@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from ..config import EstimatorName
 from ..models import FactoredMap
 from ..models.layers import at_least_float32
-from .gradient_penalty import Inputs, forward, make_penalty, over_classes
+from .gradient_penalty import Inputs, forward, make_penalty, over_classes, over_leading_axis
 
 
 def gram_penalty(
@@ -45,7 +45,7 @@ def rowwise_gram(
         (grad,) = trunk_vjp(*row_vjp(probe))
         return quadratic_form(gram, at_least_float32(grad))
 
-    return jax.vmap(squared_norm)(fn.heads, probes)
+    return over_leading_axis(squared_norm)(fn.heads(), probes)
 
 
 def joint_gram(

@@ -13,21 +13,21 @@ from .layers import Linear
 class FactoredMap(eqx.Module):
     """A map from vectors to a table of rows, in the parts that its Jacobian factors into.
 
-        y = first(u)              affine, from the concatenated inputs u
-        x = trunk(y)              whatever the rows share
-        row_i = output(head_i(x)) what belongs to row i alone
+        y = first(u)                affine, from the concatenated inputs u
+        x = trunk(y)                whatever the rows share
+        row_i = output(out(x)[i])   affine, then what belongs to row i alone
 
-    Calling it gives the table. The Jacobian of a row is that of `output(head_i(trunk(.)))`
-    times the kernel of `first`, which `gpld.losses.gram_penalty` makes use of.
+    Calling it gives the table. The Jacobian of a row is that of what follows `first`, times
+    the kernel of `first`, which `gpld.losses.gram_penalty` makes use of.
     """
 
     first: Linear
     trunk: Callable[[Float[Array, " pre"]], Float[Array, " hidden"]]
-    heads: Linear
-    """One output layer for each row: kernels `[rows, hidden, classes]`, biases
-    `[rows, classes]`."""
+    out: Linear
+    """Its outputs are those of all rows, one row after the other."""
 
     output: Callable[[Float[Array, " classes"]], Float[Array, " classes"]]
+    rows: int = eqx.field(static=True)
 
     def __call__(self, *inputs: Float[Array, " _"]) -> Float[Array, "rows classes"]:
         """The table at some inputs, which are concatenated."""
@@ -39,10 +39,28 @@ class FactoredMap(eqx.Module):
 
     def tail(self, y: Float[Array, " pre"]) -> Float[Array, "rows classes"]:
         """Everything after the affine part."""
-        x = self.trunk(y)
-        return jax.vmap(lambda head: self.output(head(x)))(self.heads)
+        return jax.vmap(self.output)(self.out(self.trunk(y)).reshape(self.rows, -1))
+
+    def heads(self) -> Linear:
+        """Output layers by row: kernels `[rows, hidden, classes]`, biases `[rows, classes]`."""
+        hidden, size = self.out.kernel.shape
+        kernel = self.out.kernel.reshape(hidden, self.rows, size // self.rows)
+        return self._out(kernel.swapaxes(0, 1), self.out.bias.reshape(self.rows, -1))
 
     def select(self, rows: Int[Array, " selected"]) -> "FactoredMap":
         """The same map to some of the rows."""
-        heads = jax.tree.map(lambda x: x[rows], self.heads)
-        return eqx.tree_at(lambda fn: fn.heads, self, heads)
+        heads = jax.tree.map(lambda x: x[rows], self.heads())
+        kernel = heads.kernel.swapaxes(0, 1).reshape(self.out.kernel.shape[0], -1)
+        out = self._out(kernel, heads.bias.reshape(-1))
+        return FactoredMap(self.first, self.trunk, out, self.output, rows.size)
+
+    def flatten(self) -> "FactoredMap":
+        """The same map to a table of one row, which holds all rows."""
+
+        def output(logits):
+            return jax.vmap(self.output)(logits.reshape(self.rows, -1)).reshape(-1)
+
+        return FactoredMap(self.first, self.trunk, self.out, output, 1)
+
+    def _out(self, kernel: Float[Array, "..."], bias: Float[Array, "..."]) -> Linear:
+        return eqx.tree_at(lambda out: (out.kernel, out.bias), self.out, (kernel, bias))

@@ -222,11 +222,8 @@ class RSSM(eqx.Module):
         return self._factored(self.posterior_mlp, self.posterior_out)
 
     def _factored(self, mlp: MLP, out: Linear) -> FactoredMap:
-        kernel = out.kernel.reshape(-1, self.stoch, self.classes).swapaxes(0, 1)
-        bias = out.bias.reshape(self.stoch, self.classes)
-        heads = eqx.tree_at(lambda x: (x.kernel, x.bias), out, (kernel, bias))
         output = lambda logits: unimix_softmax(logits, self.unimix)  # noqa: E731
-        return FactoredMap(mlp.layers[0].linear, mlp.trunk, heads, output)
+        return FactoredMap(mlp.layers[0].linear, mlp.trunk, out, output, self.stoch)
 
     def observe(
         self,

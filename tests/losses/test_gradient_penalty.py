@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from gpld.losses import draw_probes, gradient_penalty
+from gpld.losses import draw_probes, flatten, gradient_penalty
 from gpld.models.layers import at_least_float32
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -84,6 +84,9 @@ def test_the_values_of_joint_sum_to_the_squared_norm_of_one_gradient(getkey):
     values = jax.jit(gradient_penalty(fn, estimator="joint"))(x, probes=probes)
     (gradient,) = jax.vjp(fn, x)[1](probes[0])
     np.testing.assert_allclose(np.sum(values), np.sum(gradient**2), rtol=1e-12)
+    # Which is what a table of one row is worth.
+    flat = gradient_penalty(flatten(fn))(x, probes=probes.reshape(1, 1, -1))
+    np.testing.assert_allclose(flat, [np.sum(values)], rtol=1e-12)
 
 
 def test_softmax_of_a_linear_map_in_closed_form():

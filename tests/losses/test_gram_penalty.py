@@ -90,6 +90,23 @@ def test_a_factored_map_is_the_map(name):
     rows = jnp.array([2, 0])
     selected = jax.jit(jax.vmap(_maps(rssm)[name][1].select(rows)))(*inputs)
     np.testing.assert_allclose(selected, literal[:, rows], rtol=1e-6)
+    flat = jax.jit(jax.vmap(_maps(rssm)[name][1].flatten()))(*inputs)
+    np.testing.assert_allclose(flat, literal.reshape(STATES, 1, -1), rtol=1e-6)
+
+
+def test_the_penalty_of_one_row_that_holds_all_is_the_sum_of_joint():
+    rssm, inputs = _rssm(), _inputs("posterior")
+    probes = _probes(rssm.posterior_probs, inputs, "joint", num_probes=1)
+    fn = rssm.posterior_map()
+
+    @jax.jit
+    @jax.vmap
+    def both(inputs, probes):
+        flat = gram_penalty(fn.flatten())(*inputs, probes=probes.reshape(1, 1, -1))
+        return flat, gram_penalty(fn, estimator="joint")(*inputs, probes=probes)
+
+    flat, joint = both(inputs, probes)
+    np.testing.assert_allclose(flat[:, 0], np.sum(joint, axis=1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
