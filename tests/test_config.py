@@ -121,6 +121,8 @@ _OUT_OF_RANGE = [
     (EvaluationConfig, "evaluation.num_envs", 0, "at least 1"),
     (LogConfig, "log.every", 0, "at least 1"),
     (LogConfig, "log.checkpoint_every", 0, "at least 1"),
+    (LogConfig, "log.report_every", -1, "at least 0"),
+    (GPLDConfig, "gpld.num_probes", 0, "at least 1"),
 ]
 
 

@@ -20,6 +20,7 @@ def config():
         task="probe_delayed",
         env_steps=100,
         env=dataclasses.replace(probe.env, action_repeat=1),
+        log=dataclasses.replace(probe.log, report_every=60),
     )
 
 
@@ -36,6 +37,9 @@ def test_same_seed_same_run_and_another_seed_another(config, tmp_path):
     assert _metrics(first) == _metrics(again)
     assert first.read("scores") == again.read("scores")
     assert _metrics(first)[-1] != _metrics(other)[-1]
+    reported = [{k for k in line if k.startswith("train/smooth/")} for line in _metrics(first)]
+    # At env step 60, and so in the line of env step 100 and in no other.
+    assert [len(names) for names in reported] == [0, 7]
 
 
 def test_a_second_compilation_is_an_error(config):
