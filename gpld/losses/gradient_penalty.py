@@ -12,9 +12,9 @@ without forming the Jacobian: for a vector e of random signs, `E ||J_i^T e||^2 =
     forward     signs v like the inputs      ||J_i v||^2             1 forward
     exact       nothing                      ||J_i||_F^2             1 reverse for each entry
 
-All are unbiased. `rowwise` is the paper's and has the lowest variance of the random ones;
-the values of `joint` sum to `||g||^2`, may be negative by themselves, and carry the noise of
-all pairs of rows, which has mean zero because the signs of two rows are independent.
+All are unbiased. `rowwise` is the paper's. The values of `joint` sum to `||g||^2`, may be
+negative by themselves, and carry beside the noise of `rowwise` that of all pairs of rows,
+which has mean zero because the signs of two rows are independent.
 """
 
 from collections.abc import Callable, Mapping

@@ -55,8 +55,8 @@ def joint_gram(
     y = fn.project(*inputs)
     _, tail_vjp = jax.vjp(fn.tail, y)
     (grad,) = tail_vjp(probes)
-    direction = (at_least_float32(grad) @ gram_matrix(fn)).astype(y.dtype)
-    _, tangents = jax.jvp(fn.tail, (y,), (direction,))
+    direction = jnp.matmul(at_least_float32(grad), gram_matrix(fn), precision="highest")
+    _, tangents = jax.jvp(fn.tail, (y,), (direction.astype(y.dtype),))
     return jnp.sum(at_least_float32(probes * tangents), axis=1)
 
 
