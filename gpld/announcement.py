@@ -22,7 +22,9 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         # Gradients and their scaled copy live beside the state during an update.
         "agent": (_nbytes(state) + 2 * _nbytes(state.model)) / 2**30,
     }
-    penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
+    penalty = ", ".join(
+        f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
+    )
     shapes = ", ".join(f"{k} {list(s.shape)}" for k, s in spec.observation.items())
     return "\n".join(
         [

@@ -8,6 +8,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from helpers import ACTION_SIZE, quick_jit, tiny_model
+from hypothesis import given, strategies as st
 
 import gpld.losses.gpld
 from gpld.config import GPLDConfig
@@ -70,6 +71,17 @@ def test_a_share_of_the_states_is_drawn_without_repeats(getkey, num_states, rho,
     share = expected / num_states
     limit = SIGMAS * np.sqrt(share * (1 - share) / NUM_KEYS)
     np.testing.assert_allclose(counts / NUM_KEYS, share, atol=limit)
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    num_states=st.sampled_from([1, 2, 7, 64]),
+    rho=st.sampled_from([0.01, 0.3, 0.5, 1.0]),
+)
+def test_no_state_is_drawn_twice(seed, num_states, rho):
+    states = np.asarray(draw_states(jr.key(seed), num_states, rho))
+    assert len(states) == len(set(states.tolist())) == max(1, int(num_states * rho))
+    assert set(states.tolist()) <= set(range(num_states))
 
 
 def test_rows_are_the_first_or_drawn_without_repeats(getkey):
@@ -178,6 +190,29 @@ def test_the_reduction_batch_is_smaller_by_the_share_of_states(penalties, exact,
     _assert_mean(batch.loss.mean((1, 2)), 0.5 * exact[name].mean())
 
 
+@pytest.fixture(scope="module")
+def reductions(model, batch, rollout):
+    def run(key):
+        return [
+            jnp.mean(
+                posterior_penalty(GPLDConfig(rho=rho, reduction=reduction))(
+                    model, batch, rollout, name="gp_post", key=key
+                ).loss
+            )
+            for rho in (1.0, 0.5)
+            for reduction in ("sampled", "batch")
+        ]
+
+    return quick_jit(run)
+
+
+@given(seed=st.integers(0, 2**31 - 1))
+def test_the_reductions_differ_by_rho(reductions, seed):
+    sampled, batch, sampled_half, batch_half = reductions(jr.key(seed))
+    np.testing.assert_allclose(batch, sampled, rtol=1e-5)
+    np.testing.assert_allclose(batch_half, sampled_half / 2, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", PENALTIES)
 def test_the_reductions_agree_on_all_states(penalties, name):
     sampled, batch = penalties[name, "all"], penalties[name, "all, batch"]
@@ -237,28 +272,47 @@ def test_a_site_sees_the_state_before_and_the_action_between(model, batch, rollo
     np.testing.assert_array_equal(states.prev_action[0], batch.prev_action[0])
 
 
-def test_a_penalty_of_the_transition_is_one_line(model, batch, rollout):
+def _transition(model, state):
     """h' by h and a, with z held fixed; one row of all of h'."""
+    (h, z), core = state.previous, model.rssm.core
+    return lambda h, a: core(h, z, a)[None], (h, state.prev_action)
 
-    def transition(model, state):
-        core, stoch = model.rssm.core, state.previous.stoch
-        inputs = (state.previous.deter, state.prev_action)
-        return lambda deter, action: core(deter, stoch, action)[None], inputs
 
-    penalty = jacobian_penalty(transition, GPLDConfig(rho=1.0, estimator="exact"))
-    states = replayed_states(model, batch, rollout)
+def _decoder(model, state):
+    """All predicted numbers by h, each a row."""
+    h, z = state.latent
+    predict = lambda h: [jnp.ravel(x) for x in model.decoder(Latent(h, z)).values()]  # noqa: E731
+    return lambda h: jnp.concatenate(predict(h))[:, None], (h,)
 
-    @jax.jit
+
+def _reward(model, state):
+    """The predicted reward by the feature: a table of one number."""
+    return lambda feat: model.reward(feat).mean()[None, None], (state.latent.feat(),)
+
+
+@pytest.mark.parametrize("site", [_transition, _decoder, _reward])
+def test_penalties_of_other_maps(model, batch, rollout, site):
+    penalty = jacobian_penalty(site, GPLDConfig(rho=1.0, estimator="exact"))
+    states = jax.tree.map(
+        lambda x: x.reshape(STATES, *x.shape[2:]), replayed_states(model, batch, rollout)
+    )
+
+    def exact(state):
+        fn, inputs = site(model, state)
+        jacobians = jax.jacrev(fn, tuple(range(len(inputs))))(*inputs)
+        return sum(jnp.sum(x**2, axis=(1, 2)) for x in jacobians)
+
+    @quick_jit
     def run():
-        actual = penalty(model, batch, rollout, name="gp_core", key=jr.key(0))
-        core = jax.vmap(jax.vmap(jax.jacrev(model.rssm.core, (0, 2))))
-        jacobian = core(states.previous.deter, states.previous.stoch, states.prev_action)
-        return actual, sum(jnp.sum(x**2, axis=(2, 3)) for x in jacobian)
+        actual = penalty(model, batch, rollout, name="gp_other", key=jr.key(0))
+        return actual, jax.vmap(exact)(states)
 
     actual, expected = run()
-    assert actual.norms.shape == (STATES, 1)
+    assert actual.norms.shape == expected.shape
+    assert np.max(expected) > 1e-6
     # The order of the sampled states is random.
-    np.testing.assert_allclose(np.sort(actual.loss), np.sort(np.ravel(expected)), rtol=1e-4)
+    expected = np.sort(expected.mean(axis=1))
+    np.testing.assert_allclose(np.sort(actual.loss), expected, rtol=1e-3, atol=1e-9)
 
 
 @pytest.mark.parametrize("estimator", ["rowwise", "joint", "forward", "exact"])
