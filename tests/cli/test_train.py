@@ -106,12 +106,13 @@ def test_five_lines_of_python(finished):
 
 def test_another_run_is_not_overwritten(finished):
     path, _ = finished
-    before = {file: file.read_bytes() for file in path.iterdir()}
+    files = lambda: {f: f.read_bytes() for f in path.rglob("*") if f.is_file()}  # noqa: E731
+    before = files()
     result = run("train.py", "--preset", "debug", "--run", path)
     assert result.returncode == 2
     assert result.stderr.startswith("error: `--run` must name a new or empty folder")
     assert result.stderr.count("\n") == 1
-    assert {file: file.read_bytes() for file in path.iterdir()} == before
+    assert files() == before
 
 
 @pytest.mark.parametrize(
