@@ -59,12 +59,18 @@ class Report:
         pairs = zip(self.measurements[name].seconds, baseline, strict=True)
         return float(np.median([seconds / base for seconds, base in pairs]))
 
+    def memory_ratio(self, name: str) -> float | None:
+        """Temporary memory relative to the baseline, where XLA tells."""
+        baseline = self.measurements[self.baseline].temporary_bytes
+        memory = self.measurements[name].temporary_bytes
+        return memory / baseline if memory is not None and baseline else None
+
     def table(self) -> str:
-        """The measurements as aligned text."""
+        """The measurements as aligned text; ratios refer to the baseline."""
         unit = self.measurements[UNIT].median
-        rows = [("", "ms", "units", f"x {self.baseline}", "compile s", "temporary MiB")]
+        rows = [("", "ms", "units", "ratio", "compile s", "temporary MiB", "ratio")]
         for name, measured in self.measurements.items():
-            memory = measured.temporary_bytes
+            memory, memory_ratio = measured.temporary_bytes, self.memory_ratio(name)
             rows.append(
                 (
                     name,
@@ -73,6 +79,7 @@ class Report:
                     f"{self.ratio(name):.3f}",
                     f"{measured.compile_seconds:.1f}",
                     "" if memory is None else f"{memory / 2**20:,.1f}",
+                    "" if memory_ratio is None else f"{memory_ratio:.2f}",
                 )
             )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -96,6 +103,7 @@ class Report:
                 "ratio": self.ratio(name),
                 "compile_seconds": measured.compile_seconds,
                 "temporary_bytes": measured.temporary_bytes,
+                "memory_ratio": self.memory_ratio(name),
             }
             for name, measured in self.measurements.items()
         }
