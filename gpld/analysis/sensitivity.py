@@ -140,7 +140,7 @@ def visit_states(
         MachineError: If the actions are not finite.
     """
     per_env = math.ceil(num_states / envs.num_envs)
-    episode = (envs.spec.episode_steps or 0) + 1  # without a limit, no more than is needed
+    episode = envs.spec.episode_steps + 1  # the reset included
     length = episode * math.ceil(per_env / episode)
     times = (2 * np.arange(per_env) + 1) * length // (2 * per_env)
     memory = agent.initial_memory(model, envs.num_envs)

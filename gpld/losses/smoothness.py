@@ -139,4 +139,6 @@ def smoothness_report(
 
 
 def _normalised(direction: Inputs) -> Inputs:
-    return optax.tree.scale(1 / optax.tree.norm(direction), direction)
+    norm = optax.tree.norm(direction)
+    # The gradients of a constant map stay zero instead of becoming undefined.
+    return optax.tree.scale(jnp.where(norm > 0, 1 / norm, 0), direction)

@@ -34,6 +34,11 @@ def test_spectral_norm_of_linear_maps(getkey):
     np.testing.assert_allclose(many, expected, rtol=max(1e-12, ratio**200))
 
 
+def test_a_constant_map_has_norm_zero(getkey):
+    fn = lambda x: jnp.ones(3) + 0 * jnp.sum(x)  # noqa: E731
+    assert spectral_norm(fn, (jnp.ones(2),), num_iterations=4, key=getkey()) == 0
+
+
 @pytest.fixture(scope="module")
 def reports():
     """Reports of a batch that is looked at in full, with the penalties on and off."""
