@@ -6,14 +6,17 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from ..config import Config, EstimatorName
-from ..losses import draw_probes, gradient_penalty, gram_penalty
-from ..models import RSSM, FactoredMap
-from .measure import Functions, Report, measure
+from ..losses import draw_probes, for_mean, gradient_penalty, gram_penalty
+from ..models import Dreamer
+from .measure import Functions, Progress, Report, measure
+from .update import ACTION_SIZE, SHAPES
 
 BASELINE = "forward and backward"
 
 
-def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool, progress) -> Report:
+def benchmark_penalty(
+    config: Config, *, repetitions: int, thorough: bool, progress: Progress
+) -> Report:
     """Times the penalty of the posterior with its gradient by parameters and inputs.
 
     Args:
@@ -27,7 +30,8 @@ def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool, progr
         over the same states.
     """
     states = max(1, int(config.gpld.rho * config.replay.batch_size * config.replay.batch_length))
-    rssm = _rssm(config)
+    make = lambda key: Dreamer(config.model, SHAPES, ACTION_SIZE, key=key).rssm  # noqa: E731
+    rssm = eqx.filter_jit(make)(jr.key(0))
     deter = jnp.tanh(jr.normal(jr.key(1), (states, rssm.deter)))
     embed = jax.nn.silu(jr.normal(jr.key(2), (states, config.model.dims.units)))
     fn, inputs = rssm.posterior_map(), (deter, embed)
@@ -39,7 +43,7 @@ def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool, progr
         estimators.append("exact")
     for name in estimators:
         # As in training, which wants the mean over rows alone.
-        table, estimator = _of_mean(fn, name)
+        table, estimator = for_mean(fn, name)
         probes = _probes(table, inputs, estimator, config)
         for path, transform in (("literal", gradient_penalty), ("gram", gram_penalty)):
             penalty = _mean_norm(transform, estimator, rssm.stoch)
@@ -57,35 +61,12 @@ def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool, progr
     return Report("penalty", settings, measurements, BASELINE)
 
 
-def _rssm(config: Config) -> RSSM:
-    dims = config.model.dims
-    make = lambda key: RSSM(  # noqa: E731
-        dims.units,
-        6,
-        deter=dims.deter,
-        hidden=dims.hidden,
-        stoch=config.model.stoch,
-        classes=dims.classes,
-        blocks=config.model.blocks,
-        prior_layers=config.model.prior_layers,
-        posterior_layers=config.model.posterior_layers,
-        unimix=config.model.unimix,
-        dtype=jnp.dtype("float32"),
-        key=key,
-    )
-    return eqx.filter_jit(make)(jr.key(0))
-
-
 def _probes(fn, inputs, estimator, config):
     def draw(key, *inputs):
         num_probes = config.gpld.num_probes
         return draw_probes(fn, inputs, estimator=estimator, num_probes=num_probes, key=key)
 
     return jax.jit(jax.vmap(draw))(jr.split(jr.key(4), inputs[0].shape[0]), *inputs)
-
-
-def _of_mean(fn: FactoredMap, estimator: EstimatorName) -> tuple[FactoredMap, EstimatorName]:
-    return (fn.flatten(), "rowwise") if estimator == "joint" else (fn, estimator)
 
 
 def _mean_norm(transform, estimator: EstimatorName, num_rows: int):

@@ -11,6 +11,7 @@ from .batch import Batch as Batch
 from .gpld import (
     Penalty as Penalty,
     ReplayedState as ReplayedState,
+    for_mean as for_mean,
     jacobian_penalty as jacobian_penalty,
     posterior_penalty as posterior_penalty,
     prior_penalty as prior_penalty,

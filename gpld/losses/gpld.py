@@ -36,7 +36,7 @@ class ReplayedState(NamedTuple):
 
 
 Site = Callable[[Dreamer, ReplayedState], tuple[TableFn, Inputs]]
-Penalised = Callable[[ReplayedState], tuple[TableFn, Inputs]]
+Penalised = Callable[[ReplayedState], tuple[TableFn, EstimatorName, Inputs]]
 
 
 class Penalty(NamedTuple):
@@ -105,13 +105,10 @@ def jacobian_penalty(site: Site, config: GPLDConfig) -> PenaltyFn:
         sampled = draw_states(states_key, num_states, config.rho)
         states = jax.tree.map(lambda x: x.reshape(num_states, *x.shape[2:])[sampled], states)
         penalised, num_rows = _penalised(site, model, states, rows_key, config)
-        estimator = config.estimator
-        if estimator == "joint":  # of which only the mean over rows is wanted
-            penalised, estimator = _flattened(penalised), "rowwise"
-        probes = draw_state_probes(probes_key, penalised, states, estimator, config, name)
+        probes = draw_state_probes(probes_key, penalised, states, config, name)
 
         def norms(state, probes):
-            fn, inputs = penalised(state)
+            fn, estimator, inputs = penalised(state)
             if config.path == "gram" and isinstance(fn, FactoredMap):
                 estimate = gram_penalty(fn, estimator=estimator)
             else:
@@ -119,8 +116,8 @@ def jacobian_penalty(site: Site, config: GPLDConfig) -> PenaltyFn:
             return estimate(*inputs, probes=probes)
 
         by_row = jax.vmap(norms)(states, probes)
-        if config.estimator == "joint":
-            by_row = jnp.broadcast_to(by_row / num_rows, (states.embed.shape[0], num_rows))
+        if by_row.shape[1] != num_rows:  # one row holds all, see `for_mean`
+            by_row = jnp.broadcast_to(by_row / num_rows, (by_row.shape[0], num_rows))
         loss = jnp.mean(by_row, axis=-1)  # over rows: the 1/K of equation 5
         if config.reduction == "batch":
             # As published: a mean over all states, of which the others contribute 0. This
@@ -165,7 +162,6 @@ def draw_state_probes(
     key: PRNGKeyArray,
     penalised: Penalised,
     states: ReplayedState,
-    estimator: EstimatorName,
     config: GPLDConfig,
     name: str,
 ) -> PyTree[Float[Array, "sampled probes ..."]]:
@@ -173,47 +169,52 @@ def draw_state_probes(
 
     Args:
         key: Random key, of one penalty and update.
-        penalised: Map and inputs at a state.
+        penalised: Map, estimator and inputs at a state.
         states: The penalised states.
-        estimator: The estimator.
         config: Number of probes.
         name: Name of the penalty, for callers that replay recorded draws.
     """
     del name
 
     def draw(state, key):
-        num_probes = config.num_probes
-        return draw_probes(*penalised(state), estimator=estimator, num_probes=num_probes, key=key)
+        fn, estimator, inputs = penalised(state)
+        return draw_probes(fn, inputs, estimator=estimator, num_probes=config.num_probes, key=key)
 
     return jax.vmap(draw)(states, jr.split(key, states.embed.shape[0]))
+
+
+def for_mean(fn: TableFn, estimator: EstimatorName) -> tuple[TableFn, EstimatorName]:
+    """The cheapest estimate where only the mean over rows is wanted.
+
+    Returns:
+        What was given, but for `joint` the table as one row that holds all, and `rowwise`:
+        a single number, the sum over rows.
+    """
+    if estimator != "joint":
+        return fn, estimator
+    return fn.flatten() if isinstance(fn, FactoredMap) else flatten(fn), "rowwise"
 
 
 def _penalised(
     site: Site, model: Dreamer, states: ReplayedState, key: PRNGKeyArray, config: GPLDConfig
 ) -> tuple[Penalised, int]:
-    """The site's map restricted to the rows that are penalised, and their number."""
+    """What is estimated at a state, and the number of rows that are penalised."""
 
     def table(state):
         fn, inputs = site(model, state)
         return fn(*inputs)
 
     num_rows = jax.eval_shape(table, jax.tree.map(lambda x: x[0], states)).shape[0]
-    if config.rows is None:
-        return (lambda state: site(model, state)), num_rows
-    rows = draw_rows(key, num_rows, config)
+    rows = None if config.rows is None else draw_rows(key, num_rows, config)
 
     def penalised(state):
         fn, inputs = site(model, state)
-        if isinstance(fn, FactoredMap):
-            return fn.select(rows), inputs
-        return (lambda *inputs: fn(*inputs)[rows]), inputs
+        if rows is not None:
+            fn = _select(fn, rows)
+        return *for_mean(fn, config.estimator), inputs
 
-    return penalised, rows.size
+    return penalised, num_rows if rows is None else rows.size
 
 
-def _flattened(penalised: Penalised) -> Penalised:
-    def flattened(state):
-        fn, inputs = penalised(state)
-        return (fn.flatten() if isinstance(fn, FactoredMap) else flatten(fn)), inputs
-
-    return flattened
+def _select(fn: TableFn, rows: Int[Array, " selected"]) -> TableFn:
+    return fn.select(rows) if isinstance(fn, FactoredMap) else lambda *inputs: fn(*inputs)[rows]
