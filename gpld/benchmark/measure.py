@@ -26,6 +26,10 @@ Functions = dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]
 """By name, a function of trees and its arguments."""
 
 
+Progress = Callable[[str], None]
+"""Is told what a benchmark is doing."""
+
+
 class Measurement(NamedTuple):
     """Of one function."""
 
@@ -122,10 +126,7 @@ class Report:
 
 
 def measure(
-    functions: Functions,
-    *,
-    repetitions: int,
-    progress: Callable[[str], None] = lambda line: None,
+    functions: Functions, *, repetitions: int, progress: Progress
 ) -> dict[str, Measurement]:
     """Compiles functions, then runs them in turn.
 

@@ -8,31 +8,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import build
+from helpers import tiny_rssm
 
 from gpld.losses import draw_probes, gradient_penalty, gram_penalty
-from gpld.models import RSSM
 
 ESTIMATORS = ("rowwise", "joint", "forward", "exact")
 STATES, DETER, EMBED, HIDDEN, STOCH, CLASSES = 6, 16, 5, 8, 3, 4
-
-
-def _rssm(dtype="float32"):
-    """The prior has two hidden layers, the posterior one."""
-    return build(
-        RSSM,
-        EMBED,
-        2,
-        deter=DETER,
-        hidden=HIDDEN,
-        stoch=STOCH,
-        classes=CLASSES,
-        blocks=4,
-        prior_layers=2,
-        posterior_layers=1,
-        unimix=0.01,
-        dtype=jnp.dtype(dtype),
-    )
 
 
 def _maps(rssm):
@@ -84,7 +65,7 @@ def _both(rssm, name, inputs, estimator, probes):
 
 @pytest.mark.parametrize("name", ["posterior", "prior"])
 def test_a_factored_map_is_the_map(name):
-    rssm, inputs = _rssm(), _inputs(name)
+    rssm, inputs = tiny_rssm(), _inputs(name)
     literal, factored = (jax.jit(jax.vmap(fn))(*inputs) for fn in _maps(rssm)[name])
     np.testing.assert_allclose(factored, literal, rtol=1e-6)
     rows = jnp.array([2, 0])
@@ -95,7 +76,7 @@ def test_a_factored_map_is_the_map(name):
 
 
 def test_the_penalty_of_one_row_that_holds_all_is_the_sum_of_joint():
-    rssm, inputs = _rssm(), _inputs("posterior")
+    rssm, inputs = tiny_rssm(), _inputs("posterior")
     probes = _probes(rssm.posterior_probs, inputs, "joint", num_probes=1)
     fn = rssm.posterior_map()
 
@@ -112,7 +93,7 @@ def test_the_penalty_of_one_row_that_holds_all_is_the_sum_of_joint():
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", ["posterior", "prior"])
 def test_same_probes_same_values_and_gradients(name, estimator):
-    rssm, inputs = _rssm(), _inputs(name)
+    rssm, inputs = tiny_rssm(), _inputs(name)
     probes = _probes(_maps(rssm)[name][0], inputs, estimator)
     (gram, gram_grads), (literal, literal_grads) = _both(rssm, name, inputs, estimator, probes)
     # Relative to all of them: one value of `joint` is a difference of larger numbers.
@@ -131,7 +112,7 @@ def test_same_probes_same_values_and_gradients(name, estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_identity_to_double_precision(estimator):
     inputs = jax.tree.map(lambda x: x.astype(jnp.float64), _inputs("posterior"))
-    rssm = _rssm()
+    rssm = tiny_rssm()
     probes = _probes(rssm.posterior_probs, inputs, estimator)
     (gram, gram_grads), (literal, literal_grads) = _both(
         rssm, "posterior", inputs, estimator, probes
@@ -145,7 +126,7 @@ def test_identity_to_double_precision(estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_bfloat16_against_float64(estimator):
     """A rounding is 0.2 %; Gram matrix, softmax, form and sums are float32."""
-    rssm, inputs = _rssm("bfloat16"), _inputs("posterior")
+    rssm, inputs = tiny_rssm("bfloat16"), _inputs("posterior")
     probes = _probes(rssm.posterior_probs, inputs, estimator, num_probes=1)
 
     def values(rssm, inputs, probes):
@@ -179,7 +160,7 @@ def _products(jaxpr):
 
 
 def test_no_probe_touches_the_width_of_the_input():
-    fn, inputs = _rssm().posterior_map(), _inputs("posterior")
+    fn, inputs = tiny_rssm().posterior_map(), _inputs("posterior")
     probes = _probes(fn, inputs, "rowwise", num_probes=1)
     penalty = jax.vmap(lambda u, e: gram_penalty(fn)(*u, probes=e))
     products = sorted(_products(jax.make_jaxpr(penalty)(inputs, probes).jaxpr))
@@ -194,6 +175,6 @@ def test_no_probe_touches_the_width_of_the_input():
 
 
 def test_errors_are_those_of_the_literal_penalty():
-    fn = _rssm().posterior_map()
+    fn = tiny_rssm().posterior_map()
     with pytest.raises(ValueError, match="`num_probes` must be at least 1, got -1"):
         gram_penalty(fn, num_probes=-1)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import build
+from helpers import tiny_rssm
 
-from gpld.models import RSSM, Latent, StoredLatent
+from gpld.models import Latent, StoredLatent
 
 DETER, STOCH, CLASSES, EMBED, ACTION, HIDDEN, BLOCKS = 16, 3, 4, 5, 2, 8, 4
 
@@ -15,26 +15,9 @@ DETER, STOCH, CLASSES, EMBED, ACTION, HIDDEN, BLOCKS = 16, 3, 4, 5, 2, 8, 4
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
 
-def _rssm(dtype="float32", classes=CLASSES):
-    return build(
-        RSSM,
-        EMBED,
-        ACTION,
-        deter=DETER,
-        hidden=HIDDEN,
-        stoch=STOCH,
-        classes=classes,
-        blocks=BLOCKS,
-        prior_layers=2,
-        posterior_layers=1,
-        unimix=0.01,
-        dtype=jnp.dtype(dtype),
-    )
-
-
 @pytest.fixture(scope="module")
 def rssm():
-    return _rssm()
+    return tiny_rssm()
 
 
 def _normal(seed, *shape):
@@ -166,7 +149,7 @@ def test_initial_state_is_zero(rssm):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_storing_a_sampled_latent_loses_nothing(dtype):
-    rssm = _rssm(dtype, classes=256)
+    rssm = tiny_rssm(dtype, classes=256)
     classes = jnp.array([0, 255, 17], jnp.uint8)
     stoch = jnp.asarray(np.eye(256)[np.asarray(classes)], dtype)
     latent = Latent(_normal(0, DETER).astype(dtype), stoch)
@@ -180,7 +163,7 @@ def test_storing_a_sampled_latent_loses_nothing(dtype):
 
 
 def test_states_keep_the_compute_dtype():
-    rssm = _rssm("bfloat16")
+    rssm = tiny_rssm("bfloat16")
     embed, action = jnp.zeros(EMBED, "bfloat16"), jnp.zeros(ACTION)
     args = (rssm.initial(), embed, action, jnp.array(False))
     with jax.numpy_dtype_promotion("standard"):
