@@ -19,7 +19,8 @@ os.environ.setdefault("MUJOCO_GL", "off")
 from dm_control import suite
 from dm_control.rl.control import PhysicsError
 
-from .timestep import ArraySpec, EnvSpec, TimeStep, single_timestep
+from .dmc_state import Snapshots
+from .timestep import ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 
 # MuJoCo's compiler objects to an attribute in dm_control's own cheetah.
 logging.getLogger("absl").addFilter(lambda record: "compiler attribute" not in record.getMessage())
@@ -68,10 +69,9 @@ class DMControl:
             raise ValueError(f"`action_repeat` must be at least 1, got {action_repeat}.")
         if not 0 <= seed < 2**32:
             raise ValueError(f"`seed` must lie in [0, 2**32), got {seed}.")
-        self._env = suite.load(*TASKS[name], task_kwargs={"random": seed})
-        # quadruped_escape would send its terrain to a renderer at every reset. It skips
-        # that where there is no rendering context, so none is ever made.
-        self._env.physics._make_rendering_contexts = lambda: None
+        self._name = name
+        self._load(seed)
+        self._observation: dict[str, np.ndarray] = {}
 
         limits = self._env.action_spec()
         # For actuators without limits (LQR) dm_control reports the largest number that
@@ -81,8 +81,6 @@ class DMControl:
         self._high = np.where(limited, limits.maximum, 1.0)
 
         zeros = {key: array.generate_value() for key, array in self._env.observation_spec().items()}
-        if math.isinf(self._env._step_limit):
-            self._env._step_limit = 1000
         self.spec = EnvSpec(
             observation={
                 key: ArraySpec(value.shape, value.dtype) for key, value in _convert(zeros).items()
@@ -129,9 +127,43 @@ class DMControl:
             is_terminal=timestep.discount == 0,
         )
 
+    def get_state(self) -> EnvState:
+        """The state of simulator and task, and the last observation."""
+        observation = {key: value.copy() for key, value in self._observation.items()}
+        return {
+            "name": self._name,
+            "seed": self._seed,
+            "observation": observation,
+            **self._snapshots.take(),
+        }
+
+    def set_state(self, state: EnvState) -> None:
+        """Continues where the environment of `state` was.
+
+        Raises:
+            ValueError: If the state is one of another task.
+        """
+        if state["name"] != self._name:
+            raise ValueError(f"`state` must be one of {self._name}, got one of {state['name']}.")
+        if state["seed"] != self._seed:  # from which LQR draws its springs
+            self.close()
+            self._load(state["seed"])
+        self._observation = {key: value.copy() for key, value in state["observation"].items()}
+        self._snapshots.restore(state)
+
     def close(self) -> None:
         """Frees the simulator."""
         self._env.physics.free()
+
+    def _load(self, seed: int) -> None:
+        self._env = suite.load(*TASKS[self._name], task_kwargs={"random": seed})
+        # quadruped_escape would send its terrain to a renderer at every reset. It skips
+        # that where there is no rendering context, so none is ever made.
+        self._env.physics._make_rendering_contexts = lambda: None
+        if math.isinf(self._env._step_limit):
+            self._env._step_limit = 1000
+        self._seed = seed
+        self._snapshots = Snapshots(self._env)
 
     def _truncated(self) -> TimeStep:
         return single_timestep(self._observation, is_last=True)

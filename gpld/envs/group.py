@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
-from .timestep import Environment, EnvSpec, TimeStep, join_timesteps
+from .timestep import Environment, EnvSpec, EnvState, TimeStep, join_timesteps, single_timestep
 
 
 class EnvGroup:
@@ -24,19 +24,41 @@ class EnvGroup:
         self.num_envs = len(envs)
         self._envs = tuple(envs)
         self._reset_next = [True] * len(envs)
+        zeros = {key: np.zeros(*array) for key, array in self.spec.observation.items()}
+        self._skipped = single_timestep(zeros, is_last=True)
 
-    def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
-        """Sets the actions of the next `recv`."""
-        self._action = action
+    def send(
+        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
+    ) -> None:
+        """Sets the actions of the next `recv`, and which environments it leaves alone."""
+        self._action, self._skip = action, skip
 
     def recv(self) -> TimeStep:
-        """Steps every environment."""
+        """Steps every environment; one that is skipped is reset by the step after.
+
+        The time step of one that is skipped is of zeros and has `is_last`.
+        """
         timesteps = [
-            env.reset() if reset else env.step(action)
-            for env, action, reset in zip(self._envs, self._action, self._reset_next, strict=True)
+            self._skipped if skip else env.reset() if reset else env.step(action)
+            for env, action, skip, reset in zip(
+                self._envs, self._action, self._skip, self._reset_next, strict=True
+            )
         ]
         self._reset_next = [bool(timestep.is_last) for timestep in timesteps]
         return join_timesteps(np.stack, timesteps)
+
+    def get_states(self) -> list[EnvState]:
+        """State of each environment in order, and whether the next step resets it."""
+        return [
+            {"env": env.get_state(), "reset_next": reset}
+            for env, reset in zip(self._envs, self._reset_next, strict=True)
+        ]
+
+    def set_states(self, states: Sequence[EnvState]) -> None:
+        """Continues from `states`, one per environment."""
+        for env, state in zip(self._envs, states, strict=True):
+            env.set_state(state["env"])
+        self._reset_next = [state["reset_next"] for state in states]
 
     def close(self) -> None:
         """Closes every environment."""

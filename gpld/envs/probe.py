@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32
 
-from .timestep import ArraySpec, EnvSpec, TimeStep, single_timestep
+from .timestep import ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 
 
 class Probe(abc.ABC):
@@ -59,6 +59,16 @@ class Probe(abc.ABC):
             is_last=is_terminal or self._elapsed == self.length,
             is_terminal=is_terminal,
         )
+
+    def get_state(self) -> EnvState:
+        """The clock, the random numbers and what else the probe remembers: all numbers."""
+        memory = {name: value for name, value in vars(self).items() if name != "_rng"}
+        return {"random": self._rng.bit_generator.state, "memory": memory}
+
+    def set_state(self, state: EnvState) -> None:
+        """Continues where the probe of `state` was."""
+        self._rng.bit_generator.state = state["random"]
+        vars(self).update(state["memory"])
 
     def close(self) -> None:  # noqa: B027 (nothing to do, not forgotten)
         """Does nothing: a probe holds no resources."""

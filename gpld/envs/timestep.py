@@ -1,10 +1,16 @@
 """The time step that every environment speaks, and what describes its arrays."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
+
+EnvState = dict[str, Any]
+"""What something has to remember in order to continue bit for bit.
+
+Dictionaries, nested, of NumPy arrays and of what JSON knows: None, bool, int, float, str.
+"""
 
 
 class ArraySpec(NamedTuple):
@@ -73,6 +79,14 @@ class Environment(Protocol):
         """Applies `action`, clipped to [-1, 1], for `spec.action_repeat` steps."""
         ...
 
+    def get_state(self) -> EnvState:
+        """What the environment remembers, its random numbers included; shares no memory."""
+        ...
+
+    def set_state(self, state: EnvState) -> None:
+        """Continues, bit for bit, where an environment made with the same arguments was."""
+        ...
+
     def close(self) -> None:
         """Releases what the environment holds; it is not used afterwards."""
         ...
@@ -94,6 +108,11 @@ def single_timestep(
         is_last=np.asarray(is_last),
         is_terminal=np.asarray(is_terminal),
     )
+
+
+def map_timestep(function: Callable[[np.ndarray], np.ndarray], timestep: TimeStep) -> TimeStep:
+    """Applies `function` to every array of a time step."""
+    return join_timesteps(lambda arrays: function(*arrays), [timestep])
 
 
 def join_timesteps(

@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from .group import EnvGroup
-from .registry import env_factory
-from .timestep import EnvSpec, TimeStep, join_timesteps
-from .worker import Worker, WorkerError
+from .pool import Pool
+from .restarts import Restarts
+from .timestep import EnvSpec, EnvState, TimeStep, map_timestep
+from .worker import Worker
 
 
 class VectorEnv(contextlib.AbstractContextManager):
@@ -19,30 +20,49 @@ class VectorEnv(contextlib.AbstractContextManager):
     had `is_last` is reset by the step that follows: its action is ignored, its reward
     is 0 and its time step has `is_first`. As a context manager it closes itself.
 
+    A worker that dies, raises an exception or does not answer in time is replaced, if
+    restarts are left, by one with new environments. The episodes that went with it are
+    truncated: their time step repeats the observation before it, with reward 0 and
+    `is_last`, and the next step resets. An environment that was due for its reset has
+    lost nothing and is reset at once.
+
     Attributes:
         spec: Shapes and sizes of the task.
         num_envs: Number of environments, the batch axis of actions and time steps.
+        interrupted: Environments whose episode was truncated, because their worker had
+            failed, by the time step that `recv` has returned last.
     """
 
     spec: EnvSpec
     num_envs: int
+    interrupted: Bool[np.ndarray, " num_envs"]
 
-    def __init__(self, groups: Sequence[EnvGroup | Worker]):
+    def __init__(self, groups: Sequence[EnvGroup | Worker], restarts: Restarts | None = None):
         """Takes over `groups`, at least one; their environments keep their order.
+
+        Args:
+            groups: The environments.
+            restarts: Replaces workers that fail; by default none is replaced.
 
         Raises:
             WorkerError: If a worker could not make its environments.
         """
-        self._groups = tuple(groups)
-        self._pending = False
-        with contextlib.ExitStack() as stack:
-            for group in groups:
-                stack.callback(group.close)
-            self.spec, *_ = [group.spec for group in groups]  # waits for every worker
-            self._resources = stack.pop_all()
-        sizes = [group.num_envs for group in groups]
-        self.num_envs = sum(sizes)
-        self._bounds = np.cumsum(sizes)[:-1]
+        self._restarts = restarts or Restarts()
+        self._pool = Pool(groups, self._restarts)
+        self.spec, self.num_envs = self._pool.spec, self._pool.num_envs
+        self.interrupted = np.zeros(self.num_envs, bool)
+        # Whether a step is on its way, or has been received but not yet returned.
+        self._sent = self._kept = False
+
+    @property
+    def num_restarts(self) -> int:
+        """Workers replaced so far, also before the state was taken that was set here."""
+        return self._restarts.count
+
+    @property
+    def failures(self) -> list[str]:
+        """Why workers were replaced, in order; only what happened here."""
+        return self._restarts.failures
 
     def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
         """Starts a step; worker processes carry it out while the caller goes on.
@@ -54,82 +74,80 @@ class VectorEnv(contextlib.AbstractContextManager):
         shape = (self.num_envs, self.spec.action_size)
         if action.shape != shape:
             raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
-        if not self._groups:
-            raise RuntimeError("The vector environment is closed.")
-        if self._pending:
+        self._check_open()
+        if self._sent or self._kept:
             raise RuntimeError("`recv` must be called between two calls of `send`.")
-        parts = np.split(action, self._bounds)
-        for group, part in zip(self._groups, parts, strict=True):
-            group.send(part)
-        self._pending = True
+        self._pool.send(action)
+        self._sent = True
 
     def recv(self) -> TimeStep:
         """Waits for the step that `send` has started; the arrays are new each time.
 
         Raises:
-            WorkerError: If a worker failed or died; the vector environment is closed.
+            WorkerError: If a worker failed and no restart is left; the vector environment
+                is closed.
             RuntimeError: If no step has been sent.
         """
-        if not self._pending:
+        if self._pool.closed or not (self._sent or self._kept):
             raise RuntimeError("`send` must be called before `recv`.")
-        self._pending = False
-        try:
-            return join_timesteps(np.concatenate, [group.recv() for group in self._groups])
-        except WorkerError:
-            self.close()
-            raise
+        self._receive()
+        self._kept = False
+        self.interrupted = self._pool.interrupted
+        return map_timestep(np.copy, self._pool.newest)
 
     def step(self, action: Float32[np.ndarray, "num_envs action"]) -> TimeStep:
         """Steps every environment: `send`, then `recv`."""
         self.send(action)
         return self.recv()
 
+    def get_state(self) -> EnvState:
+        """What `set_state` needs to continue bit for bit; shares no memory.
+
+        A step that was sent is received and belongs to the state: the next `recv` returns
+        it, here and where the state is set.
+
+        Raises:
+            WorkerError: If a worker failed and no restart is left; the vector environment
+                is closed.
+            RuntimeError: After `close`.
+        """
+        self._check_open()
+        self._receive()
+        return {"pending": self._kept, **self._pool.get_state()}
+
+    def set_state(self, state: EnvState) -> None:
+        """Continues where a vector environment made with the same arguments was.
+
+        Args:
+            state: From `get_state`. The number of workers may have been another.
+
+        Raises:
+            ValueError: If `state` is one of another number of environments.
+            WorkerError: If a worker failed or refused its state; the vector environment
+                is closed.
+            RuntimeError: If a step has been sent and not received, or after `close`.
+        """
+        self._check_open()
+        if self._sent or self._kept:
+            raise RuntimeError("`recv` must be called between `send` and `set_state`.")
+        self._pool.set_state(state)
+        self.interrupted = self._pool.interrupted
+        self._kept = state["pending"]
+
     def close(self) -> None:
         """Closes the environments and ends their processes; may be called again."""
-        self._groups = ()
-        self._pending = False
-        self._resources.close()
+        self._pool.close()
 
     def __exit__(self, *_: object) -> None:
         """Calls `close`."""
         self.close()
 
+    def _check_open(self) -> None:
+        if self._pool.closed:
+            raise RuntimeError("The vector environment is closed.")
 
-def make_vector_env(
-    task: str, *, num_envs: int, seed: int, action_repeat: int = 1, workers: int = 0
-) -> VectorEnv:
-    """Makes environments with different seeds; the number of workers changes no result.
-
-    Args:
-        task: One of `task_names()`.
-        num_envs: Number of environments, at least 1.
-        seed: At least 0; environment i is seeded from the pair of `seed` and i.
-        action_repeat: Control steps per environment step, at least 1; 1 for a probe.
-        workers: Processes that share the environments, one per environment at most; 0
-            steps them in this process, where an exception of theirs is raised as it is.
-
-    Raises:
-        ValueError: If an argument is out of range or `task` is unknown.
-        WorkerError: If a worker could not make its environments.
-    """
-    if num_envs < 1:
-        raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
-    if seed < 0:
-        raise ValueError(f"`seed` must be at least 0, got {seed}.")
-    if workers < 0:
-        raise ValueError(f"`workers` must be at least 0, got {workers}.")
-    factory = env_factory(task, action_repeat=action_repeat)
-    seeds = [int(np.random.SeedSequence((seed, i)).generate_state(1)[0]) for i in range(num_envs)]
-    if workers == 0:
-        return VectorEnv([EnvGroup([factory(seed=seed) for seed in seeds])])
-    shares = np.array_split(np.arange(num_envs), min(workers, num_envs))
-    return VectorEnv(
-        [
-            Worker(
-                factory,
-                [seeds[i] for i in share],
-                name=f"Worker of environments {share[0]} to {share[-1]} of {task}",
-            )
-            for share in shares
-        ]
-    )
+    def _receive(self) -> None:
+        if self._sent:
+            self._sent = False
+            self._pool.recv()
+            self._kept = True

@@ -181,6 +181,12 @@ class Clock:
         }
         return single_timestep(observation, is_first=self.time == 0, is_last=self.time == 5)
 
+    def get_state(self):
+        return vars(self).copy()
+
+    def set_state(self, state):
+        vars(self).update(state)
+
     def close(self):
         pass
 

@@ -23,7 +23,7 @@ def random_actions(num_steps, num_envs, action_size):
 
 
 def processes(env):
-    return [group._process for group in env._groups]
+    return [group._process for group in env._pool._groups]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -89,7 +89,7 @@ def test_seeds_decide_and_streams_differ():
 
 def test_there_is_at_most_one_worker_per_environment():
     with make_vector_env("probe_constant", num_envs=2, seed=0, workers=5) as env:
-        assert [group.num_envs for group in env._groups] == [1, 1]
+        assert [group.num_envs for group in env._pool._groups] == [1, 1]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
