@@ -1,0 +1,221 @@
+"""Cost of the replay: sampling, refreshing, adding, saving, and saving beside the others."""
+
+import shutil
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.random as jr
+import numpy as np
+
+from .. import agent
+from ..config import Config
+from ..envs import ArraySpec, EnvSpec
+from ..experience import step_specs
+from ..memory import available_memory
+from ..replay import Replay, ReplayStore, Sample
+from .measure import Functions, Measurement, Progress, Report, measure
+from .update import ACTION_SIZE, SHAPES, random_batch
+
+BASELINE = "update"
+LATENTS = ("latent/deter", "latent/classes")
+
+# Updates before anything is timed, after which the system keeps in memory what is used
+# most; calls that a time is the mean of; updates between two saves.
+WARMUP = 3000
+CALLS = 100
+UPDATES = 10
+
+# Observations and actions of quadruped_walk.
+QUADRUPED = EnvSpec(
+    observation={
+        name: ArraySpec(shape, np.dtype(np.float32))
+        for name, shape in {
+            "egocentric_state": (44,),
+            "force_torque": (24,),
+            "imu": (6,),
+            "torso_upright": (),
+            "torso_velocity": (3,),
+        }.items()
+    },
+    action_size=12,
+    action_repeat=2,
+    episode_steps=500,
+)
+
+
+def benchmark_replay(
+    config: Config,
+    *,
+    repetitions: int,
+    steps: int,
+    storage: Literal["ram", "disk"],
+    progress: Progress,
+    folder: Path | None = None,
+) -> Report:
+    """Times what training asks of a replay with steps of quadruped_walk.
+
+    Args:
+        config: Settings.
+        repetitions: How often everything is timed.
+        steps: Env steps in the replay; fewer if there is no room for them.
+        storage: Where they are.
+        progress: Is told what happens.
+        folder: Where files go; None for the system's place for temporary ones.
+
+    Returns:
+        The report; its baseline is an update.
+    """
+    update = lambda state, batch, key: agent.update(state, batch, config=config, key=key)  # noqa: E731
+    state = jax.jit(lambda key: agent.init(config, SHAPES, ACTION_SIZE, key=key))(jr.key(0))
+    functions: Functions = {BASELINE: (update, (state, random_batch(config), jr.key(1)))}
+    measurements = measure(functions, repetitions=repetitions, progress=progress)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        path = Path(name)
+        workload = _Workload(config, steps, path, storage, progress)
+        workload.train(WARMUP)
+        seconds: dict[str, list[float]] = defaultdict(list)
+        for repetition in range(repetitions + 1):
+            progress(f"round {repetition} of {repetitions}" + (" (not timed)" * (repetition == 0)))
+            for name, value in (workload.calls() | workload.saves(path / "saved")).items():
+                if repetition > 0:
+                    seconds[name].append(value)
+    settings = {
+        "steps": workload.steps,
+        "storage": storage,
+        "streams": config.env.num_envs,
+        "windows": [config.replay.batch_size, config.replay.batch_length + 1],
+        "step_bytes": workload.replay.nbytes // workload.steps,
+        "saved_bytes": workload.saved_bytes,
+        "dtype": str(agent.compute_dtype(config)),
+        "repetitions": repetitions,
+    }
+    measurements |= {name: Measurement(values, 0.0, None) for name, values in seconds.items()}
+    return Report("replay", settings, measurements, BASELINE)
+
+
+class _Workload:
+    """A full replay, and what training does with it."""
+
+    def __init__(
+        self,
+        config: Config,
+        steps: int,
+        folder: Path,
+        storage: Literal["ram", "disk"],
+        progress: Progress,
+    ):
+        specs = step_specs(config, QUADRUPED)
+        step_bytes = sum(spec.nbytes for spec in specs.values())
+        # On disk it is there twice, once saved; in memory, half is left for everything else.
+        room = {
+            "ram": min(available_memory() // 2, shutil.disk_usage(folder).free),
+            "disk": shutil.disk_usage(folder).free // 3,
+        }[storage]
+        streams, window = config.env.num_envs, config.replay.batch_length + 1
+        per_stream = max(window, min(steps, room // step_bytes) // streams)
+        self.steps = per_stream * streams
+        gib = self.steps * step_bytes / 2**30
+        limit = "" if self.steps >= steps - streams else f", as there is no room for {steps:,}"
+        progress(f"filling {storage} with {self.steps:,} steps, {gib:.1f} GiB{limit}")
+        self.replay = Replay(
+            specs,
+            num_streams=streams,
+            window=window,
+            capacity=self.steps,
+            max_steps=per_stream,
+            mutable=LATENTS,
+            online=False,
+            folder=folder if storage == "disk" else None,
+        )
+        self.saved_bytes: dict[str, int] = {}
+        self._batch, self._progress = config.replay.batch_size, progress
+        rng = np.random.default_rng(0)
+        self._step = {
+            name: rng.random((streams, *spec.shape), np.float32).astype(spec.dtype)
+            for name, spec in specs.items()
+        }
+        shape = (self._batch, window - 1)
+        self._latents = {
+            name: rng.random((*shape, *specs[name].shape), np.float32).astype(specs[name].dtype)
+            for name in LATENTS
+        }
+        for _ in range(per_stream):
+            self._add()
+
+    def train(self, updates: int) -> None:
+        """Samples and refreshes."""
+        for _ in range(updates):
+            self._refresh(self._sample())
+
+    def calls(self) -> dict[str, float]:
+        """Mean seconds of each call."""
+        samples = [self._sample() for _ in range(CALLS)]
+        refreshes = iter(samples)
+        return {
+            "sample": _mean(lambda: self.replay.sample(self._batch)),
+            "sample, latents of the context": _mean(self._sample),
+            "refresh": _mean(lambda: self._refresh(next(refreshes))),
+            "add": _mean(self._add),
+        }
+
+    def saves(self, folder: Path) -> dict[str, float]:
+        """Seconds of saving everything, then what changed, then all while training goes on."""
+        store, again = ReplayStore(folder), f"save after {UPDATES} updates"
+        seconds = {"save": _seconds(store.snapshot(self.replay).write)}
+        self.saved_bytes = {"save": _size(folder)}
+        self.train(UPDATES)
+        seconds[again] = _seconds(store.snapshot(self.replay).write)
+        self.saved_bytes[again] = _size(folder) - self.saved_bytes["save"]
+        shutil.rmtree(folder)
+        for name, size in self.saved_bytes.items():
+            self._progress(f"{name}: {size / 1e9:.2f} GB, {size / seconds[name] / 1e6:,.0f} MB/s")
+        seconds |= self._save_while_training(ReplayStore(folder))
+        shutil.rmtree(folder)
+        return seconds
+
+    def _save_while_training(self, store: ReplayStore) -> dict[str, float]:
+        began = time.perf_counter()
+        snapshot = store.snapshot(self.replay)
+        seconds = {"snapshot": time.perf_counter() - began}
+        writer = threading.Thread(target=snapshot.write)
+        calls: dict[str, list[float]] = defaultdict(list)
+        began = time.perf_counter()
+        writer.start()
+        while writer.is_alive():
+            sample = self._sample()
+            calls["refresh"].append(_seconds(lambda: self._refresh(sample)))  # noqa: B023
+            calls["add"].append(_seconds(self._add))
+        seconds["save while training"] = time.perf_counter() - began
+        for name, values in calls.items():
+            seconds[f"{name} while saving"] = float(np.mean(values))
+            seconds[f"{name} while saving, slowest"] = max(values)
+        return seconds
+
+    def _sample(self) -> Sample:
+        return self.replay.sample(self._batch, context_only=LATENTS)
+
+    def _refresh(self, sample: Sample) -> None:
+        self.replay.refresh(sample, self._latents)
+
+    def _add(self) -> None:
+        self.replay.add(self._step)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _mean(call: Callable[[], Any]) -> float:
+    return _seconds(lambda: [call() for _ in range(CALLS)]) / CALLS
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())

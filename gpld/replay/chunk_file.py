@@ -1,0 +1,100 @@
+"""Files of steps: plain `.npy`, complete or absent, with checksums kept elsewhere."""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from ..errors import MachineError
+from .ring import Group
+
+
+class DamagedReplayError(MachineError):
+    """A file of a saved replay is not as it was written."""
+
+
+class ChunkFile(NamedTuple):
+    """What a manifest says of one file."""
+
+    name: str
+    bytes: int
+    sha256: str
+    group: Group
+    chunk: int
+    first_step: int
+    num_steps: int
+
+    @property
+    def stop(self) -> int:
+        """The step after the last."""
+        return self.first_step + self.num_steps
+
+
+def write(path: Path, contents: Shaped[np.ndarray, ""]) -> tuple[int, str]:
+    """Writes a new file.
+
+    Args:
+        path: The file.
+        contents: One structured number (`FrozenChunk.read`).
+
+    Returns:
+        Its bytes and its SHA-256.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind.
+    """
+    temporary = temporary_path(path)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(contents))
+    # Views of the memory, which are hashed and written while Python goes on elsewhere.
+    parts = (header.getbuffer(), contents.reshape(1).view(np.uint8).data)
+    digest = hashlib.sha256()
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                digest.update(part)
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return sum(part.nbytes for part in parts), digest.hexdigest()
+
+
+def read(folder: Path, file: ChunkFile) -> bytes:
+    """Bytes of a file, once they were found to be what was written.
+
+    Raises:
+        DamagedReplayError: If they are not.
+    """
+    path = folder / Path(file.name).name
+    try:
+        contents = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedReplayError(f"{path} is missing.") from error
+    except OSError as error:
+        raise DamagedReplayError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(contents) != file.bytes:
+        raise DamagedReplayError(
+            f"{path} is damaged: it has {len(contents):,} bytes instead of {file.bytes:,}."
+        )
+    if hashlib.sha256(contents).hexdigest() != file.sha256:
+        raise DamagedReplayError(f"{path} is damaged: its checksum is not the one recorded.")
+    return contents
+
+
+def parse(contents: bytes, dtype: np.dtype) -> Shaped[np.ndarray, ""]:
+    """What `write` was given, from the file's bytes."""
+    # The header says nothing that the manifest does not; the data are at the end.
+    return np.frombuffer(contents, dtype, offset=len(contents) - dtype.itemsize).reshape(())
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file is before it is complete."""
+    return path.with_name(f".{path.name}.tmp")

@@ -1,0 +1,128 @@
+"""The last steps of several endless streams, addressed by their number from the beginning."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Shaped
+
+from .storage import StepSpec, allocate
+
+Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
+
+Group = Literal["immutable", "mutable"]
+"""Arrays that never change once a step was added, and those that do."""
+
+Watcher = Callable[[Group, slice, int, int], None]
+"""Is called with group, streams, first step and the one after the last, before these are
+overwritten."""
+
+
+class Ring:
+    """Steps of all streams, the oldest of which give way once `length` are there.
+
+    Attributes:
+        arrays: By name, of shape `[stream, length, ...]`.
+        groups: Names of the arrays that can change and of those that cannot.
+        num_streams: Number of streams, which all have the same steps.
+        length: Most steps of a stream.
+        num_added: Steps of each stream so far.
+        oldest: The first step of each stream that is still there.
+        watcher: Is told of steps that are about to be overwritten, if there is one.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, StepSpec],
+        *,
+        num_streams: int,
+        length: int,
+        mutable: Collection[str] = (),
+        folder: Path | None = None,
+    ):
+        """Makes an empty ring.
+
+        Args:
+            specs: Arrays by name, for one step of one stream.
+            num_streams: Number of streams.
+            length: Most steps of a stream.
+            mutable: Names of the arrays that `overwrite` may change.
+            folder: Where the arrays are; None for memory (`storage.allocate`).
+
+        Raises:
+            ValueError: If a name in `mutable` is none of `specs`.
+            MachineError: If the folder has not enough space.
+        """
+        if not specs.keys() >= set(mutable):
+            raise ValueError(f"`mutable` must be among {sorted(specs)}, got {sorted(mutable)}.")
+        self.arrays = allocate(specs, num_streams=num_streams, length=length, folder=folder)
+        self.groups: dict[Group, tuple[str, ...]] = {
+            "immutable": tuple(sorted(specs.keys() - set(mutable))),
+            "mutable": tuple(sorted(mutable)),
+        }
+        self.num_streams, self.length = num_streams, length
+        self.num_added = self.oldest = 0
+        self.watcher: Watcher | None = None
+        self._changes = 0
+        self._changed_at = np.zeros(length, np.int64)
+
+    def append(self, steps: Arrays) -> None:
+        """Adds one step to every stream: arrays by name, with a leading stream axis."""
+        if self.num_added - self.oldest == self.length:
+            if self.watcher is not None:
+                for group in self.groups:
+                    self.watcher(group, slice(0, self.num_streams), self.oldest, self.oldest + 1)
+            self.oldest += 1
+        position = self.num_added % self.length
+        for name, values in steps.items():
+            self.arrays[name][:, position] = values
+        self.num_added += 1
+
+    def overwrite(self, stream: int, first: int, values: Arrays) -> None:
+        """Changes consecutive steps of one stream, all of which must be there.
+
+        Args:
+            stream: The stream.
+            first: The first step.
+            values: By name, mutable arrays with a leading axis of steps.
+        """
+        stop = first + len(next(iter(values.values())))
+        if self.watcher is not None:
+            self.watcher("mutable", slice(stream, stream + 1), first, stop)
+        self._changes += 1
+        for offsets, positions in self.pieces(first, stop):
+            self._changed_at[positions] = self._changes
+            for name, new in values.items():
+                self.arrays[name][stream, positions] = new[offsets]
+
+    def fill(self, name: str, first: int, values: Shaped[np.ndarray, "stream steps ..."]) -> None:
+        """Puts steps of all streams in place that were taken from another ring.
+
+        Args:
+            name: The array.
+            first: The first step.
+            values: The steps, or integers of the same bits.
+        """
+        array = self.arrays[name]
+        for offsets, positions in self.pieces(first, first + values.shape[1]):
+            array[:, positions] = values[:, offsets].view(array.dtype)
+
+    def pieces(self, first: int, stop: int) -> list[tuple[slice, slice]]:
+        """Where consecutive steps are: pairs of offsets from `first` and positions."""
+        begin, count = first % self.length, stop - first
+        whole = min(count, self.length - begin)
+        pieces = [(slice(0, whole), slice(begin, begin + whole))]
+        if whole < count:
+            pieces.append((slice(whole, count), slice(0, count - whole)))
+        return pieces
+
+    def last_change(self, first: int, stop: int) -> int:
+        """Number of the last change to any of these steps; 0 if there was none."""
+        pieces = self.pieces(first, stop)
+        return max(int(self._changed_at[positions].max()) for _, positions in pieces)
+
+    @property
+    def num_changes(self) -> int:
+        """Changes so far, over all steps."""
+        return self._changes

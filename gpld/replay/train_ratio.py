@@ -1,0 +1,29 @@
+"""How updates follow env steps (Hafner et al., 2025, "Train ratio")."""
+
+
+class TrainRatio:
+    """How many updates are due after a number of env steps.
+
+    Training begins when there are as many windows as a batch has steps, with one update;
+    from there on the updates follow the env steps in proportion. Every env step counts, in
+    whichever environment, also the resets.
+    """
+
+    def __init__(self, *, num_streams: int, window: int, min_windows: int, ratio: float):
+        """Fixes the arithmetic.
+
+        Args:
+            num_streams: Environments that collect together.
+            window: Steps per window.
+            min_windows: Windows that must exist before the first update.
+            ratio: Updates per env step.
+        """
+        # After n steps a stream has n - window + 1 windows.
+        self.first_env_step = (window - 1) * num_streams + min_windows
+        self.ratio = ratio
+
+    def updates_due(self, env_step: int) -> int:
+        """Updates that must have been made once `env_step` steps were collected."""
+        if env_step < self.first_env_step:
+            return 0
+        return 1 + int((env_step - self.first_env_step) * self.ratio)

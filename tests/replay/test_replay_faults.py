@@ -1,0 +1,172 @@
+"""Damaged files, full disks and vanished folders, each by real means."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from list_replay import empty_replay, filled_replay, random_latents, random_steps
+
+from gpld.errors import MachineError
+from gpld.replay import DamagedReplayError, ReplayStore
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root can mount a small disk")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def _truncate(path):
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+
+
+def _flip(path):
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 16
+    path.write_bytes(contents)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_truncate, "is damaged: it has [0-9,]+ bytes instead of [0-9,]+"),
+        (_flip, "is damaged: its checksum"),
+        (lambda path: path.unlink(), "is missing"),
+    ],
+)
+def test_damage_is_named_and_what_came_before_stays_good(tmp_path, damage, message):
+    replay, store = filled_replay(95), ReplayStore(tmp_path, chunk_bytes=400)
+    good = store.snapshot(replay).write()
+    replay.add(random_steps(1, 95))
+    bad = store.snapshot(replay).write()
+    path = tmp_path / max({f["name"] for f in bad["files"]} - {f["name"] for f in good["files"]})
+    damage(path)
+    loaded = empty_replay()
+    for check in (store.verify, lambda manifest: ReplayStore(tmp_path).load(manifest, loaded)):
+        with pytest.raises(DamagedReplayError, match=f"^{re.escape(str(path))} {message}"):
+            check(bad)
+    assert loaded.num_added == 0
+    store.verify(good)
+    ReplayStore(tmp_path).load(good, loaded)  # into the same, which has stayed empty
+    assert loaded.num_added == 95
+
+
+def test_a_full_disk_leaves_the_last_save_good(small_disk):
+    replay = filled_replay(500, num_streams=4, online=False)
+    store = ReplayStore(small_disk / "steps", chunk_bytes=4000)
+    good = store.snapshot(replay).write()
+    rng = np.random.default_rng(0)
+    sample = replay.sample(100)
+    replay.refresh(sample, random_latents((100, 2), rng))
+    files = set((small_disk / "steps").iterdir())
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"0" * (shutil.disk_usage(small_disk).free - 10_000))
+    with pytest.raises(OSError, match="No space left"):
+        store.snapshot(replay).write()
+    assert set((small_disk / "steps").iterdir()) == files
+    store.verify(good)
+    ballast.unlink()  # there is space again, and what had changed is still to be written
+    later = store.snapshot(replay).write()
+    loaded = empty_replay(num_streams=4, online=False)
+    ReplayStore(small_disk / "steps").load(later, loaded)
+    np.testing.assert_equal(loaded.sample(50), replay.sample(50))
+    assert later != good
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
+    replay, store = filled_replay(95), ReplayStore(tmp_path, chunk_bytes=400)
+    parts = store.snapshot(replay).parts()
+    while len(list(tmp_path.iterdir())) < 2:
+        next(parts)
+    parts.close()
+    assert list(tmp_path.iterdir()) == []
+    assert replay.ring.watcher is None
+    assert len(store.snapshot(replay).write()["files"]) > 2
+
+
+def test_a_vanished_folder_is_an_error_once_and_then_written_anew(tmp_path):
+    replay, store = filled_replay(95), ReplayStore(tmp_path / "steps", chunk_bytes=400)
+    store.snapshot(replay).write()
+    shutil.rmtree(tmp_path / "steps")
+    replay.add(random_steps(1, 95))
+    with pytest.raises(FileNotFoundError, match="have vanished"):
+        store.snapshot(replay).write()
+    store.verify(store.snapshot(replay).write())
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
+    (tmp_path / "steps").touch()
+    with pytest.raises(OSError, match="steps"):
+        ReplayStore(tmp_path / "steps").snapshot(filled_replay(5)).write()
+
+
+def test_prune_leaves_what_is_kept_and_what_is_not_the_stores(tmp_path):
+    replay, store = filled_replay(95), ReplayStore(tmp_path, chunk_bytes=400)
+    kept = store.snapshot(replay).write()
+    replay.refresh(replay.sample(20), random_latents((20, 2), np.random.default_rng(0)))
+    dropped = store.snapshot(replay).write()
+    (tmp_path / ".mutable-000001-000009.npy.tmp").touch()  # of a process that was killed
+    (tmp_path / "notes.txt").touch()
+    store.prune([kept])
+    expected = {file["name"] for file in kept["files"]} | {"notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    store.verify(kept)
+    with pytest.raises(DamagedReplayError, match="is missing"):
+        store.verify(dropped)
+    # What was current is gone, and is written again.
+    store.verify(store.snapshot(replay).write())
+
+
+def test_prune_leaves_a_snapshot_that_is_being_written(tmp_path):
+    replay, store = filled_replay(95), ReplayStore(tmp_path, chunk_bytes=400)
+    store.snapshot(replay).write()
+    replay.add(random_steps(1, 95))
+    parts = store.snapshot(replay).parts()
+    manifest = None
+    while manifest is None:
+        try:
+            next(parts)
+            store.prune([])
+        except StopIteration as end:
+            manifest = end.value
+    store.verify(manifest)
+    store.prune([])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mapped_arrays_that_do_not_fit_are_refused(small_disk):
+    with pytest.raises(
+        MachineError, match=r"Cannot reserve 0\.00 GiB for the replay in .*No space"
+    ):
+        empty_replay(num_streams=100, capacity=10_000, folder=small_disk)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_mapped_arrays_have_their_space_from_the_beginning(small_disk):
+    """A disk that fills up later would kill the process at the first step without a block."""
+    free = shutil.disk_usage(small_disk).free
+    replay = empty_replay(num_streams=10, window=3, capacity=2500, folder=small_disk)
+    assert shutil.disk_usage(small_disk).free <= free - replay.nbytes
+    (small_disk / "ballast").write_bytes(b"0" * shutil.disk_usage(small_disk).free)
+    for time in range(300):
+        replay.add(random_steps(10, time))
+    assert replay.sample(5).steps["time"].min() > 0
+    del replay
+    assert shutil.disk_usage(small_disk).free > 0.3 * free
+
+
+def test_mapped_arrays_in_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match=r"Cannot reserve .* in .*file/replay: Not a directory"):
+        empty_replay(folder=tmp_path / "file" / "replay")

@@ -1,0 +1,178 @@
+"""What is left of memory under limits, and what is said to a replay that is too large."""
+
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from gpld import memory
+from gpld.errors import UsageError
+from gpld.memory import available_memory, check_replay_fits
+from gpld.replay import stream_length
+
+MIB, GIB = 2**20, 2**30
+UNLIMITED_V1 = 9223372036854771712
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """A machine with 100 GiB free and control groups as files."""
+    monkeypatch.setattr(
+        memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=100 * GIB)
+    )
+
+    def write(membership, files):
+        (tmp_path / "membership").write_text(membership)
+        for name, contents in files.items():
+            path = tmp_path / "groups" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{contents}\n")
+        return available_memory(groups=tmp_path / "groups", membership=tmp_path / "membership")
+
+    return write
+
+
+def _v1(folder, limit, usage, cache):
+    stat = f"cache 5\ntotal_inactive_file {cache}\ntotal_active_file 7"
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+    return dict(zip((folder + name for name in names), (limit, usage, stat), strict=True))
+
+
+def _v2(folder, limit, usage, cache):
+    stat = f"anon 5\ninactive_file {cache}\nactive_file 7"
+    names = ("memory.max", "memory.current", "memory.stat")
+    return dict(zip((folder + name for name in names), (limit, usage, stat), strict=True))
+
+
+def test_without_groups_the_machine_decides(groups, tmp_path):
+    assert groups("", {}) == 100 * GIB
+    assert available_memory(membership=tmp_path / "none") == 100 * GIB
+
+
+def test_unlimited_groups_take_nothing_away(groups):
+    assert groups("0::/job\n", _v2("job/", "max", 5 * GIB, 0)) == 100 * GIB
+    files = _v1("memory/job/", UNLIMITED_V1, 5 * GIB, 0)
+    assert groups("8:cpu,cpuacct:/\n4:memory:/job\n0::/\n", files) == 100 * GIB
+
+
+def test_cached_files_count_as_free(groups):
+    assert groups("0::/job\n", _v2("job/", 16 * GIB, 6 * GIB, 2 * GIB)) == 12 * GIB
+    files = _v1("memory/job/", 16 * GIB, 6 * GIB, 2 * GIB)
+    assert groups("4:cpuset,memory:/job\n0::/\n", files) == 12 * GIB
+
+
+@pytest.mark.parametrize("inner", ["max", 64 * GIB])
+def test_groups_around_limit_as_well(groups, inner):
+    files = _v2("slurm/job/step/", inner, GIB, 0) | _v2("slurm/job/", 8 * GIB, 3 * GIB, 0)
+    assert groups("0::/slurm/job/step\n", files | _v2("slurm/", 90 * GIB, GIB, 0)) == 5 * GIB
+
+
+def test_a_container_sees_its_own_limit_at_the_root(groups):
+    files = _v1("memory/", 4 * GIB, GIB, 0)
+    assert groups("4:memory:/docker/0123456789\n", files) == 3 * GIB
+
+
+def test_an_exhausted_group_leaves_nothing(groups):
+    assert groups("0::/\n", _v2("", GIB, GIB + 4096, 0)) == 0
+
+
+def test_this_machine_has_memory():
+    assert MIB < available_memory() <= memory.psutil.virtual_memory().total
+
+
+# Refusals
+
+# 16 streams of 1 KiB per step: 16 KiB for one step of all.
+SIZES = {"step_bytes": 1024, "num_streams": 16, "window": 65, "capacity": 5_000_000}
+PLENTY = {"memory": 100 * GIB, "disk": 100 * GIB, "other_bytes": GIB}
+
+
+def _refusal(**changes):
+    with pytest.raises(UsageError) as error:
+        check_replay_fits(**SIZES | PLENTY | {"max_steps": 131_072, "storage": "ram"} | changes)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("storage", ["ram", "disk"])
+def test_what_fits_is_not_refused(storage):
+    needed = 16 * 1024 * 131_072  # 2 GiB
+    check_replay_fits(
+        **SIZES,
+        max_steps=131_072,
+        storage=storage,
+        memory=(needed if storage == "ram" else 0) + GIB,
+        disk=needed if storage == "disk" else 0,
+        other_bytes=GIB,
+    )
+
+
+def test_a_refusal_says_what_would_fit():
+    assert _refusal(memory=2 * GIB) == (
+        "The replay takes 2.00 GiB of memory once it is full, but beside the 1.00 GiB of the "
+        # Half the steps: 65,536 per stream, 1,048,576 together, with 64 windows less each.
+        "rest of the run 1.00 GiB are free. It fits with `--replay.capacity 1000000` or "
+        "`--env-steps 1000000` or `--replay.storage disk`."
+    )
+    assert _refusal(storage="disk", disk=GIB) == (
+        "The replay takes 2.00 GiB of disk, but 1.00 GiB are free. It fits with "
+        "`--replay.capacity 1000000` or `--env-steps 1000000` or `--replay.storage ram`."
+    )
+
+
+def test_disk_is_proposed_only_if_it_has_room():
+    assert "storage" not in _refusal(memory=2 * GIB, disk=2 * GIB - 1)
+    assert "storage disk" in _refusal(memory=2 * GIB, disk=2 * GIB)
+
+
+@pytest.mark.parametrize("free", [0, GIB, GIB + 64 * 16 * 1024])
+def test_where_not_even_one_window_fits(free):
+    message = _refusal(memory=free, disk=0)
+    assert message.endswith("No setting of it fits.")
+
+
+@pytest.mark.parametrize("free_mib", [2, 7, 33, 150, 999, 1800])
+def test_what_is_proposed_fits_and_hardly_more_would(free_mib):
+    free, step = free_mib * MIB, 16 * 1024
+    message = _refusal(memory=GIB + free)
+    capacity = int(re.findall(r"capacity (\d+)", message)[0])
+    env_steps = int(re.findall(r"env-steps (\d+)", message)[0])
+    assert step * stream_length(16, 65, capacity, 131_072) <= free
+    assert step * stream_length(16, 65, 5_000_000, -(-env_steps // 16)) <= free
+    assert step * stream_length(16, 65, int(1.11 * capacity) + 16, 131_072) > free
+    assert step * stream_length(16, 65, 5_000_000, int(1.11 * env_steps / 16) + 1) > free
+
+
+# What a replay really takes
+
+_FILL = """
+import numpy as np, psutil
+from gpld.replay import Replay, StepSpec
+
+specs = {
+    "observation": StepSpec((78,), np.dtype(np.float32)),
+    "is_first": StepSpec((), np.dtype(bool)),
+    "is_last": StepSpec((), np.dtype(bool)),
+    "latent": StepSpec((2048,), np.dtype(np.float32)),
+}
+replay = Replay(
+    specs, num_streams=16, window=65, capacity=20_000, max_steps=10**6, mutable=["latent"]
+)
+steps = {name: np.ones((16, *spec.shape), spec.dtype) for name, spec in specs.items()}
+process = psutil.Process()
+before = process.memory_info().rss
+for _ in range(2000):  # round the ring: 1314 steps of each stream are kept
+    replay.add(steps)
+assert replay.num_windows == 20_000
+print(process.memory_info().rss - before, replay.nbytes)
+"""
+
+
+def test_a_full_replay_takes_what_was_predicted():
+    result = subprocess.run([sys.executable, "-c", _FILL], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    taken, predicted = map(int, result.stdout.split())
+    assert predicted == 16 * (1250 + 64) * (78 * 4 + 2 + 2048 * 4)
+    assert taken == pytest.approx(predicted, rel=0.05)
