@@ -1,18 +1,85 @@
 """Episodes with an agent that does not learn."""
 
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .agent import act, initial_memory
-from .envs import VectorEnv
+from .envs import TimeStep, VectorEnv, make_vector_env
+from .errors import Interrupted, MachineError
 from .metrics import EpisodeEnd, EpisodeTracker
-from .models import Dreamer
+from .models import Dreamer, Latent
 
-_act = eqx.filter_jit(act)
+Record = Callable[[TimeStep, np.ndarray], None]
+"""Is told every time step of all environments, and the actions that answer it."""
+
+
+class Evaluation(NamedTuple):
+    """What came out of several episodes."""
+
+    mean: float
+    """Mean return."""
+
+    std: float
+    """Population standard deviation of the returns."""
+
+    scores: list[float]
+    """Return of each episode, undiscounted."""
+
+    lengths: list[int]
+    """Env steps of each episode, the reset included."""
+
+
+def evaluate(
+    model: Dreamer,
+    task: str,
+    *,
+    num_episodes: int,
+    num_envs: int,
+    seed: int,
+    action_repeat: int = 1,
+    actions: Literal["sampled", "modes"] = "sampled",
+    should_stop: Callable[[], bool] | None = None,
+    record: Record | None = None,
+) -> Evaluation:
+    """Runs episodes in environments of their own.
+
+    Args:
+        model: Networks.
+        task: One of `task_names()`.
+        num_episodes: Number of episodes.
+        num_envs: Environments that run in parallel, at most one for each episode.
+        seed: Seeds environments, latents and actions.
+        action_repeat: Control steps per env step.
+        actions: As for `run_episodes`, like the two arguments after it.
+        should_stop: Asked at every step.
+        record: Told every step.
+
+    Raises:
+        Interrupted: If it should stop.
+        MachineError: If the actions are not finite.
+    """
+    with make_vector_env(
+        task, num_envs=min(num_episodes, num_envs), seed=seed, action_repeat=action_repeat
+    ) as envs:
+        episodes = run_episodes(
+            model,
+            envs,
+            num_episodes,
+            actions=actions,
+            should_stop=should_stop,
+            record=record,
+            key=jr.key(seed),
+        )
+    scores = [episode.score for episode in episodes]
+    lengths = [episode.length for episode in episodes]
+    return Evaluation(float(np.mean(scores)), float(np.std(scores)), scores, lengths)
 
 
 def run_episodes(
@@ -20,9 +87,12 @@ def run_episodes(
     envs: VectorEnv,
     num_episodes: int,
     *,
+    actions: Literal["sampled", "modes"] = "sampled",
+    should_stop: Callable[[], bool] | None = None,
+    record: Record | None = None,
     key: PRNGKeyArray,
 ) -> list[EpisodeEnd]:
-    """Runs episodes in several environments at once, with sampled actions.
+    """Runs episodes in several environments at once.
 
     Which episodes count is settled beforehand, the same number in each environment as far
     as possible, so that short ones are not preferred.
@@ -31,10 +101,18 @@ def run_episodes(
         model: Networks.
         envs: Environments that have not been stepped yet.
         num_episodes: Number of episodes.
+        actions: sampled: from the policy, as published. modes: its likeliest ones; the
+            posterior's latents, of which they are functions, are sampled all the same.
+        should_stop: Asked at every step whether to give up.
+        record: Told every step; see `Record`.
         key: Random key.
 
     Returns:
         The episodes, those of the first environment first.
+
+    Raises:
+        Interrupted: If it should stop.
+        MachineError: If the actions are not finite.
     """
     quota = np.full(envs.num_envs, num_episodes // envs.num_envs)
     quota[: num_episodes % envs.num_envs] += 1
@@ -43,12 +121,32 @@ def run_episodes(
     memory = initial_memory(model, envs.num_envs)
     action = np.zeros((envs.num_envs, envs.spec.action_size), np.float32)
     while any(len(f) < n for f, n in zip(finished, quota, strict=True)):
+        if should_stop is not None and should_stop():
+            raise Interrupted("The evaluation was interrupted.")
         step = envs.step(action)
         key, act_key = jr.split(key)
         observation, _, is_first, is_last, _ = jax.tree.map(jnp.asarray, step)
         memory, _ = _act(model, memory, observation, is_first, is_last, key=act_key)
+        if actions == "modes":
+            memory = memory._replace(action=_modes(model, memory.latent, is_last))
         action = np.asarray(memory.action)
+        if not np.isfinite(action).all():
+            raise MachineError("The agent's actions are not finite: its training diverged.")
+        if record is not None:
+            record(step, action)
         for episode in tracker.add(step):
             if len(finished[episode.env]) < quota[episode.env]:
                 finished[episode.env].append(episode)
     return [episode for episodes in finished for episode in episodes]
+
+
+_act = eqx.filter_jit(act)
+
+
+@eqx.filter_jit
+def _modes(
+    model: Dreamer, latent: Latent, is_last: Bool[Array, " env"]
+) -> Float[Array, "env action"]:
+    """The policy's means, which are its modes; 0 where `act` gives 0."""
+    modes = jax.vmap(lambda latent: model.policy(latent.feat()).mean)(latent)
+    return jnp.where(is_last[:, None], 0.0, modes)

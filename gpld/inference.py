@@ -74,8 +74,9 @@ def load(run: str | Path, *, env_step: int | None = None) -> Player:
     config, spec = folder.config(), folder.env_spec()
     shapes = {name: array.shape for name, array in spec.observation.items()}
     like = eqx.filter_eval_shape(agent.init, config, shapes, spec.action_size, key=jr.key(0))
-    path = folder.latest_checkpoint() if env_step is None else folder.checkpoint(env_step)
-    if env_step is not None and not path.exists():
-        steps = ", ".join(map(str, folder.checkpoints())) or "none"
+    checkpoints = folder.checkpoints()
+    if env_step is not None and env_step not in checkpoints:
+        steps = ", ".join(map(str, checkpoints)) or "none"
         raise UsageError(f"`env_step` must be that of a checkpoint ({steps}), got {env_step}.")
+    path = folder.latest_checkpoint() if env_step is None else checkpoints[env_step]
     return Player(checkpoint.load(path, like), config)
