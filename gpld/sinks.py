@@ -1,0 +1,192 @@
+"""Where lines of metrics go besides the files of the run folder."""
+
+import contextlib
+import importlib.util
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from .errors import UsageError
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Something that shows metrics."""
+
+    def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
+        """Takes a line.
+
+        Args:
+            name: The kind of line, as its file is called.
+            clocks: `env_step`, `frame` and `update`.
+            values: Numbers by name.
+        """
+        ...
+
+    def close(self) -> None:
+        """Writes what is left; nothing comes afterwards."""
+        ...
+
+
+def make_sinks(
+    *,
+    tensorboard: bool,
+    wandb_project: str | None,
+    folder: Path,
+    settings: Mapping[str, Any],
+    resumed_at: int | None,
+    warn: Callable[[str], None],
+) -> list[Sink]:
+    """Opens what the settings ask for.
+
+    One that fails, now or later, warns once and is silent from then on: a network or a full
+    disk must not stop the training.
+
+    Args:
+        tensorboard: Whether to write for TensorBoard.
+        wandb_project: Project in Weights & Biases; None for none.
+        folder: Folder of the run.
+        settings: All settings of the run.
+        resumed_at: Env step that the run goes on from; None if it is new.
+        warn: Takes the warnings, one line each.
+
+    Raises:
+        UsageError: If Weights & Biases is asked for and not installed.
+    """
+    makers: dict[str, Callable[[], Sink]] = {}
+    if tensorboard:
+        makers["TensorBoard"] = lambda: TensorBoardSink(folder / "tensorboard", resumed_at)
+    if wandb_project is not None:
+        if importlib.util.find_spec("wandb") is None:
+            raise UsageError("`--log.wandb` needs wandb: `pip install 'gpld[wandb]'`.")
+        makers["Weights & Biases"] = lambda: WandbSink(folder, wandb_project, settings)
+    return [_Guarded(name, make, warn) for name, make in makers.items()]
+
+
+class TensorBoardSink:
+    """Writes event files, which TensorBoard shows over env steps."""
+
+    def __init__(self, folder: Path, resumed_at: int | None):
+        """Begins a file.
+
+        Args:
+            folder: Where the event files of the run are.
+            resumed_at: Env step after which what other files say no longer holds.
+        """
+        # Not its `SummaryWriter`, which writes from a thread: where that dies of a full
+        # disk nobody is told, and the next call after the queue is full never returns.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        # Their classes are made at run time.
+        self._events: Any = event_pb2
+        self._summaries: Any = summary_pb2
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        if resumed_at is not None:
+            log = self._events.SessionLog
+            self._write(step=resumed_at + 1, session_log=log(status=log.START))
+        self._writer.flush()
+
+    def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
+        """Takes a line, and leaves nothing in a buffer that a kill could take."""
+        summary = self._summaries.Summary
+        scalars = _tagged(name, values).items()
+        scalars = [summary.Value(tag=tag, simple_value=value) for tag, value in scalars]
+        self._write(step=clocks["env_step"], summary=summary(value=scalars))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+    def _write(self, **contents: Any) -> None:
+        self._writer.write_event(self._events.Event(wall_time=time.time(), **contents))
+
+
+class WandbSink:
+    """Sends metrics to Weights & Biases, or keeps them there as WANDB_MODE says.
+
+    Everything is shown over `env_step`. The run folder remembers the identity of the run, so
+    that a resumed run goes on in the same place.
+    """
+
+    def __init__(self, folder: Path, project: str, settings: Mapping[str, Any]):
+        """Begins or continues a run.
+
+        Args:
+            folder: Folder of the run.
+            project: Name of the project.
+            settings: All settings.
+        """
+        import wandb
+
+        self._run = wandb.init(
+            project=project,
+            id=_identity(folder / "wandb.json", project),
+            resume="allow",
+            name=folder.resolve().name,
+            dir=folder,
+            config=dict(settings),
+            settings=wandb.Settings(console="off"),  # the progress display is no log
+        )
+        # A resumed run repeats some env steps; the service's own steps may not go back.
+        self._run.define_metric("env_step")
+        self._run.define_metric("*", step_metric="env_step")
+
+    def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
+        """Takes a line; sending it does not wait for the network."""
+        self._run.log({**_tagged(name, values), **clocks})
+
+    def close(self) -> None:
+        """Waits until everything has been sent."""
+        self._run.finish()
+
+
+class _Guarded:
+    """A sink whose failure costs one warning, and the sink."""
+
+    def __init__(self, name: str, make: Callable[[], Sink], warn: Callable[[str], None]):
+        self._name, self._warn = name, warn
+        self._sink: Sink | None = None
+        with self._warning():
+            self._sink = make()
+
+    def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
+        with self._warning():
+            if self._sink is not None:
+                self._sink.write(name, clocks, values)
+
+    def close(self) -> None:
+        with self._warning():
+            if self._sink is not None:
+                self._sink.close()
+        self._sink = None
+
+    @contextlib.contextmanager
+    def _warning(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._sink = None
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            self._warn(f"{self._name} gets no more metrics: {reason}")
+
+
+def _tagged(name: str, values: Mapping[str, float]) -> dict[str, float]:
+    """Names of metrics are complete; those of other lines begin with their kind."""
+    return dict(values) if name == "metrics" else {f"{name}/{k}": v for k, v in values.items()}
+
+
+def _identity(path: Path, project: str) -> str:
+    """The run's identity in a project, new if the folder does not know one."""
+    if path.exists():
+        stored = json.loads(path.read_text())
+        if stored["project"] == project:
+            return stored["id"]
+    identity = secrets.token_hex(4)
+    path.write_text(json.dumps({"project": project, "id": identity}) + "\n")
+    return identity

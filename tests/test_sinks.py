@@ -1,0 +1,164 @@
+"""Where metrics go besides the run folder's own files."""
+
+import json
+import math
+import os
+import resource
+import struct
+import subprocess
+import sys
+
+import pytest
+from tensorboardX.proto import event_pb2
+
+from gpld import sinks
+from gpld.errors import UsageError
+from gpld.sinks import make_sinks
+
+START = event_pb2.SessionLog.START
+
+
+def clocks(env_step):
+    return {"env_step": env_step, "frame": 2 * env_step, "update": env_step // 4}
+
+
+def open_sinks(folder, *, resumed_at=None, tensorboard=True, wandb=None, warn=pytest.fail):
+    return make_sinks(
+        tensorboard=tensorboard,
+        wandb_project=wandb,
+        folder=folder,
+        settings={"seed": 0},
+        resumed_at=resumed_at,
+        warn=warn,
+    )
+
+
+def events(folder):
+    """All events in the order in which TensorBoard reads them."""
+    found = []
+    for path in sorted((folder / "tensorboard").glob("*tfevents*")):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            found.append(event_pb2.Event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]  # length and data have checksums of 4 bytes
+    return found
+
+
+def scalars(folder):
+    return [
+        (event.step, value.tag, value.simple_value)
+        for event in events(folder)
+        for value in event.summary.value
+    ]
+
+
+def test_tensorboard_shows_numbers_over_env_steps(tmp_path):
+    [sink] = open_sinks(tmp_path)
+    sink.write("metrics", clocks(10), {"train/loss/rew": 0.5, "time/seconds": math.nan})
+    sink.write("episodes", clocks(12), {"score": 3.0})
+    written = scalars(tmp_path)  # before it is closed: a kill loses nothing
+    assert written[0] == (10, "train/loss/rew", 0.5)
+    assert written[1][:2] == (10, "time/seconds")
+    assert math.isnan(written[1][2])
+    assert written[2:] == [(12, "episodes/score", 3.0)]
+    sink.close()
+
+
+def test_a_resumed_run_purges_what_it_repeats(tmp_path):
+    for resumed_at, steps in ((None, (10, 20, 30)), (20, (30, 40))):
+        [sink] = open_sinks(tmp_path, resumed_at=resumed_at)
+        for step in steps:
+            sink.write("metrics", clocks(step), {"x": float(step)})
+        sink.close()
+    assert [step for step, *_ in scalars(tmp_path)] == [10, 20, 30, 30, 40]
+    [start] = [event for event in events(tmp_path) if event.session_log.status == START]
+    assert start.step == 21  # TensorBoard forgets steps from here on
+
+
+def test_nothing_asked_nothing_made(tmp_path):
+    assert open_sinks(tmp_path, tensorboard=False) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sink_that_cannot_be_opened_warns_once(tmp_path):
+    (tmp_path / "tensorboard").write_text("in the way")
+    warnings = []
+    [sink] = open_sinks(tmp_path, warn=warnings.append)
+    sink.write("metrics", clocks(1), {"x": 1.0})
+    sink.close()
+    [warning] = warnings
+    assert warning.startswith("TensorBoard gets no more metrics: ")
+    assert "File exists" in warning
+
+
+def test_a_full_disk_warns_once(tmp_path):
+    code = f"""
+import resource
+from pathlib import Path
+from gpld.sinks import make_sinks
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, {resource.RLIM_INFINITY}))
+[sink] = make_sinks(tensorboard=True, wandb_project=None, folder=Path({str(tmp_path)!r}),
+                    settings={{}}, resumed_at=None, warn=print)
+for i in range(1000):
+    sink.write("metrics", {{"env_step": i}}, {{"x": 1.0}})
+sink.close()
+print("goes on")
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    warning, rest = result.stdout.splitlines()
+    assert warning == "TensorBoard gets no more metrics: [Errno 27] File too large"
+    assert (rest, result.stderr) == ("goes on", "")
+
+
+def test_wandb_that_is_missing_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sinks.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"`--log\.wandb` needs wandb: `pip install 'gpld\[wandb"):
+        open_sinks(tmp_path, wandb="project")
+
+
+def run_wandb(folder, **env):
+    """Opens Weights & Biases in a process of its own, writes two lines, closes."""
+    pytest.importorskip("wandb")
+    code = f"""
+from pathlib import Path
+from gpld.sinks import make_sinks
+[sink] = make_sinks(tensorboard=False, wandb_project="project", folder=Path({str(folder)!r}),
+                    settings={{"seed": 0}}, resumed_at=None, warn=print)
+sink.write("metrics", {{"env_step": 10, "frame": 20, "update": 1}}, {{"train/x": 1.5}})
+sink.write("episodes", {{"env_step": 12, "frame": 24, "update": 1}}, {{"score": 2.5}})
+sink.close()
+"""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "WANDB_SILENT": "true", **env},
+    )
+
+
+def test_wandb_goes_on_with_the_same_run(tmp_path):
+    for _ in range(2):
+        assert run_wandb(tmp_path, WANDB_MODE="offline").stdout == ""
+        stored = json.loads((tmp_path / "wandb.json").read_text())
+    runs = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
+    assert {name.rpartition("-")[2] for name in runs} == {stored["id"]}
+    assert stored["project"] == "project"
+    [data, *_] = (tmp_path / "wandb").glob(f"offline-run-*/run-{stored['id']}.wandb")
+    for name in (b"train/x", b"episodes/score", b"env_step"):
+        assert name in data.read_bytes()
+
+
+def test_wandb_without_login_warns_once(tmp_path):
+    result = run_wandb(
+        tmp_path,
+        WANDB_MODE="online",
+        WANDB_API_KEY="",
+        HOME=str(tmp_path),
+        NETRC=str(tmp_path / "n"),
+    )
+    [warning] = result.stdout.splitlines()
+    assert warning.startswith("Weights & Biases gets no more metrics: ")
