@@ -26,7 +26,7 @@ class AgentState(eqx.Module):
     return_norm: ReturnNorm
     opt_state: optax.OptState
     update: Int[Array, ""]
-    """Updates completed."""
+    """Updates completed, the skipped ones included."""
 
 
 class Memory(NamedTuple):
@@ -118,6 +118,9 @@ def update(
 ) -> tuple[AgentState, StoredLatent, dict[str, Float[Array, ""]]]:
     """One gradient step of all modules, one of the slow value and the return percentiles.
 
+    Where the loss or a gradient is not finite nothing changes but the count of updates, and
+    the metric `opt/skipped` is 1.
+
     Args:
         state: The agent before the update.
         batch: Replayed sequences.
@@ -138,15 +141,19 @@ def update(
         state.slow_value,
         model.value,
     )
-    state = AgentState(model, slow_value, output.return_norm, opt_state, state.update + 1)
+    new = AgentState(model, slow_value, output.return_norm, opt_state, state.update)
+    finite = _all_finite((loss, grads))
+    new = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
+    new = eqx.tree_at(lambda state: state.update, new, state.update + 1)
     latents = jax.vmap(jax.vmap(model.rssm.store))(output.rollout.latent)
     metrics = output.metrics | {
         "opt/loss": loss,
         "opt/grad_norm": optax.tree.norm(grads),
         "opt/update_norm": optax.tree.norm(updates),
         "opt/param_norm": optax.tree.norm(params),
+        "opt/skipped": 1.0 - finite,
     }
-    return state, latents, metrics
+    return new, latents, metrics
 
 
 def report(
@@ -173,6 +180,10 @@ def compute_dtype(config: Config) -> jnp.dtype:
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(precision)
+
+
+def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
 
 
 def _params(model: Dreamer) -> PyTree:

@@ -11,3 +11,10 @@ class MachineError(Exception):
     """The machine cannot do what was asked: files, devices, worker processes."""
 
     exit_code = 1
+
+
+class Interrupted(Exception):
+    """The user or a scheduler asked the program to stop, and it can be resumed."""
+
+    exit_code = 75
+    """EX_TEMPFAIL of sysexits.h: try again later."""

@@ -1,41 +1,63 @@
 """Means of metrics that stay on the device, and where the time goes."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .envs import TimeStep
 
+Sums = dict[str, tuple[Float[Array, ""], Int[Array, ""]]]
+"""Sum and number of the finite values of each metric."""
+
 
 class MeanMetrics:
-    """Adds up dictionaries of scalars without waiting for the device."""
+    """Means of scalars over updates, taken without waiting for the device.
+
+    Values that are not finite are left out, so that an update that was skipped because of
+    them does not hide what the others did.
+    """
 
     def __init__(self):
-        self._total: dict[str, Float[Array, ""]] | None = None
-        self._count = 0
+        self._sums: Sums = {}
 
     def add(self, metrics: dict[str, Float[Array, ""]]) -> None:
-        """Adds the metrics of one update."""
-        self._total = metrics if self._total is None else _add(self._total, metrics)
-        self._count += 1
+        """Adds the metrics of one update, of the same names each time."""
+        zeros = {name: (jnp.float32(0), jnp.int32(0)) for name in metrics}
+        self._sums = _add(self._sums or zeros, metrics)
 
     def pop(self) -> dict[str, float]:
-        """Means since the last call; empty if nothing was added."""
-        total, count = self._total, self._count
-        self._total, self._count = None, 0
-        if total is None:
-            return {}
-        return {name: float(value) / count for name, value in jax.device_get(total).items()}
+        """Means since the last call; empty if nothing was added, NaN if nothing was finite."""
+        sums, self._sums = jax.device_get(self._sums), {}
+        return {
+            name: float(value) / int(count) if count else math.nan
+            for name, (value, count) in sums.items()
+        }
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """What has been added so far."""
+        names = sorted(self._sums)
+        sums = jax.device_get([self._sums[name] for name in names])
+        return {name: np.array(pair, np.float32) for name, pair in zip(names, sums, strict=True)}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Goes on from what `get_state` gave."""
+        self._sums = {name: (jnp.float32(x), jnp.int32(n)) for name, (x, n) in state.items()}
 
 
 @jax.jit
-def _add(total: dict[str, Array], metrics: dict[str, Array]) -> dict[str, Array]:
-    return jax.tree.map(lambda x, y: x + y, total, metrics)
+def _add(sums: Sums, metrics: dict[str, Array]) -> Sums:
+    def add(value, total):
+        finite = jnp.isfinite(value)
+        return total[0] + jnp.where(finite, value, 0), total[1] + finite
+
+    return {name: add(value, sums[name]) for name, value in metrics.items()}
 
 
 class Stopwatch:
@@ -82,8 +104,15 @@ class EpisodeTracker:
         self._score = np.zeros(num_envs)
         self._length = np.zeros(num_envs, int)
 
-    def add(self, step: TimeStep) -> list[EpisodeEnd]:
+    def add(
+        self, step: TimeStep, interrupted: Bool[np.ndarray, " env"] | None = None
+    ) -> list[EpisodeEnd]:
         """Takes in one time step of every environment.
+
+        Args:
+            step: The time step.
+            interrupted: Where an episode ends because its environment failed; it has no
+                score.
 
         Returns:
             The episodes that ended with it.
@@ -91,7 +120,16 @@ class EpisodeTracker:
         # f64: the sum of a thousand f32 rewards is reported to the digit.
         self._score = np.where(step.is_first, 0.0, self._score) + step.reward
         self._length = np.where(step.is_first, 0, self._length) + 1
+        ended = step.is_last if interrupted is None else step.is_last & ~interrupted
         return [
             EpisodeEnd(int(i), float(self._score[i]), int(self._length[i]))
-            for i in np.flatnonzero(step.is_last)
+            for i in np.flatnonzero(ended)
         ]
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """The episodes that have not ended."""
+        return {"score": self._score, "length": self._length}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Goes on from what `get_state` gave."""
+        self._score, self._length = state["score"], state["length"]

@@ -38,11 +38,16 @@ class LossOutput(NamedTuple):
     metrics: dict[str, Float[Array, ""]]
 
 
+_BEHAVIOUR = ("policy", "value", "repval")
+
 LossFn = Callable[..., tuple[Float[Array, ""], LossOutput]]
 
 
 def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -> LossFn:
-    """DreamerV3's loss: the sum over its terms of scale times mean."""
+    """DreamerV3's loss: the sum over its terms of scale times mean.
+
+    Where `config.learn` is the world model alone, policy and value have no terms.
+    """
 
     def loss(
         model: Dreamer, batch: Batch, *, update: Int[Array, ""], key: PRNGKeyArray
@@ -50,19 +55,23 @@ def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm
         del update
         observe_key, imagine_key = jr.split(key)
         rollout = observe(model, batch, key=observe_key)
-        world_model, entropies = world_model_losses(
+        losses, entropies = world_model_losses(
             model,
             rollout,
             batch,
             discount=config.ac.discount,
             free_nats=config.loss.free_nats,
         )
-        actor_critic, new_return_norm, metrics = actor_critic_losses(
-            model, slow_value, return_norm, rollout, batch, config.ac, key=imagine_key
-        )
-        losses = world_model | actor_critic
-        means = {name: jnp.mean(values) for name, values in losses.items()}
         scales = loss_scales(config.loss, batch.observation)
+        new_return_norm, metrics = return_norm, {}
+        if config.learn == "world_model":
+            scales = {name: scale for name, scale in scales.items() if name not in _BEHAVIOUR}
+        else:
+            actor_critic, new_return_norm, metrics = actor_critic_losses(
+                model, slow_value, return_norm, rollout, batch, config.ac, key=imagine_key
+            )
+            losses = losses | actor_critic
+        means = {name: jnp.mean(values) for name, values in losses.items()}
         if scales.keys() != means.keys():
             raise ValueError(
                 f"Losses {sorted(means)} and scales {sorted(scales)} must have the same names."

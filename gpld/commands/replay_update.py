@@ -1,0 +1,32 @@
+"""`scripts/replay_update.py`: repeats an update that was not finite."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import tyro
+
+from .. import faults
+from ..cli import cache_compilations, one_line_errors, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayUpdateArgs:
+    """Repeats an update that stopped a run and says where its numbers are not finite."""
+
+    fault: tyro.conf.Positional[Path]
+    """Folder that the run left, under `faults/`."""
+
+    debug_nans: bool = False
+    """Whether to stop with a traceback at the operation that makes the first NaN."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """`scripts/replay_update.py`."""
+    with one_line_errors():
+        options: ReplayUpdateArgs = parse(ReplayUpdateArgs, sys.argv[1:] if args is None else args)
+        cache_compilations()
+        jax.config.update("jax_debug_nans", options.debug_nans)
+        print("\n".join(faults.examine(options.fault)))

@@ -1,0 +1,99 @@
+"""Numbers that are not finite: skipped, counted, and in the end looked into."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import ACTION_SIZE, CONFIG, SHAPES, tiny_batch
+
+from gpld import agent, faults, training
+from gpld.errors import MachineError, UsageError
+from gpld.presets import PRESETS
+from gpld.replay import Replay
+
+
+@pytest.fixture(scope="module")
+def state():
+    return jax.jit(lambda key: agent.init(CONFIG, SHAPES, ACTION_SIZE, key=key))(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def update():
+    return jax.jit(lambda state, batch, key: agent.update(state, batch, config=CONFIG, key=key))
+
+
+def _poisoned(batch):
+    observation = {**batch.observation, "height": batch.observation["height"].at[1, 2].set(jnp.nan)}
+    return batch._replace(observation=observation)
+
+
+def test_an_update_that_is_not_finite_changes_only_the_count(state, update):
+    key = jax.random.key(1)
+    after, _, metrics = update(state, _poisoned(tiny_batch()), key)
+    assert metrics["opt/skipped"] == 1
+    assert after.update == 1
+    assert eqx.tree_equal(after, dataclasses.replace(state, update=after.update))
+
+
+def test_a_finite_update_is_not_skipped(state, update):
+    after, _, metrics = update(state, tiny_batch(), jax.random.key(1))
+    assert metrics["opt/skipped"] == 0
+    assert not eqx.tree_equal(after.opt_state, state.opt_state)
+
+
+def _config(**optimizer):
+    debug = PRESETS["debug"]
+    return dataclasses.replace(
+        debug,
+        task="probe_delayed",
+        env_steps=120,
+        env=dataclasses.replace(debug.env, action_repeat=1),
+        optimizer=dataclasses.replace(debug.optimizer, **optimizer),
+        log=dataclasses.replace(debug.log, tensorboard=False),
+    )
+
+
+def _plant(monkeypatch, is_bad):
+    """NaN in an observation on its way into replay, at chosen env steps."""
+    add = Replay.add
+
+    def planted(replay, steps):
+        if is_bad(replay.num_added):
+            steps = {**steps, "time": np.full_like(steps["time"], np.nan)}
+        add(replay, steps)
+
+    monkeypatch.setattr(Replay, "add", planted)
+
+
+def test_a_run_goes_on_after_a_bad_observation(monkeypatch, tmp_path):
+    _plant(monkeypatch, lambda step: step == 20)
+    folder = training.train(_config(max_skips=10), tmp_path / "run")
+    last = folder.read("metrics")[-1]
+    assert last["env_step"] == 120
+    assert 0 < last["faults/skipped_updates"] < last["update"]
+    assert np.isfinite(last["train/opt/loss"])
+
+
+def test_many_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
+    _plant(monkeypatch, lambda step: step >= 25)
+    with pytest.raises(MachineError, match="not finite in 3 updates in a row") as error:
+        training.train(_config(), tmp_path / "run")
+    assert "\n" not in str(error.value)
+    [path] = (tmp_path / "run" / "faults").iterdir()
+    assert f"python scripts/replay_update.py {path}" in str(error.value)
+    lines = faults.examine(path)
+    assert "probe_delayed: loss nan" in lines[0]
+    bad = {tuple(line.split()[:2]) for line in lines if "not finite" in line}
+    assert ("batch", "observation") in bad
+    assert ("losses", "time") in bad
+    assert not any(kind == "parameters" for kind, _ in bad)
+    # All networks see the observation.
+    assert ("gradients", "rssm") in bad
+
+
+def test_only_a_kept_update_can_be_repeated(tmp_path):
+    with pytest.raises(UsageError, match="`fault` must be a folder under `faults/`"):
+        faults.examine(tmp_path)
