@@ -18,8 +18,12 @@ def disable_faulty_fusions() -> None:
     in `XLA_FLAGS` stands.
     """
     flags = os.environ.get("XLA_FLAGS", "")
+    try:
+        version = importlib.metadata.version("jaxlib")
+    except importlib.metadata.PackageNotFoundError:
+        return  # whoever needs JAX will say so; `scripts/doctor.py` does not
     # XLA does not start with an option that it does not know.
-    known = importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11."))
+    known = version.startswith(("0.10.", "0.11."))
     if _OPTION in flags or not known:
         return
     os.environ["XLA_FLAGS"] = f"{flags} {_OPTION}=".strip()
@@ -30,3 +34,11 @@ def disable_faulty_fusions() -> None:
             f"wrong numbers on CPUs: import gpld first, or set XLA_FLAGS={_OPTION}= .",
             stacklevel=3,
         )
+
+
+def make_deterministic() -> None:
+    """Makes GPU programs give the same numbers every time; CPU programs do so anyway."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    # Reductions without races, and the same choice of algorithms in every process.
+    options = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
+    os.environ["XLA_FLAGS"] = " ".join([flags, *options]).strip()

@@ -1,4 +1,4 @@
-"""Command lines: arguments in, exit codes and one-line errors out."""
+"""What all commands share: arguments in, exit codes and one-line errors out."""
 
 import contextlib
 import dataclasses
@@ -13,136 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import tyro
 
 from .config import Config
-from .envs import WorkerError, env_factory, task_names
-from .errors import MachineError, UsageError
+from .envs import WorkerError, env_factory
+from .errors import Interrupted, MachineError, UsageError
 from .presets import PRESETS
-
-
-def train(args: Sequence[str] | None = None) -> None:
-    """`scripts/train.py`: trains an agent."""
-    from . import run_folder, training
-
-    with one_line_errors():
-        config = parse_config(sys.argv[1:] if args is None else args)
-        if config.task == "list":
-            print("\n".join(task_names()))
-            return
-        choose_platform(config.platform)
-        cache_compilations()
-        path = run_folder.default_path(config) if config.run is None else Path(config.run)
-        training.train(config, path)
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateArgs:
-    """Evaluates the agent of a run, with sampled actions as in training."""
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-
-    episodes: int = 20
-    """Episodes to run (the paper's tables use 20)."""
-
-    num_envs: int = 4
-    """Environments that run in parallel, at most one for each episode."""
-
-    seed: int = 0
-    """Seeds environments and actions."""
-
-    def __post_init__(self):
-        _check_least(self, episodes=1, num_envs=1, seed=0)
-
-
-def evaluate(args: Sequence[str] | None = None) -> None:
-    """`scripts/evaluate.py`: evaluates the agent of a run."""
-    from . import inference
-    from .envs import make_vector_env
-    from .evaluation import run_episodes
-    from .seeding import derive_seed
-
-    with one_line_errors():
-        options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
-        cache_compilations()
-        player = inference.load(options.run)
-        config = player.config
-        seed = derive_seed(options.seed, "evaluate checkpoint")
-        with make_vector_env(
-            config.task,
-            num_envs=min(options.episodes, options.num_envs),
-            seed=seed,
-            action_repeat=config.env.action_repeat,
-        ) as envs:
-            key = jax.random.key(seed)
-            episodes = run_episodes(player.state.model, envs, options.episodes, key=key)
-        scores = np.array([episode.score for episode in episodes])
-        print("\n".join(f"episode {i + 1:3d}: return {s:.3f}" for i, s in enumerate(scores)))
-        print(
-            f"{config.task} after {int(player.state.update):,} updates: mean {scores.mean():.3f}, "
-            f"standard deviation {scores.std():.3f} over {len(scores)} episodes"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class SensitivityArgs:
-    """Measures how much a run's prior and posterior change with their inputs.
-
-    At every checkpoint; prints means over states and perturbations and writes
-    `sensitivity.json` and `sensitivity.png` into the run folder (paper, appendix F).
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-
-    states: int = 1000
-    """States per checkpoint, from whole episodes with sampled actions."""
-
-    num_envs: int = 4
-    """Environments that run in parallel, at most one for each state."""
-
-    seed: int = 0
-    """Seeds environments, actions and perturbations."""
-
-    def __post_init__(self):
-        _check_least(self, states=1, num_envs=1, seed=0)
-
-
-def sensitivity(args: Sequence[str] | None = None) -> None:
-    """`scripts/sensitivity.py`: measures how sensitive the world model of a run is."""
-    from .analysis import sensitivity_figure
-    from .analysis.sensitivity import describe, measure_sensitivity, save
-    from .run_folder import RunFolder
-
-    with one_line_errors():
-        options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
-        cache_compilations()
-        folder = RunFolder(options.run)
-        settings = {
-            "num_states": options.states,
-            "num_envs": options.num_envs,
-            "seed": options.seed,
-        }
-        measured = []
-        for checkpoint in measure_sensitivity(folder, **settings):
-            print(describe(checkpoint), flush=True)
-            measured.append(checkpoint)
-        save(folder, measured, **settings)
-        sensitivity_figure(folder, measured)
-        print(f"wrote sensitivity.json and sensitivity.png in {folder.path}")
+from .run_folder import RunFolder
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns what a user can cause into one line on stderr and an exit code.
 
-    2 for a wrong command, 1 for what the machine cannot do, 130 for an interrupt.
+    2 for a wrong command, 1 for what the machine cannot do, 75 for a run that was asked to
+    stop and can be resumed, 130 for an interrupt of anything else.
     """
     try:
         yield
-    except (UsageError, MachineError) as error:
+    except (UsageError, MachineError, Interrupted) as error:
         _exit(str(error), error.exit_code)
     except WorkerError as error:
         _exit(str(error), MachineError.exit_code)
@@ -156,9 +45,16 @@ def parse_config(args: Sequence[str]) -> Config:
     Raises:
         UsageError: If a flag or value is not understood or out of range.
     """
-    preset = _preset(args)
     _check_flags(args, _flags(Config))
-    config = _tyro(Config, args, default=PRESETS[preset])
+    resume = _value(args, "--resume")
+    if resume is None:
+        preset = _value(args, "--preset")
+        default = PRESETS.get(preset or Config.preset, Config())  # unknown: left to the parser
+    else:
+        if _value(args, "--preset") is not None:
+            raise UsageError("`--preset` cannot be combined with `--resume`, which has settings.")
+        default = dataclasses.replace(RunFolder(Path(resume)).config(), run=resume)
+    config = _tyro(Config, args, default=default)
     if config.task != "list":
         try:
             env_factory(config.task, action_repeat=config.env.action_repeat)
@@ -195,7 +91,12 @@ def cache_compilations() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache / "gpld" / "jax"))
 
 
-def _check_least(options: object, **bounds: int) -> None:
+def check_least(options: object, **bounds: int) -> None:
+    """Checks that options are not below what is allowed.
+
+    Raises:
+        ValueError: If one is.
+    """
     for name, least in bounds.items():
         value = getattr(options, name)
         if value < least:
@@ -221,15 +122,15 @@ def parse_known(cls: Callable[..., Any], args: Sequence[str]) -> tuple[Any, list
     return _tyro(cls, args, return_unknown_args=True)
 
 
-def _preset(args: Sequence[str]) -> str:
-    """The preset named on the command line; unknown ones are left to the parser."""
-    preset = Config.preset
-    for flag, value in itertools.pairwise([*args, ""]):
-        if flag == "--preset" and value in PRESETS:
-            preset = value
-        elif flag.startswith("--preset=") and flag.removeprefix("--preset=") in PRESETS:
-            preset = flag.removeprefix("--preset=")
-    return preset
+def _value(args: Sequence[str], flag: str) -> str | None:
+    """The value of a flag that is needed before the others are parsed."""
+    value = None
+    for arg, following in itertools.zip_longest(args, args[1:]):
+        if arg == flag:
+            value = following
+        elif arg.startswith(f"{flag}="):
+            value = arg.removeprefix(f"{flag}=")
+    return value
 
 
 def _flags(cls: type, prefix: str = "--") -> list[str]:
@@ -240,6 +141,8 @@ def _flags(cls: type, prefix: str = "--") -> list[str]:
             flags += _flags(type(field.default), f"{prefix}{field.name}.")
         else:
             flags.append(prefix + field.name)
+            if field.type is bool:
+                flags.append(f"{prefix}no_{field.name}")
     return flags
 
 

@@ -39,8 +39,17 @@ class EnvConfig:
     """Processes that step the environments while the agent updates; 0 steps them in the
     training process, None takes the smaller of `num_envs` and the number of cores."""
 
+    timeout: float = 300.0
+    """Seconds after which a worker process that does not answer is replaced."""
+
+    max_restarts: int = 10
+    """Worker processes that may die or hang over a run; each is replaced and its episodes
+    are truncated. One more stops the run. None is replaced with `deterministic`."""
+
     def __post_init__(self):
         _check(self.num_envs >= 1, "env.num_envs", "at least 1", self.num_envs)
+        _check(self.timeout > 0, "env.timeout", "positive", self.timeout)
+        _check(self.max_restarts >= 0, "env.max_restarts", "at least 0", self.max_restarts)
         _check(
             self.action_repeat >= 1,
             "env.action_repeat",
@@ -77,7 +86,12 @@ class ReplayConfig:
     """Whether every sequence is used once, soon after it was collected, before uniform
     sampling goes on (DreamerV3's online queue)."""
 
+    storage: Literal["ram", "disk"] = "ram"
+    """Where the steps are: in memory, or in files of the run folder that are mapped into
+    memory, of which the system keeps as much there as fits."""
+
     def __post_init__(self):
+        _check_choices(self, "replay.")
         _check(self.capacity >= 1, "replay.capacity", "at least 1", self.capacity)
         _check(self.batch_size >= 1, "replay.batch_size", "at least 1", self.batch_size)
         _check(
@@ -448,6 +462,10 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     """Decoupled decay of the kernels, times the learning rate (table 2)."""
 
+    max_skips: int = 3
+    """Updates in a row that may be skipped because their loss or gradient is not finite;
+    then the run stops."""
+
     def __post_init__(self):
         _check(
             self.learning_rate > 0,
@@ -466,6 +484,8 @@ class OptimizerConfig:
             "non-negative",
             self.weight_decay,
         )
+        # The first is only noticed when the next one is on its way.
+        _check(self.max_skips >= 2, "optimizer.max_skips", "at least 2", self.max_skips)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -481,10 +501,15 @@ class EvaluationConfig:
     num_envs: int = 4
     """Environments that evaluate in parallel, at most one for each episode."""
 
+    video_every: int = 50_000
+    """Env steps between evaluations whose first episode is drawn into a video, the last one
+    included; 0 draws none. Where no OpenGL library works there are none."""
+
     def __post_init__(self):
         _check(self.every >= 1, "evaluation.every", "at least 1", self.every)
         _check(self.episodes >= 1, "evaluation.episodes", "at least 1", self.episodes)
         _check(self.num_envs >= 1, "evaluation.num_envs", "at least 1", self.num_envs)
+        _check(self.video_every >= 0, "evaluation.video_every", "at least 0", self.video_every)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -498,19 +523,43 @@ class LogConfig:
     """Env steps between reports on the smoothness of the latent distributions; 0 makes
     none."""
 
-    checkpoint_every: int = 50_000
-    """Env steps between checkpoints, all of which are kept; the last is written at the end
-    of the run."""
+    tensorboard: bool = True
+    """Whether metrics also go to TensorBoard, in the run folder."""
+
+    wandb: str | None = None
+    """Project of Weights & Biases that metrics also go to; needs `gpld[wandb]`."""
 
     def __post_init__(self):
         _check(self.every >= 1, "log.every", "at least 1", self.every)
         _check(self.report_every >= 0, "log.report_every", "at least 0", self.report_every)
-        _check(
-            self.checkpoint_every >= 1,
-            "log.checkpoint_every",
-            "at least 1",
-            self.checkpoint_every,
-        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """What is saved so that the run can be resumed, and its agents used.
+
+    A run can be resumed from each of the last `keep` checkpoints. Of older ones the agent is
+    kept, if it was saved at a multiple of `every * keep_every` env steps.
+    """
+
+    every: int = 50_000
+    """Env steps between checkpoints; one more is written at the end of the run."""
+
+    minutes: float = 15.0
+    """Minutes after which there is a checkpoint in any case; what a kill can cost."""
+
+    keep: int = 2
+    """Last checkpoints from which the run can be resumed; the replay of each is on disk,
+    what they share only once."""
+
+    keep_every: int = 1
+    """Agents of every so many checkpoints are kept for good; 0 keeps none."""
+
+    def __post_init__(self):
+        _check(self.every >= 1, "checkpoint.every", "at least 1", self.every)
+        _check(self.minutes > 0, "checkpoint.minutes", "positive", self.minutes)
+        _check(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
+        _check(self.keep_every >= 0, "checkpoint.keep_every", "at least 0", self.keep_every)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -526,7 +575,18 @@ class Config:
     learns on two CPU cores in minutes. debug: finishes in seconds."""
 
     run: str | None = None
-    """Folder of the run, new or empty; None makes one under `runs/`."""
+    """Folder of the run; one that was begun with the same settings is resumed. None makes a
+    new one under `runs/`."""
+
+    resume: str | None = None
+    """Folder of a run to resume with its own settings. Flags can change what does not touch
+    the training: length, logging, evaluation, checkpoints, workers, storage."""
+
+    offline: str | None = None
+    """Folder of a run whose stored replay is trained on, instead of an environment."""
+
+    learn: Literal["agent", "world_model"] = "agent"
+    """What is trained: all of the agent, or its world model alone."""
 
     seed: int = 0
     """Seeds parameters, actions, environments and replay."""
@@ -538,6 +598,10 @@ class Config:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute dtype of the networks; parameters, losses and distributions are float32.
     auto: bfloat16 on a GPU or TPU, float32 on a CPU."""
+
+    deterministic: bool = False
+    """Whether the same settings must give the same numbers, on the same machine and bit for
+    bit: GPU programs without races, no replacement of failed workers."""
 
     platform: Literal["auto", "cpu", "gpu"] = "auto"
     """Device to run on; auto takes the best there is."""
@@ -551,6 +615,7 @@ class Config:
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     log: LogConfig = LogConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
 
     def __post_init__(self):
         _check_choices(self)

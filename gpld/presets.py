@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from .config import (
     ActorCriticConfig,
+    CheckpointConfig,
     Config,
     EnvConfig,
     EvaluationConfig,
@@ -27,7 +28,7 @@ _AUTHORS = replace(
     precision="bfloat16",
     gpld=GPLDConfig(reduction="batch", schedule=ScheduleConfig(minimum=0.1)),
     evaluation=EvaluationConfig(episodes=4),
-    log=LogConfig(checkpoint_every=100_000),
+    checkpoint=CheckpointConfig(every=100_000),
 )
 
 # The block `dmc_proprio` of the official configuration.
@@ -67,7 +68,7 @@ _DEBUG = replace(
     model=ModelConfig(size="1m", deter=32, hidden=16, classes=4, units=16, stoch=4, blocks=4),
     ac=ActorCriticConfig(imag_length=4),
     optimizer=OptimizerConfig(warmup=2),
-    evaluation=EvaluationConfig(every=1_000_000, episodes=1),
+    evaluation=EvaluationConfig(every=1_000_000, episodes=1, video_every=0),
     log=LogConfig(every=50),
 )
 

@@ -3,7 +3,7 @@
 python scripts/benchmark.py penalty --cores 1
 """
 
-from gpld.benchmark.command import main
+from gpld.commands.benchmark import main
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,9 @@
-"""Evaluates the agent of a run.
+"""Evaluates agents at checkpoints of their runs.
 
-python scripts/evaluate.py runs/NAME --episodes 20
+python scripts/evaluate.py runs/NAME --env_steps all --out scores.json --video videos
 """
 
-from gpld.cli import evaluate
+from gpld.commands.evaluate import main
 
 if __name__ == "__main__":
-    evaluate()
+    main()

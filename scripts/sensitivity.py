@@ -3,7 +3,7 @@
 python scripts/sensitivity.py runs/NAME --states 1000
 """
 
-from gpld.cli import sensitivity
+from gpld.commands.sensitivity import main
 
 if __name__ == "__main__":
-    sensitivity()
+    main()

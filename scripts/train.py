@@ -3,7 +3,7 @@
 python scripts/train.py --task quadruped_run --gpld.lambda0 0.5
 """
 
-from gpld.cli import train
+from gpld.commands.train import main
 
 if __name__ == "__main__":
-    train()
+    main()

@@ -120,7 +120,7 @@ _OUT_OF_RANGE = [
     (EvaluationConfig, "evaluation.episodes", 0, "at least 1"),
     (EvaluationConfig, "evaluation.num_envs", 0, "at least 1"),
     (LogConfig, "log.every", 0, "at least 1"),
-    (LogConfig, "log.checkpoint_every", 0, "at least 1"),
+    (CheckpointConfig, "checkpoint.every", 0, "at least 1"),
     (LogConfig, "log.report_every", -1, "at least 0"),
     (GPLDConfig, "gpld.num_probes", 0, "at least 1"),
 ]
@@ -245,7 +245,7 @@ def test_the_default_is_the_preset_paper():
                 "gpld.reduction": "batch",
                 "gpld.schedule.minimum": 0.1,
                 "evaluation.episodes": 4,
-                "log.checkpoint_every": 100_000,
+                "checkpoint.every": 100_000,
             },
         ),
         (

@@ -9,10 +9,11 @@ from typing import Literal
 
 import tyro
 
+from ..benchmark.penalty import benchmark_penalty
+from ..benchmark.replay import benchmark_replay
+from ..benchmark.update import benchmark_update
 from ..cli import choose_platform, one_line_errors, parse_config, parse_known
 from ..errors import UsageError
-from .penalty import benchmark_penalty
-from .update import benchmark_update
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +24,10 @@ class BenchmarkArgs:
     setting.
     """
 
-    what: tyro.conf.Positional[Literal["penalty", "update"]]
+    what: tyro.conf.Positional[Literal["penalty", "update", "replay"]]
     """penalty: every estimator of the penalty by itself, literally and through the Gram
-    identity. update: whole updates with and without the penalty."""
+    identity. update: whole updates with and without the penalty. replay: sampling from it,
+    refreshing, adding and saving."""
 
     repetitions: int = 5
     """How often everything is timed, in turn."""
@@ -36,6 +38,9 @@ class BenchmarkArgs:
     thorough: bool = False
     """Also measures what takes long: exact norms, or updates by the literal path."""
 
+    steps: int = 5_000_000
+    """Env steps in replay, for `replay`; fewer where they do not fit."""
+
     out: Path | None = None
     """File for the results as JSON; None only prints them."""
 
@@ -44,6 +49,8 @@ class BenchmarkArgs:
             raise ValueError(f"`repetitions` must be at least 1, got {self.repetitions}.")
         if self.cores is not None and self.cores < 1:
             raise ValueError(f"`cores` must be at least 1, got {self.cores}.")
+        if self.steps < 1:
+            raise ValueError(f"`steps` must be at least 1, got {self.steps}.")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -55,13 +62,13 @@ def main(args: Sequence[str] | None = None) -> None:
         if options.cores is not None:
             _use_cores(options.cores)
         progress = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-        benchmark = {"penalty": benchmark_penalty, "update": benchmark_update}[options.what]
-        report = benchmark(
-            config,
-            repetitions=options.repetitions,
-            thorough=options.thorough,
-            progress=progress,
-        )
+        shared = {"repetitions": options.repetitions, "progress": progress}
+        if options.what == "replay":
+            storage = config.replay.storage
+            report = benchmark_replay(config, steps=options.steps, storage=storage, **shared)
+        else:
+            benchmark = {"penalty": benchmark_penalty, "update": benchmark_update}[options.what]
+            report = benchmark(config, thorough=options.thorough, **shared)
         print(report.table())
         if options.out is not None:
             report.save(options.out)

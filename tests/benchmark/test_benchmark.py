@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpld.benchmark import Measurement, Report
-from gpld.benchmark.command import main
+from gpld.commands.benchmark import main
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 

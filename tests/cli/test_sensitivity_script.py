@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpld.cli import sensitivity
+from gpld.commands.sensitivity import main as sensitivity
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -23,7 +23,7 @@ def run(script, *args):
 def finished(tmp_path_factory):
     """A finished run with two checkpoints."""
     path = tmp_path_factory.mktemp("runs") / "cartpole"
-    args = ("--preset", "debug", "--task", "cartpole_balance", "--log.checkpoint_every", "100")
+    args = ("--preset", "debug", "--task", "cartpole_balance", "--checkpoint.every", "100")
     result = run("train.py", *args, "--run", path)
     assert result.returncode == 0, result.stderr
     return path

@@ -1,0 +1,204 @@
+"""`scripts/evaluate.py`: evaluates agents at checkpoints of their runs."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import tyro
+
+from .. import inference
+from ..cli import cache_compilations, check_least, one_line_errors, parse
+from ..envs.rendering import can_draw, find_backend
+from ..errors import MachineError, UsageError
+from ..evaluation import Evaluation, evaluate
+from ..provenance import provenance
+from ..run_folder import RunFolder
+from ..seeding import derive_seed
+from ..video import FirstEpisode, check_name, record_video
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateArgs:
+    """Evaluates agents at checkpoints of their runs."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of the runs."""
+
+    env_steps: tuple[int, ...] | Literal["all"] | None = None
+    """Checkpoints to evaluate, by env step; all takes every one, None the latest."""
+
+    episodes: int = 20
+    """Episodes for each seed (the paper's tables use 20)."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of environments, latents and actions, one evaluation for each."""
+
+    num_envs: int = 4
+    """Environments that run in parallel, at most one for each episode."""
+
+    actions: Literal["sampled", "modes"] = "sampled"
+    """sampled: from the policy, as published. modes: the policy's likeliest actions; the
+    world model's latents, on which they depend, are sampled all the same."""
+
+    out: Path | None = None
+    """File for all results as JSON, written after every evaluation; None only prints them."""
+
+    video: Path | None = None
+    """Video of the first episode of the first seed: a file (.mp4 or .gif), or a folder for
+    those of all checkpoints. A machine that cannot draw says so and does the rest."""
+
+    def __post_init__(self):
+        check_least(self, episodes=1, num_envs=1)
+        if not self.runs:
+            raise ValueError("`runs` must name the folder of a run.")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"`seeds` must be different numbers of at least 0, got {self.seeds}.")
+
+
+class Checkpoint(NamedTuple):
+    """An agent to evaluate."""
+
+    run: Path
+    env_step: int
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """`scripts/evaluate.py`: evaluates agents at checkpoints of their runs."""
+    with one_line_errors():
+        options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
+        checkpoints = _find(options)
+        videos = _videos(options, checkpoints)
+        cache_compilations()
+        results = []
+        for checkpoint in checkpoints:
+            results.append(_evaluate(options, checkpoint, videos.get(checkpoint)))
+            if options.out is not None:
+                _save(options, results)
+
+
+def _find(options: EvaluateArgs) -> list[Checkpoint]:
+    """The checkpoints that are asked for, which all exist."""
+    found = []
+    for run in options.runs:
+        folder = RunFolder(run)
+        folder.config()  # fails where there is no run
+        folder.latest_checkpoint()  # fails if there is none
+        there = list(folder.checkpoints())
+        if options.env_steps is None:
+            wanted = there[-1:]
+        else:
+            wanted = there if options.env_steps == "all" else options.env_steps
+        for env_step in wanted:
+            if env_step not in there:
+                raise UsageError(
+                    f"`env_steps` must be those of checkpoints in {run} "
+                    f"({', '.join(map(str, there))}), got {env_step}."
+                )
+            found.append(Checkpoint(run, env_step))
+    return list(dict.fromkeys(found))
+
+
+def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Checkpoint, Path]:
+    """Where the video of each checkpoint goes; none if this machine cannot draw."""
+    path = options.video
+    if path is None:
+        return {}
+    for run in options.runs:
+        if not can_draw(task := RunFolder(run).config().task):
+            raise UsageError(f"`--video` needs tasks of dm_control, but {run} has learned {task}.")
+    if path.suffix and not path.is_dir():
+        check_name(path)
+        if len(checkpoints) > 1:
+            raise UsageError(
+                f"`--video` must name a folder for {len(checkpoints)} checkpoints, got {path}."
+            )
+        videos = {checkpoints[0]: path}
+    else:
+        # Runs in different folders may have the same name.
+        names = {run: run.resolve().name for run in options.runs}
+        if len(set(names.values())) < len(names):
+            names = {run: "_".join(run.resolve().parts[1:]) for run in options.runs}
+        videos = {c: path / f"{names[c.run]}-{c.env_step:09d}.mp4" for c in checkpoints}
+    try:
+        find_backend()
+    except MachineError as error:
+        _warn(f"no video: {error}")
+        return {}
+    return videos
+
+
+def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None) -> dict[str, Any]:
+    """Evaluates one checkpoint with every seed, and prints what comes out."""
+    player = inference.load(checkpoint.run, env_step=checkpoint.env_step)
+    task, action_repeat = player.config.task, player.config.env.action_repeat
+    evaluations: dict[int, Evaluation] = {}
+    for seed in options.seeds:
+        first_episode = FirstEpisode() if video is not None and not evaluations else None
+        env_seed = derive_seed(seed, "evaluate checkpoint")
+        evaluations[seed] = evaluate(
+            player.state.model,
+            task,
+            num_episodes=options.episodes,
+            num_envs=options.num_envs,
+            seed=env_seed,
+            action_repeat=action_repeat,
+            actions=options.actions,
+            record=first_episode,
+        )
+        prefix = f"seed {seed} " if len(options.seeds) > 1 else ""
+        for i, score in enumerate(evaluations[seed].scores):
+            print(f"{prefix}episode {i + 1:3d}: return {score:.3f}", flush=True)
+        if first_episode is not None and video is not None:
+            try:
+                where = {"task": task, "seed": env_seed, "action_repeat": action_repeat}
+                print(record_video(video, first_episode, **where), flush=True)
+            except MachineError as error:
+                _warn(f"no video: {error}")
+    scores = np.concatenate([evaluation.scores for evaluation in evaluations.values()])
+    update = int(player.state.update)
+    print(
+        f"{checkpoint.run} after {checkpoint.env_step:,} env steps and {update:,} updates: "
+        f"{task}, mean {scores.mean():.3f}, standard deviation {scores.std():.3f} over "
+        f"{scores.size} episodes",
+        flush=True,
+    )
+    return {
+        "run": str(checkpoint.run),
+        "task": task,
+        "env_step": checkpoint.env_step,
+        "frame": checkpoint.env_step * action_repeat,
+        "update": update,
+        "mean": float(scores.mean()),
+        "std": float(scores.std()),
+        "evaluations": [{"seed": seed, **e._asdict()} for seed, e in evaluations.items()],
+    }
+
+
+def _save(options: EvaluateArgs, results: Sequence[dict[str, Any]]) -> None:
+    """Writes what there is so far; the file is that of now or of before, never half of it."""
+    path = options.out
+    assert path is not None
+    settings = {name: getattr(options, name) for name in ("episodes", "seeds", "num_envs")}
+    record = {
+        "settings": {**settings, "actions": options.actions},
+        **provenance(),
+        "checkpoints": results,
+    }
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,25 @@
+"""`scripts/train.py`: trains an agent."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import run_start, training
+from .._xla import make_deterministic
+from ..cli import cache_compilations, choose_platform, one_line_errors, parse_config
+from ..envs import task_names
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """`scripts/train.py`: trains an agent."""
+    with one_line_errors():
+        config = parse_config(sys.argv[1:] if args is None else args)
+        if config.task == "list":
+            print("\n".join(task_names()))
+            return
+        choose_platform(config.platform)
+        if config.deterministic:
+            make_deterministic()
+        cache_compilations()
+        path = run_start.default_path(config) if config.run is None else Path(config.run)
+        training.train(config, path)

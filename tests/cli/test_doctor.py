@@ -1,0 +1,193 @@
+"""`scripts/doctor.py`, on installations with something wrong."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from gpld import doctor
+from gpld.doctor import Check
+from gpld.subprocesses import Outcome
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "doctor.py"
+PINS = "`pip install 'dm_control==1.0.50' 'mujoco==3.17.0' 'mujoco-mjx==3.17.0'`"
+
+
+def run(*args, **env):
+    """Runs the script in a process of its own."""
+    command = [sys.executable, SCRIPT, *args]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **env}, check=False
+    )
+
+
+def distribution(folder, name, version):
+    """Makes a package of some version look installed."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def test_a_wrong_mujoco_is_named_and_the_rest_examined(tmp_path):
+    distribution(tmp_path, "mujoco", "4.0.0")
+    (tmp_path / "dm_control").mkdir()
+    (tmp_path / "dm_control" / "__init__.py").write_text(
+        "raise AttributeError(\"'MjModel' object has no attribute 'flex_vertedge'\")"
+    )
+    result = run(PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stderr) == (1, "")
+    lines = result.stdout.splitlines()
+    assert all(re.match(r"(ok|warning|failed) +[\w-]+ +\S", line) for line in lines)
+    found = {line.split()[1]: " ".join(line.split()) for line in lines}
+    assert found["mujoco"] == (
+        f"failed mujoco 4.0.0 is installed, but gpld needs mujoco==3.17.0: {PINS}."
+    )
+    assert found["episode"] == (
+        "failed episode AttributeError: 'MjModel' object has no attribute 'flex_vertedge': tasks "
+        "need dm_control and mujoco in the versions of pyproject.toml."
+    )
+    assert found["rendering"].startswith("warning rendering no videos: dm_control does not start")
+    assert re.fullmatch(r"ok update loss \d+\.\d+ of a tiny agent, .*", found["update"])
+    assert [line.split()[1] for line in lines if line.startswith("failed")] == ["mujoco", "episode"]
+
+
+def test_without_jaxlib_there_is_one_line(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.metadata as metadata\n"
+        "def version(name): raise metadata.PackageNotFoundError(name)\n"
+        "metadata.version = version\n"
+    )
+    result = run(PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stderr) == (1, "")
+    [line] = result.stdout.splitlines()
+    assert line.startswith("failed ")
+    assert "jaxlib" in line
+    assert "`pip install -e .`" in line
+
+
+@pytest.mark.parametrize(("args", "code"), [(["--help"], 0), (["--fast"], 2)])
+def test_it_has_no_options(args, code):
+    result = run(*args)
+    assert result.returncode == code
+    assert ("exit code is 1" in result.stdout) == (code == 0)
+    assert result.stderr == ("error: Unknown argument --fast; there are none.\n" if code else "")
+
+
+def test_what_is_installed_here_is_right():
+    checks = doctor.check_packages()
+    assert {check.status for check in checks} == {"ok"}
+    assert Check("jax", "ok", jax.__version__) in checks
+    assert {"jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "dm_control"} <= {
+        check.name for check in checks
+    }
+
+
+def test_missing_and_old_packages(monkeypatch):
+    monkeypatch.setattr(doctor, "_requirements", lambda: ["no_such_package>=1.5", "numpy>=99"])
+    missing, old, *_ = map(str, doctor.check_packages())
+    assert missing.startswith("failed   no_such_package ")
+    assert missing.endswith(" is not installed: `pip install 'no_such_package>=1.5'`.")
+    assert "but gpld needs numpy>=99: `pip install 'numpy>=99'`." in old
+
+
+def test_plugins_that_do_not_go_with_jax(tmp_path, monkeypatch):
+    distribution(tmp_path, "jax-cuda12-plugin", "0.9.0")
+    distribution(tmp_path, "jax-cuda12-pjrt", jax.__version__)
+    monkeypatch.syspath_prepend(tmp_path)
+    wrong, right = doctor.check_cuda()
+    assert wrong == Check(
+        "jax-cuda12-plugin",
+        "failed",
+        f"0.9.0 does not go with jax {jax.__version__}: "
+        f"`pip install -U 'jax[cuda12]=={jax.__version__}'`.",
+    )
+    assert right == Check("jax-cuda12-pjrt", "ok", jax.__version__)
+
+
+@pytest.fixture
+def gpu(tmp_path, monkeypatch):
+    """Puts a GPU into the machine, as far as the driver's own program tells."""
+
+    def gpu(driver):
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\necho NVIDIA H100 80GB HBM3, {driver}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr(doctor, "run_python", lambda *args, **kwargs: Outcome(True, "cpu, cpu"))
+
+    return gpu
+
+
+@pytest.mark.parametrize(("driver", "extra"), [("535.161.08", "cuda12"), ("580.65.06", "cuda13")])
+def test_a_gpu_that_jax_does_not_use(gpu, driver, extra):
+    gpu(driver)
+    assert doctor.check_device() == Check(
+        "device",
+        "warning",
+        "JAX uses the processor, although there is a GPU (NVIDIA H100 80GB HBM3): install the "
+        f"extra gpld[{extra}], `pip install -e '.[{extra}]'`.",
+    )
+
+
+def test_a_gpu_that_is_hidden(gpu, monkeypatch):
+    gpu("580.65.06")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert "JAX_PLATFORMS is set; unset it to use the GPU." in doctor.check_device().text
+
+
+def test_a_machine_without_gpu(monkeypatch):
+    monkeypatch.setattr(doctor, "_nvidia", lambda: ([], None))
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert doctor.check_device() == Check("device", "ok", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "text"),
+    [
+        ("--xla_cpu_experimental_ynn_fusion_type=", "ok", "turned off"),
+        ("--a=b --xla_cpu_experimental_ynn_fusion_type= --c=d", "ok", "turned off"),
+        ("--xla_cpu_experimental_ynn_fusion_type=individual_dot", "warning", "unset it"),
+        ("", "warning", "pytest tests/test_xla.py"),
+    ],
+)
+def test_faulty_fusions(monkeypatch, flags, status, text):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    check = doctor.check_fusions()
+    assert check.status == status
+    assert text in check.text
+
+
+def test_folders_that_cannot_be_written(monkeypatch):
+    monkeypatch.chdir("/proc")
+    assert doctor.check_disk() == Check(
+        "disk", "warning", "/proc is read-only: name another place with `--run`."
+    )
+    monkeypatch.setattr(doctor, "run_python", lambda *args, **kwargs: Outcome(True, "/proc/cache"))
+    check = doctor.check_cache()
+    assert check.status == "warning"
+    assert check.text.startswith("/proc/cache cannot be written, so every run compiles anew")
+
+
+def test_a_check_that_breaks_is_a_line_as_well(monkeypatch):
+    def broken():
+        raise OSError("two\nlines")
+
+    def without_package():
+        raise ModuleNotFoundError("No module named 'psutil'")
+
+    names = [name for name in vars(doctor) if name.startswith("check_")]
+    for name in names:
+        monkeypatch.setattr(doctor, name, lambda: Check("x", "ok", ""))
+    monkeypatch.setattr(doctor, "check_cores", broken)
+    monkeypatch.setattr(doctor, "check_memory", without_package)
+    lines = [str(check) for check in doctor.examine()]
+    assert len(lines) == len(names)
+    assert "failed   cores            OSError: two lines" in lines
+    [line] = [line for line in lines if " memory " in line]
+    assert line.endswith("No module named 'psutil': `pip install -e .` in the checkout.")
