@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import psutil
 
 from .agent import AgentState, compute_dtype
 from .config import Config
 from .envs import EnvSpec
-from .experience import replay_bytes, train_ratio
+from .experience import train_ratio
+from .footprint import free_disk, predict
+from .memory import available_memory
 from .models import parameter_counts
 
 
@@ -17,11 +17,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     """What a run will do, in a few lines."""
     counts = parameter_counts(state.model)
     ratio = train_ratio(config)
-    gib = {
-        "replay": replay_bytes(config, spec) / 2**30,
-        # Gradients and their scaled copy live beside the state during an update.
-        "agent": (_nbytes(state) + 2 * _nbytes(state.model)) / 2**30,
-    }
+    replay, agent, checkpoints = (size / 2**30 for size in predict(config, spec, state))
     penalty = ", ".join(
         f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
     )
@@ -39,12 +35,11 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
             f"{config.env_steps * config.env.action_repeat:,} frames, "
             f"{ratio.updates_due(config.env_steps):,} updates; "
             f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
-            f"memory      {gib['replay']:.2f} GiB for replay once it is full, "
-            f"{gib['agent']:.2f} GiB for the agent and its gradients; "
-            f"{psutil.virtual_memory().available / 2**30:.1f} GiB are free",
+            f"memory      {replay:.2f} GiB for replay once it is full "
+            f"({'on disk' if config.replay.storage == 'disk' else 'in memory'}), "
+            f"{agent:.2f} GiB for the agent and its gradients; "
+            f"{available_memory() / 2**30:.1f} GiB are free",
+            f"disk        up to {checkpoints:.2f} GiB for checkpoints; "
+            f"{free_disk(path) / 2**30:.1f} GiB are free",
         ]
     )
-
-
-def _nbytes(tree) -> int:
-    return sum(x.nbytes for x in jax.tree.leaves(tree) if isinstance(x, jnp.ndarray))

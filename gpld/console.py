@@ -24,6 +24,8 @@ class RunConsole(contextlib.AbstractContextManager):
         self._began = time.monotonic()
         self._console = Console(soft_wrap=True, highlight=False)
         self._shown = self._began
+        self._resumed_at = 0
+        self._updated = False
         self._scores: deque[float] = deque(maxlen=10)
         self._bar = Progress(
             BarColumn(20),
@@ -35,13 +37,20 @@ class RunConsole(contextlib.AbstractContextManager):
         self._bar.start()
 
     def print(self, text: str) -> None:
-        """Prints a line that stays."""
-        self._console.print(text, markup=False)
+        """Prints a line that stays, unless nobody can see it any more."""
+        with contextlib.suppress(OSError):  # a closed terminal or pipe, a log on a full disk
+            self._console.print(text, markup=False)
 
-    def first_update(self) -> None:
-        """Says how long the compilation took."""
-        seconds = time.monotonic() - self._began
-        self.print(f"first update after {seconds:.0f} s; later runs reuse what was compiled")
+    def resumed(self, env_step: int) -> None:
+        """Takes note that the run has not begun now but goes on."""
+        self._resumed_at = env_step
+
+    def updated(self) -> None:
+        """Says at the first update how long the compilation took."""
+        if not self._updated:
+            seconds = time.monotonic() - self._began
+            self.print(f"first update after {seconds:.0f} s; later runs reuse what was compiled")
+        self._updated = True
 
     def episode(self, score: float) -> None:
         """Takes note of the return of a training episode."""
@@ -69,7 +78,8 @@ class RunConsole(contextlib.AbstractContextManager):
         if not now and time.monotonic() - self._shown < pause:
             return
         self._shown = time.monotonic()
-        left = (self._shown - self._began) * (self._total - env_step) / max(env_step, 1)
+        done = max(env_step - self._resumed_at, 1)
+        left = (self._shown - self._began) * (self._total - env_step) / done
         score = f"{np.mean(self._scores):.1f}" if self._scores else "-"
         parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         text = " | ".join(

@@ -1,6 +1,9 @@
 """What a step of experience holds, on its way from the environments through replay."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,7 @@ from .config import Config
 from .envs import EnvSpec, TimeStep
 from .losses import Batch
 from .models import StoredLatent
-from .replay import Replay, Sample, StepSpec, TrainRatio, stream_length
+from .replay import Replay, Sample, StepSpec, TrainRatio
 from .seeding import derive_seed
 
 _LATENT = ("latent/deter", "latent/classes")
@@ -57,29 +60,67 @@ def refresh(replay: Replay, sample: Sample, latents: StoredLatent) -> None:
     replay.refresh(sample, dict(zip(_LATENT, map(np.asarray, latents), strict=True)))
 
 
-def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    """An empty replay for the steps of a task."""
+class ReplaySize(NamedTuple):
+    """What decides how much memory a replay takes."""
+
+    num_streams: int
+    window: int
+    capacity: int
+    max_steps: int
+
+
+def replay_size(config: Config, saved: Mapping[str, Any] | None = None) -> ReplaySize:
+    """The size of a run's replay.
+
+    Args:
+        config: Settings.
+        saved: Manifest of a saved replay that must fit into it.
+    """
+    num_streams = config.env.num_envs
+    max_steps = math.ceil(config.env_steps / num_streams)
+    if saved is not None:
+        num_streams = saved["num_streams"]
+        max_steps = max(max_steps, saved["state"]["num_added"])
+    return ReplaySize(
+        num_streams, config.replay.batch_length + 1, config.replay.capacity, max_steps
+    )
+
+
+def make_replay(
+    config: Config, spec: EnvSpec, folder: Path, saved: Mapping[str, Any] | None = None
+) -> Replay:
+    """An empty replay for the steps of a task.
+
+    Args:
+        config: Settings.
+        spec: Shapes and sizes of the task.
+        folder: Where the steps go if they are to be on disk.
+        saved: Manifest of a saved replay that must fit into it.
+    """
     return Replay(
         step_specs(config, spec),
-        num_streams=config.env.num_envs,
-        window=config.replay.batch_length + 1,
-        capacity=config.replay.capacity,
-        max_steps=_steps_per_env(config),
+        **replay_size(config, saved)._asdict(),
+        mutable=_LATENT,
         online=config.replay.online,
         seed=derive_seed(config.seed, "replay"),
+        folder=folder if config.replay.storage == "disk" else None,
     )
 
 
-def replay_bytes(config: Config, spec: EnvSpec) -> int:
-    """Bytes of the replay once the run has filled it."""
-    length = stream_length(
-        config.env.num_envs,
-        config.replay.batch_length + 1,
-        config.replay.capacity,
-        _steps_per_env(config),
-    )
-    per_step = sum(array.nbytes for array in step_specs(config, spec).values())
-    return per_step * length * config.env.num_envs
+def sample(replay: Replay, batch_size: int) -> Sample:
+    """Draws windows, with the latent states of their context steps alone."""
+    return replay.sample(batch_size, context_only=_LATENT)
+
+
+def step_bytes(config: Config, spec: EnvSpec) -> int:
+    """Bytes of one env step in replay."""
+    return sum(array.nbytes for array in step_specs(config, spec).values())
+
+
+def latent_bytes(config: Config, spec: EnvSpec) -> int:
+    """Bytes of the latent state among them."""
+    specs = step_specs(config, spec)
+    return sum(specs[name].nbytes for name in _LATENT)
 
 
 def train_ratio(config: Config) -> TrainRatio:
@@ -91,7 +132,3 @@ def train_ratio(config: Config) -> TrainRatio:
         min_windows=replay.batch_size * replay.batch_length,
         ratio=replay.updates_per_env_step,
     )
-
-
-def _steps_per_env(config: Config) -> int:
-    return math.ceil(config.env_steps / config.env.num_envs)

@@ -6,7 +6,9 @@
     episodes.jsonl      return and length of every training episode
     scores.jsonl        evaluations, with the return of every episode
     learning_curve.png  both of these over env steps
-    checkpoints/        the agent's state after so many env steps, one file each
+    checkpoints/        what the run can be resumed from, and agents of earlier env steps
+    tensorboard/        the metrics again
+    run.lock            locked while the run is going on
     sensitivity.json    what `scripts/sensitivity.py` found, and sensitivity.png
 
 Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `update`.
@@ -15,15 +17,16 @@ Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `upd
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .config import Config, from_dict, to_dict
+import numpy as np
+
+from .config import Config, from_dict
 from .envs import ArraySpec, EnvSpec
 from .errors import MachineError, UsageError
-from .provenance import provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +35,22 @@ class RunFolder:
 
     path: Path
 
-    def checkpoint(self, env_step: int) -> Path:
-        """Where the agent's state after `env_step` env steps is."""
-        return self.path / "checkpoints" / f"{env_step:09d}.eqx"
+    def checkpoint_paths(self) -> list[Path]:
+        """Folders of all checkpoints, the earliest first."""
+        paths = [path for path in self.path.glob("checkpoints/*") if path.name[0].isdigit()]
+        return sorted(paths, key=_clocks)
 
     def checkpoints(self) -> dict[int, Path]:
-        """All checkpoints by env step, the earliest first."""
-        return {int(path.stem): path for path in sorted(self.path.glob("checkpoints/*.eqx"))}
+        """Checkpoints by env step, the earliest first; the last of each env step."""
+        return {_clocks(path)[0]: path for path in self.checkpoint_paths()}
+
+    def new_checkpoint_path(self, env_step: int) -> Path:
+        """Where a checkpoint goes; there may be others of the same env step."""
+        numbers = [
+            _clocks(path)[1] for path in self.checkpoint_paths() if _clocks(path)[0] == env_step
+        ]
+        suffix = f".{max(numbers) + 1}" if numbers else ""
+        return self.path / "checkpoints" / f"{env_step:09d}{suffix}"
 
     def latest_checkpoint(self) -> Path:
         """The checkpoint of the most env steps.
@@ -46,10 +58,10 @@ class RunFolder:
         Raises:
             MachineError: If the run has left none.
         """
-        checkpoints = self.checkpoints()
+        checkpoints = self.checkpoint_paths()
         if not checkpoints:
             raise MachineError(f"{self.path} holds no checkpoint: its run ended before the first.")
-        return checkpoints[max(checkpoints)]
+        return checkpoints[-1]
 
     @property
     def learning_curve(self) -> Path:
@@ -70,23 +82,60 @@ class RunFolder:
             raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
 
     def read(self, name: str) -> list[dict[str, Any]]:
-        """Lines of `{name}.jsonl`; none if there is no such file."""
+        """Lines of `{name}.jsonl`; none if there is no such file.
+
+        A last line that a full disk or a kill has cut off is left out.
+        """
         path = self.path / f"{name}.jsonl"
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        *lines, _ = path.read_text().split("\n")
+        return [json.loads(line) for line in lines]
+
+    def log_sizes(self) -> dict[str, int]:
+        """Bytes of each file of lines."""
+        return {path.name: path.stat().st_size for path in self.path.glob("*.jsonl")}
+
+    def sync_logs(self) -> None:
+        """Makes sure that all lines are on the disk.
+
+        Raises:
+            OSError: If they cannot be.
+        """
+        for path in self.path.glob("*.jsonl"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def rewind(self, sizes: Mapping[str, int]) -> None:
+        """Cuts the files of lines back to what they were, because the run resumes there."""
+        for path in self.path.glob("*.jsonl"):
+            os.truncate(path, min(sizes.get(path.name, 0), path.stat().st_size))
 
     def config(self) -> Config:
-        """Settings of the run."""
-        return from_dict(self._json("config.json"))
+        """Settings of the run.
+
+        Raises:
+            UsageError: If there is no run, or its settings are not those of this version.
+        """
+        try:
+            return from_dict(self._json("config.json"))
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"The settings in {self.path} are not those of this version of gpld: {error}"
+            ) from error
 
     def env_spec(self) -> EnvSpec:
         """Shapes and sizes of the run's task."""
-        spec = self._json("run.json")["env"]
+        spec = self.record()["env"]
         observation = {
-            name: ArraySpec(tuple(shape), dtype) for name, (shape, dtype) in spec.pop("observation")
+            name: ArraySpec(tuple(shape), np.dtype(dtype))
+            for name, (shape, dtype) in spec.pop("observation")
         }
         return EnvSpec(observation=observation, **spec)
+
+    def record(self) -> dict[str, Any]:
+        """Versions, machine, parameter counts and task of the run."""
+        return self._json("run.json")
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
@@ -95,56 +144,10 @@ class RunFolder:
             raise UsageError(f"{self.path} is not a run folder: it has no {name}.") from error
 
 
-def default_path(config: Config) -> Path:
-    """Where a run goes that was given no folder."""
-    time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{config.task}-{config.preset}-seed{config.seed}-{time}"
-
-
-def create(path: Path, config: Config, spec: EnvSpec, parameters: Mapping[str, int]) -> RunFolder:
-    """Makes the folder of a new run and records what will run.
-
-    Args:
-        path: The folder; may exist if it is empty.
-        config: Settings.
-        spec: Shapes and sizes of the task.
-        parameters: Parameter count of each network.
-
-    Raises:
-        UsageError: If the folder holds anything; nothing is changed then.
-        MachineError: If it cannot be written.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise UsageError(
-                f"`--run` must name a new or empty folder, but {path} holds "
-                f"{_contents(path)}; nothing was overwritten."
-            )
-        _write_json(path / "config.json", to_dict(config))
-        _write_json(path / "run.json", _provenance(spec, parameters))
-    except FileExistsError as error:
-        raise UsageError(f"`--run` must name a folder, but {path} is a file.") from error
-    except OSError as error:
-        raise MachineError(f"Cannot write to the run folder {path}: {error.strerror}.") from error
-    return RunFolder(path)
-
-
-def _contents(path: Path) -> str:
-    return "another run" if (path / "config.json").exists() else "other files"
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n")
-
-
-def _provenance(spec: EnvSpec, parameters: Mapping[str, int]) -> dict[str, Any]:
-    observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
-    return {
-        **provenance(),
-        "parameters": {**parameters, "total": sum(parameters.values())},
-        "env": spec._asdict() | {"observation": observation},
-    }
+def _clocks(path: Path) -> tuple[int, int]:
+    """Env step of a checkpoint, and its number among those of the same env step."""
+    env_step, _, number = path.name.partition(".")
+    return int(env_step), int(number or 0)
 
 
 def _finite(value: Any) -> Any:

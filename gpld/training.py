@@ -1,150 +1,119 @@
-"""The training loop: act, step, store, sample, update, refresh."""
+"""A run from its settings: its parts are made, put together, and resumed where it was."""
 
+import contextlib
+import functools
 from pathlib import Path
 
 import equinox as eqx
-import jax
 import jax.random as jr
-import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from . import agent, checkpoint, run_folder
-from .analysis import learning_curve
+from . import agent, footprint
+from .agent import AgentState
 from .announcement import describe
-from .config import Config
+from .checkpointer import Checkpointer
+from .collection import Collector, LiveCollector, OfflineCollector
+from .config import Config, to_dict
 from .console import RunConsole
-from .envs import VectorEnv, make_vector_env
-from .evaluation import run_episodes
-from .experience import make_replay, refresh, to_batch, to_steps, train_ratio
-from .metrics import EpisodeTracker, MeanMetrics, Stopwatch
-from .models import StoredLatent, parameter_counts
+from .envs import EnvSpec, VectorEnv, make_vector_env
+from .evaluator import Evaluator
+from .experience import make_replay
+from .interrupts import Interrupts
+from .learning import Learner
+from .loop import Loop
+from .models import parameter_counts
+from .offline import find_source, take_over
 from .provenance import num_cores
-from .replay import Sample
+from .recorder import Recorder
 from .run_folder import RunFolder
+from .run_start import locked, open_run
 from .seeding import derive_seed
+from .sinks import make_sinks
 
 
 def train(config: Config, path: Path) -> RunFolder:
-    """Trains an agent and leaves a run folder behind.
+    """Trains an agent and leaves a run folder behind, or goes on with the run in there.
+
+    SIGINT and SIGTERM end it after the update that is being made, with a checkpoint.
 
     Args:
         config: Settings.
-        path: Folder of the run, new or empty.
+        path: Folder of the run: new, empty, or that of a run with the same settings.
 
     Returns:
         The run folder.
 
     Raises:
         ValueError: If the task is unknown or an argument of the environments is bad.
-        UsageError: If the folder holds another run.
-        MachineError: If files cannot be written.
-        WorkerError: If an environment failed.
+        UsageError: If the folder holds something else, or the machine has too little memory.
+        MachineError: If files cannot be written, no checkpoint can be used, or numbers are
+            not finite.
+        WorkerError: If environments failed too often.
+        Interrupted: If a signal ended the run, which was saved.
     """
-    with _make_envs(config) as envs:
-        spec = envs.spec
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        enter(locked(path))
+        source = find_source(config, path) if config.offline else None
+        if source is None:
+            envs = enter(_make_envs(config))
+            spec, manifest = envs.spec, None
+        else:
+            envs, spec, manifest = None, source.spec, source.manifest
         init_key, loop_key = jr.split(jr.key(config.seed))
-        shapes = {name: array.shape for name, array in spec.observation.items()}
-        # One compiled program: drawing each kernel by itself takes longer to compile.
-        state = eqx.filter_jit(agent.init)(config, shapes, spec.action_size, key=init_key)
-        folder = run_folder.create(path, config, spec, parameter_counts(state.model))
-        with RunConsole(config.env_steps) as console:
-            console.print(describe(config, spec, state, path))
-            _loop(config, envs, state, folder, console, key=loop_key)
-    return folder
+        state = _init(config, spec, key=init_key)
+        footprint.check(config, spec, state, path, saved=manifest)
 
+        dtype = str(agent.compute_dtype(config))
+        folder = open_run(path, config, spec, parameter_counts(state.model), dtype)
+        console = enter(RunConsole(config.env_steps))
+        console.print(describe(config, spec, state, path))
+        interrupts = enter(Interrupts(console.print))
+        checkpointer = enter(Checkpointer(folder, config.checkpoint, console.print))
+        replay_for = functools.partial(make_replay, config, spec, path / "replay")
+        saved = checkpointer.latest(state, replay_for)
+        if saved is None:
+            replay = replay_for(manifest)
+            if source is not None:
+                take_over(source, replay)
+        else:
+            state, replay = saved.agent, saved.replay
 
-def _loop(
-    config: Config,
-    envs: VectorEnv,
-    state: agent.AgentState,
-    folder: RunFolder,
-    console: RunConsole,
-    *,
-    key: PRNGKeyArray,
-) -> None:
-    replay = make_replay(config, envs.spec)
-    ratio = train_ratio(config)
-    act, update, report = compiled(config)
-    act_key, update_key, report_key = jr.split(key, 3)
-    memory = agent.initial_memory(state.model, envs.num_envs)
-    episodes, metrics, stopwatch = EpisodeTracker(envs.num_envs), MeanMetrics(), Stopwatch()
-    pending: tuple[Sample, StoredLatent] | None = None
-    batch, diagnostics = None, {}
-    env_step = num_updates = logged_at = 0
-    scores: list[float] = []
-
-    def clocks() -> dict[str, int]:
-        frame = env_step * config.env.action_repeat
-        return {"env_step": env_step, "frame": frame, "update": num_updates}
-
-    def show(now: bool = False) -> None:
-        elapsed, seconds = stopwatch.read()
-        console.progress(
-            env_step,
-            num_updates,
-            env_steps_per_second=(env_step - logged_at) / elapsed,
-            shares={part: value / elapsed for part, value in seconds.items()},
-            now=now,
+        folder.rewind({} if saved is None else saved.manifest["logs"])
+        sinks = make_sinks(
+            tensorboard=config.log.tensorboard,
+            wandb_project=config.log.wandb,
+            folder=folder.path,
+            settings=to_dict(config),
+            resumed_at=None if saved is None else saved.manifest["env_step"],
+            warn=console.print,
         )
-
-    def due(every: int) -> bool:
-        return env_step // every > (env_step - envs.num_envs) // every
-
-    envs.send(np.zeros((envs.num_envs, envs.spec.action_size), np.float32))
-    while env_step < config.env_steps:
-        with stopwatch("environment"):
-            step = envs.recv()
-        with stopwatch("policy"):
-            memory, latent = act(state.model, memory, step, np.uint32(env_step), act_key)
-            action = np.asarray(memory.action)
-        envs.send(action)  # the environments step while the agent updates
-        with stopwatch("replay"):
-            replay.add(to_steps(step, action, latent))
-        env_step += envs.num_envs
-        for episode in episodes.add(step):
-            folder.append("episodes", [clocks() | episode._asdict()])
-            scores.append(episode.score)
-            console.episode(episode.score)
-
-        while num_updates < ratio.updates_due(env_step):
-            with stopwatch("replay"):
-                sample = replay.sample(config.replay.batch_size)
-            with stopwatch("update"):
-                batch = to_batch(sample, envs.spec)
-                state, latents, values = update(state, batch, update_key)
-            metrics.add(values)
-            if num_updates == 0:
-                console.first_update()
-            num_updates += 1
-            with stopwatch("replay"):  # while the device works on the update
-                if pending is not None:
-                    refresh(replay, *pending)
-                pending = (sample, latents)
-            show()
-        with stopwatch("update"):
-            jax.block_until_ready(state)
-        show()
-
-        if due(config.evaluation.every) or env_step >= config.env_steps:
-            with stopwatch("evaluation"):
-                line = evaluate(config, state, env_step)
-            folder.append("scores", [clocks() | line])
-            learning_curve(folder)
-            console.print(
-                f"evaluation at env step {env_step:,}: return {line['mean']:.1f} "
-                f"± {line['std']:.1f} over {len(line['scores'])} episodes"
-            )
-        if config.log.report_every and due(config.log.report_every) and batch is not None:
-            with stopwatch("report"):
-                diagnostics = jax.device_get(report(state, batch, report_key))
-        if due(config.log.every) or env_step >= config.env_steps:
-            show(now=True)
-            values = metrics.pop() | {name: float(x) for name, x in diagnostics.items()}
-            folder.append("metrics", [clocks() | _line(values, scores, *stopwatch.read())])
-            stopwatch.reset()
-            scores, logged_at, diagnostics = [], env_step, {}
-        if due(config.log.checkpoint_every) or env_step >= config.env_steps:
-            checkpoint.save(folder.checkpoint(env_step), state)
+        recorder = enter(Recorder(config, folder, console, sinks))
+        act, update, report = compiled(config)
+        act_key, update_key, report_key = jr.split(loop_key, 3)
+        collector: Collector = OfflineCollector(recorder)
+        if envs is not None:
+            collector = LiveCollector(envs, replay, recorder, act, state.model, key=act_key)
+        loop = Loop(
+            config,
+            collector,
+            replay,
+            Learner(config, state, replay, recorder, folder, spec, update, key=update_key),
+            recorder,
+            checkpointer,
+            evaluate=Evaluator(config, folder, interrupts, console.print),
+            report=lambda state, batch: report(state, batch, report_key),
+            interrupted=lambda: interrupts.received,
+        )
+        if saved is None:
+            collector.begin()
+        else:
+            loop.set_state(saved.loop)
+            console.print(f"resumed     at env step {recorder.env_step:,} from {saved.path}")
+        if loop.finished:
+            console.print("the run is complete; more `--env_steps` make it longer")
+        loop.run()
+    return folder
 
 
 def compiled(config: Config):
@@ -180,28 +149,10 @@ def compiled(config: Config):
     return act, update, report
 
 
-def evaluate(config: Config, state: agent.AgentState, env_step: int) -> dict:
-    """Evaluates the agent as the settings say, in environments of its own.
-
-    Returns:
-        Returns and lengths of all episodes, mean and population standard deviation.
-    """
-    num_episodes = config.evaluation.episodes
-    seed = derive_seed(config.seed, "evaluate", env_step)
-    with make_vector_env(
-        config.task,
-        num_envs=min(num_episodes, config.evaluation.num_envs),
-        seed=seed,
-        action_repeat=config.env.action_repeat,
-    ) as envs:
-        episodes = run_episodes(state.model, envs, num_episodes, key=jr.key(seed))
-    scores = [episode.score for episode in episodes]
-    return {
-        "mean": float(np.mean(scores)),
-        "std": float(np.std(scores)),
-        "scores": scores,
-        "lengths": [episode.length for episode in episodes],
-    }
+def _init(config: Config, spec: EnvSpec, *, key: PRNGKeyArray) -> AgentState:
+    shapes = {name: array.shape for name, array in spec.observation.items()}
+    # One compiled program: drawing each kernel by itself takes longer to compile.
+    return eqx.filter_jit(agent.init)(config, shapes, spec.action_size, key=key)
 
 
 def _make_envs(config: Config) -> VectorEnv:
@@ -214,15 +165,7 @@ def _make_envs(config: Config) -> VectorEnv:
         seed=derive_seed(config.seed, "collect"),
         action_repeat=config.env.action_repeat,
         workers=workers,
+        timeout=config.env.timeout,
+        # What was lost with a worker cannot be repeated.
+        max_restarts=0 if config.deterministic else config.env.max_restarts,
     )
-
-
-def _line(
-    values: dict[str, float], scores: list[float], elapsed: float, seconds: dict[str, float]
-) -> dict:
-    """Metrics of one logging interval under their documented names."""
-    line = {f"train/{name}": value for name, value in values.items()}
-    if scores:
-        line["episode/score"] = float(np.mean(scores))
-    line["time/seconds"] = elapsed
-    return line | {f"time/share/{part}": value / elapsed for part, value in seconds.items()}

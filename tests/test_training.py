@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpld import agent, experience, training
+from gpld import agent, experience, footprint, training
 from gpld.envs import make_vector_env
 from gpld.presets import PRESETS
 
@@ -56,8 +56,10 @@ def test_a_second_compilation_is_an_error(config):
         act(state.model, *one, np.uint32(0), jax.random.key(0))
 
 
-def test_predicted_replay_memory_is_what_is_allocated(config):
+def test_predicted_replay_memory_is_what_is_allocated(config, tmp_path):
     with make_vector_env(config.task, num_envs=2, seed=0) as envs:
-        replay = experience.make_replay(config, envs.spec)
-        predicted = experience.replay_bytes(config, envs.spec)
-    assert predicted == sum(array.nbytes for array in replay._arrays.values())
+        replay = experience.make_replay(config, envs.spec, tmp_path)
+        shapes = {k: s.shape for k, s in envs.spec.observation.items()}
+        state = agent.init(config, shapes, envs.spec.action_size, key=jax.random.key(0))
+        predicted = footprint.predict(config, envs.spec, state)
+    assert predicted.replay == replay.nbytes

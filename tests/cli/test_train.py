@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,11 +109,21 @@ def test_another_run_is_not_overwritten(finished):
     path, _ = finished
     files = lambda: {f: f.read_bytes() for f in path.rglob("*") if f.is_file()}  # noqa: E731
     before = files()
-    result = run("train.py", "--preset", "debug", "--run", path)
+    result = run("train.py", "--preset", "debug", "--seed", "1", "--run", path)
     assert result.returncode == 2
-    assert result.stderr.startswith("error: `--run` must name a new or empty folder")
+    assert result.stderr.startswith(
+        f"error: {path} holds a run with other settings (seed is 0 there"
+    )
     assert result.stderr.count("\n") == 1
     assert files() == before
+
+
+def test_other_files_are_not_overwritten(tmp_path):
+    (tmp_path / "thesis.tex").write_text("important")
+    result = run("train.py", "--preset", "debug", "--run", tmp_path)
+    assert result.returncode == 2
+    assert "holds other files; nothing was overwritten" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"thesis.tex", "run.lock"}
 
 
 @pytest.mark.parametrize(
@@ -186,10 +197,10 @@ def test_checkpoints_that_cannot_be_read_are_one_line(finished, tmp_path):
         (tmp_path / name).write_bytes((finished[0] / name).read_bytes())
     with pytest.raises(MachineError, match="holds no checkpoint"):
         gpld.load(tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    data = (finished[0] / "checkpoints" / "000000200.eqx").read_bytes()
-    (tmp_path / "checkpoints" / "000000100.eqx").write_bytes(data[: len(data) // 2])
-    with pytest.raises(MachineError, match="is damaged"):
+    checkpoint = tmp_path / "checkpoints" / "000000100"
+    shutil.copytree(finished[0] / "checkpoints" / "000000200", checkpoint)
+    os.truncate(checkpoint / "agent.eqx", 1000)
+    with pytest.raises(MachineError, match=r"agent\.eqx has 1000 of \d+ bytes"):
         gpld.load(tmp_path)
     with pytest.raises(UsageError, match=r"that of a checkpoint \(100\), got 7"):
         gpld.load(tmp_path, env_step=7)

@@ -1,0 +1,87 @@
+"""Evaluations in the course of a run."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .agent import AgentState
+from .config import Config
+from .errors import MachineError, UsageError
+from .evaluation import evaluate
+from .interrupts import Interrupts
+from .run_folder import RunFolder
+from .seeding import derive_seed
+from .video import FirstEpisode, record_video
+
+
+class Evaluator:
+    """Evaluates an agent as the settings say, in environments of its own."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        interrupts: Interrupts,
+        say: Callable[[str], None],
+    ):
+        """Remembers what all evaluations of a run share.
+
+        Args:
+            config: Settings.
+            folder: Where videos go.
+            interrupts: End an evaluation as well.
+            say: Takes a line about each video.
+        """
+        self._config, self._folder = config, folder
+        self._interrupts, self._say = interrupts, say
+        self._draws = config.evaluation.video_every > 0
+
+    def __call__(self, state: AgentState, env_step: int, *, video: bool) -> dict[str, Any]:
+        """Evaluates an agent.
+
+        Args:
+            state: The agent.
+            env_step: Env steps collected so far; seeds environments and actions.
+            video: Whether the first episode is drawn, if the settings want videos at all.
+
+        Returns:
+            Returns and lengths of all episodes, mean and population standard deviation.
+
+        Raises:
+            Interrupted: If it should stop.
+            MachineError: If the actions are not finite.
+        """
+        config, seed = self._config, derive_seed(self._config.seed, "evaluate", env_step)
+        first = FirstEpisode()
+        evaluation = evaluate(
+            state.model,
+            config.task,
+            num_episodes=config.evaluation.episodes,
+            num_envs=config.evaluation.num_envs,
+            seed=seed,
+            action_repeat=config.env.action_repeat,
+            should_stop=self._should_stop,
+            record=first,
+        )
+        if video and self._draws:
+            self._draw(first, seed, env_step)
+        return evaluation._asdict()
+
+    def _draw(self, episode: FirstEpisode, seed: int, env_step: int) -> None:
+        config = self._config
+        path = self._folder.path / "videos" / f"{env_step:09d}.mp4"
+        try:
+            video = record_video(
+                path,
+                episode,
+                task=config.task,
+                seed=seed,
+                action_repeat=config.env.action_repeat,
+                should_stop=self._should_stop,
+            )
+            self._say(str(video))
+        except (UsageError, MachineError) as error:
+            self._draws = False
+            self._say(f"no videos: {error}")
+
+    def _should_stop(self) -> bool:
+        return self._interrupts.received is not None

@@ -1,0 +1,68 @@
+"""Training on what another run has stored, without an environment."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import checkpoint
+from .checkpoint import Damaged
+from .config import Config
+from .envs import EnvSpec
+from .errors import MachineError, UsageError
+from .replay import Replay, ReplayStore
+from .run_folder import RunFolder
+
+
+class Source(NamedTuple):
+    """A run whose replay is trained on."""
+
+    folder: RunFolder
+    spec: EnvSpec
+    """Shapes and sizes of its task."""
+
+    manifest: dict[str, Any]
+    """Of its replay."""
+
+
+def find_source(config: Config, path: Path) -> Source:
+    """The run `config.offline`; or the one in `path`, which has taken the replay over.
+
+    Args:
+        config: Settings.
+        path: Folder of the run that trains.
+
+    Raises:
+        UsageError: If there is no run, or one of another task or without a replay.
+        MachineError: If its last checkpoint is damaged, or there is none.
+    """
+    own = RunFolder(path)
+    folder = own if own.checkpoint_paths() else RunFolder(Path(config.offline or ""))
+    task, repeat = folder.config().task, folder.config().env.action_repeat
+    if (config.task, config.env.action_repeat) != (task, repeat):
+        raise UsageError(
+            f"`--offline` {folder.path} holds steps of {task} with action repeat {repeat}; add "
+            f"`--task {task} --env.action_repeat {repeat}`."
+        )
+    try:
+        saved = checkpoint.read(folder.latest_checkpoint())
+    except Damaged as error:
+        raise MachineError(f"`--offline` cannot be used: {error}.") from error
+    if not saved.resumable:
+        raise UsageError(f"`--offline` must be a run with a replay, but {saved.path} has none.")
+    return Source(folder, folder.env_spec(), saved.manifest["replay"])
+
+
+def take_over(source: Source, replay: Replay) -> None:
+    """Fills an empty replay with the steps and latent states of a run.
+
+    Random numbers stay those of the run that trains, and nothing waits in the online queue.
+
+    Raises:
+        UsageError: If the latent states have other sizes.
+        MachineError: If a file is damaged.
+    """
+    fresh = replay.get_state()
+    try:
+        ReplayStore(source.folder.path / "checkpoints" / "replay").load(source.manifest, replay)
+    except ValueError as error:
+        raise UsageError(f"`--offline` {source.folder.path} does not fit: {error}") from error
+    replay.set_state(replay.get_state() | {"queue": [], "rng": fresh["rng"]})

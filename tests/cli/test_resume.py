@@ -1,0 +1,149 @@
+"""Runs that are killed and resumed are bit for bit the runs that were not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpld import checkpoint, tree_file
+from gpld.run_folder import RunFolder
+
+TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
+QUICK = (
+    *("--preset", "debug", "--task", "probe_memory", "--env.action_repeat", "1"),
+    *("--deterministic", "--platform", "cpu", "--log.no_tensorboard"),
+    *("--env_steps", "600", "--evaluation.every", "250", "--log.every", "20"),
+    *("--log.report_every", "150", "--checkpoint.every", "30"),
+)
+SLOW = (
+    *("--preset", "debug", "--task", "cartpole_swingup", "--env.workers", "2"),
+    *("--deterministic", "--platform", "cpu"),
+    *("--env_steps", "3500", "--evaluation.every", "1500", "--log.every", "50"),
+    *("--log.report_every", "1000", "--checkpoint.every", "40"),
+)
+
+
+def start(path, args, **env):
+    return subprocess.Popen(
+        [sys.executable, TRAIN, "--run", path, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **env},
+        # Whoever runs the tests may have it ignored, as scripts have in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def finish(path, args):
+    process = start(path, args)
+    output, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    return output
+
+
+def outcome(path):
+    """All that must not depend on how often a run was interrupted."""
+    folder = RunFolder(path)
+    lines = {
+        name: [
+            {key: value for key, value in line.items() if not key.startswith("time/")}
+            for line in folder.read(name)
+        ]
+        for name in ("metrics", "episodes", "scores")
+    }
+    final = checkpoint.read(folder.latest_checkpoint())
+    replay = [(file["first_step"], file["sha256"]) for file in final.manifest["replay"]["files"]]
+    loop = json.loads(json.dumps(tree_file.load(final.path / "loop.npz"), default=repr))
+    return lines, final.manifest["files"]["agent.eqx"]["sha256"], sorted(replay), loop
+
+
+def kill_at_a_random_moment(path, args, moments, *, while_writing):
+    """Kills a run some time after it has begun to do new things; False if it ended before."""
+    folder, checkpoints = RunFolder(path), path / "checkpoints"
+    before = len(folder.read("metrics"))
+    process = start(path, args)
+    while process.poll() is None and len(folder.read("metrics")) <= before:
+        time.sleep(0.01)
+    time.sleep(moments.uniform(0, 1))
+    if while_writing:
+        while process.poll() is None and not any(checkpoints.glob(".*.tmp")):
+            pass
+        time.sleep(moments.uniform(0, 0.005))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    written = [line["env_step"] for line in folder.read("metrics")][-1:]
+    unfinished = [file.name for file in checkpoints.rglob(".*")]
+    print(
+        f"killed after env step {written}, with {len(folder.checkpoints())} checkpoints"
+        + (f", while {unfinished} was written" if unfinished else "")
+    )
+    return process.returncode == -signal.SIGKILL
+
+
+def check_kills(args, num_kills, tmp_path):
+    seed = random.randrange(2**32)
+    print(f"moments drawn from seed {seed}")
+    moments = random.Random(seed)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(whole, args)
+    for i in range(num_kills):
+        assert kill_at_a_random_moment(killed, args, moments, while_writing=i % 2 == 1)
+    output = finish(killed, args)
+    assert "resumed" in output
+    for actual, expected in zip(outcome(killed), outcome(whole), strict=True):
+        assert actual == expected
+
+
+def test_three_kills_change_nothing(tmp_path):
+    check_kills(QUICK, 3, tmp_path)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tmp_path):
+    check_kills(SLOW, 20, tmp_path)
+
+
+def test_signals_save_and_end_with_a_code_to_requeue_on(tmp_path):
+    """SIGTERM first, then Ctrl-C; between them the run is moved to another folder."""
+    whole, stopped, moved = (tmp_path / name for name in ("whole", "stopped", "moved"))
+    finish(whole, QUICK)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = start(stopped, QUICK)
+        before = len(RunFolder(stopped).read("metrics")) if stopped.exists() else 0
+        while process.poll() is None and len(RunFolder(stopped).read("metrics")) <= before + 1:
+            time.sleep(0.01)
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=100)
+        assert process.returncode == 75, errors
+        assert number.name in output
+        assert f"error: {number.name} ended the run at env step" in errors
+        assert errors.count("\n") == 1
+        stopped.rename(moved)
+        stopped, moved = moved, stopped
+    finish(stopped, QUICK)
+    assert outcome(stopped) == outcome(whole)
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path):
+    """Also while XLA compiles, when Python's own handlers do not run."""
+    args = (*QUICK, "--model.units", str(random.randrange(17, 33)))  # never compiled before
+    process = start(tmp_path / "run", args, JAX_ENABLE_COMPILATION_CACHE="false")
+    for line in process.stdout:
+        if line.startswith("memory"):
+            break
+    time.sleep(5)  # the update is being compiled
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 2

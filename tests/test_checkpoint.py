@@ -1,0 +1,105 @@
+"""Checkpoints are whole or absent, and say what is wrong with them."""
+
+import errno
+import json
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from helpers import ACTION_SIZE, CONFIG, SHAPES
+
+from gpld import agent, checkpoint, tree_file
+from gpld.checkpoint import Damaged
+from gpld.errors import MachineError
+
+LOOP = {"env_step": 8, "scores": np.arange(3.0)}
+MANIFEST = {"env_step": 8, "update": 0, "replay": {"files": []}, "logs": {}}
+
+
+@pytest.fixture(scope="module")
+def state():
+    return jax.jit(lambda key: agent.init(CONFIG, SHAPES, ACTION_SIZE, key=key))(jax.random.key(0))
+
+
+@pytest.fixture
+def saved(state, tmp_path):
+    path = tmp_path / "000000008"
+    checkpoint.write(path, state, tree_file.dump(LOOP), MANIFEST)
+    return path
+
+
+def test_what_is_written_comes_back(saved, state):
+    found = checkpoint.read(saved)
+    assert (found.env_step, found.resumable) == (8, True)
+    like = eqx.filter_eval_shape(agent.init, CONFIG, SHAPES, ACTION_SIZE, key=jax.random.key(0))
+    assert eqx.tree_equal(checkpoint.load_agent(found, like), state)
+    loop = checkpoint.load_loop(found)
+    assert loop["env_step"] == 8
+    np.testing.assert_array_equal(loop["scores"], LOOP["scores"])
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_truncate, r"has \d+ of \d+ bytes"),
+        (_flip, "does not match its checksum"),
+        (lambda path: path.unlink(), "cannot be read: No such file"),
+    ],
+)
+def test_damage_is_named(saved, state, damage, message):
+    found = checkpoint.read(saved)
+    for name, load in (
+        ("agent.eqx", lambda: checkpoint.load_agent(found, state)),
+        ("loop.npz", lambda: checkpoint.load_loop(found)),
+    ):
+        damage(saved / name)
+        with pytest.raises(Damaged, match=f"{name} {message}"):
+            load()
+    with pytest.raises(MachineError, match=f"agent.eqx {message}"):
+        checkpoint.load(saved, state)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 99}'])
+def test_a_manifest_that_says_nothing_is_named(saved, text):
+    (saved / "manifest.json").write_text(text)
+    with pytest.raises(Damaged, match=r"manifest\.json is missing or damaged|has format 99"):
+        checkpoint.read(saved)
+
+
+def test_another_agent_is_refused(saved, state):
+    like = eqx.tree_at(lambda s: s.model.policy.mean.bias, state, np.zeros(7, np.float32))
+    with pytest.raises(Damaged, match=r"agent\.eqx does not hold this agent"):
+        checkpoint.load_agent(checkpoint.read(saved), like)
+
+
+def test_what_cannot_be_written_leaves_nothing(state, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.write(tmp_path / "000000008", state, tree_file.dump(LOOP), MANIFEST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_checkpoint_keeps_its_agent(saved, state):
+    checkpoint.keep_agent(checkpoint.read(saved))
+    found = checkpoint.read(saved)
+    assert not found.resumable
+    assert eqx.tree_equal(checkpoint.load_agent(found, state), state)
+    with pytest.raises(Damaged, match=r"no longer has its loop\.npz"):
+        checkpoint.load_loop(found)
+    assert sorted(path.name for path in saved.iterdir()) == ["agent.eqx", "manifest.json"]
+    assert json.loads((saved / "manifest.json").read_text())["env_step"] == 8

@@ -1,0 +1,57 @@
+"""Signals are noticed, and handlers given back."""
+
+import os
+import signal
+import threading
+import time
+
+from gpld.interrupts import Interrupts
+
+
+def _wait_for(interrupts):
+    end = time.monotonic() + 5
+    while interrupts.received is None and time.monotonic() < end:
+        time.sleep(0.001)
+    return interrupts.received
+
+
+def test_the_first_signal_is_noted_and_said():
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    lines = []
+    with Interrupts(lines.append) as interrupts:
+        assert interrupts.received is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert _wait_for(interrupts) == "SIGTERM"
+        os.kill(os.getpid(), signal.SIGTERM)  # a scheduler that repeats itself
+        time.sleep(0.05)
+    assert lines == ["SIGTERM: finishing the update, then saving"]
+    assert {number: signal.getsignal(number) for number in before} == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts(lambda line: None) as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+            assert interrupts.received is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_outside_the_main_thread_nothing_is_changed():
+    handlers = []
+
+    def run():
+        with Interrupts(handlers.append) as interrupts:
+            assert interrupts.received is None
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)]
