@@ -53,8 +53,10 @@ def parse_config(args: Sequence[str]) -> Config:
     else:
         if _value(args, "--preset") is not None:
             raise UsageError("`--preset` cannot be combined with `--resume`, which has settings.")
-        default = dataclasses.replace(RunFolder(Path(resume)).config(), run=resume)
+        default = RunFolder(Path(resume)).config()
     config = _tyro(Config, args, default=default)
+    if config.resume is not None:
+        config = dataclasses.replace(config, run=config.resume, resume=None)
     if config.task != "list":
         try:
             env_factory(config.task, action_repeat=config.env.action_repeat)

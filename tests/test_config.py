@@ -15,6 +15,7 @@ from gpld import config as settings
 from gpld.config import (
     SIZES,
     ActorCriticConfig,
+    CheckpointConfig,
     Config,
     EnvConfig,
     EvaluationConfig,
@@ -120,8 +121,15 @@ _OUT_OF_RANGE = [
     (EvaluationConfig, "evaluation.episodes", 0, "at least 1"),
     (EvaluationConfig, "evaluation.num_envs", 0, "at least 1"),
     (LogConfig, "log.every", 0, "at least 1"),
-    (CheckpointConfig, "checkpoint.every", 0, "at least 1"),
     (LogConfig, "log.report_every", -1, "at least 0"),
+    (CheckpointConfig, "checkpoint.every", 0, "at least 1"),
+    (CheckpointConfig, "checkpoint.minutes", 0.0, "positive"),
+    (CheckpointConfig, "checkpoint.keep", 0, "at least 1"),
+    (CheckpointConfig, "checkpoint.keep_every", -1, "at least 0"),
+    (EnvConfig, "env.timeout", 0.0, "positive"),
+    (EnvConfig, "env.max_restarts", -1, "at least 0"),
+    (OptimizerConfig, "optimizer.max_skips", 1, "at least 2"),
+    (EvaluationConfig, "evaluation.video_every", -1, "at least 0"),
     (GPLDConfig, "gpld.num_probes", 0, "at least 1"),
 ]
 
@@ -152,7 +160,7 @@ def test_settings_that_depend_on_others():
 def test_every_numeric_setting_has_a_range():
     covered = {name for _, name, _, _ in _OUT_OF_RANGE} | {"model.blocks"}
     covered |= {"gpld.schedule.boundaries"}
-    free = {"env.workers", "replay.online"}
+    free = {"env.workers", "replay.online", "deterministic", "log.tensorboard"}
     for name, value in _flat(to_dict(Config())).items():
         if isinstance(value, (int, float, tuple)):
             assert name in covered | free, name

@@ -24,8 +24,8 @@ QUICK = (
 SLOW = (
     *("--preset", "debug", "--task", "cartpole_swingup", "--env.workers", "2"),
     *("--deterministic", "--platform", "cpu"),
-    *("--env_steps", "3500", "--evaluation.every", "1500", "--log.every", "50"),
-    *("--log.report_every", "1000", "--checkpoint.every", "40"),
+    *("--env_steps", "2000", "--evaluation.every", "900", "--log.every", "50"),
+    *("--log.report_every", "700", "--checkpoint.every", "40"),
 )
 
 
