@@ -138,7 +138,8 @@ class Checkpointer(contextlib.AbstractContextManager):
                 aside = path.with_name(f"damaged-{path.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 path.rename(aside)
-                self._warn(f"{error}: set aside as {aside.name}, the one before it is tried")
+                reason = str(error).rstrip(".")
+                self._warn(f"{reason}: set aside as {aside.name}, the one before it is tried")
                 continue
             return Saved(path, agent, loop, replay, found.manifest)
         if paths:

@@ -122,7 +122,7 @@ class WandbSink:
             project: Name of the project.
             settings: All settings.
         """
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports] (an extra)
 
         self._run = wandb.init(
             project=project,
