@@ -91,10 +91,12 @@ def examine(path: Path) -> list[str]:
     key = jr.wrap_key_data(jnp.asarray(fault["key"]))
     compute = eqx.filter_jit(agent.loss_and_grads)
     (loss, output), grads = compute(state, batch, config=config, key=key)
+    rest = batch._asdict()
+    observation = {f"observation/{name}": x for name, x in rest.pop("observation").items()}
     return [
         f"update {saved.manifest['update']:,} of {config.task}: loss {float(loss):g}",
         *_lines("parameters", _by_module(state.model)),
-        *_lines("batch", batch._asdict()),
+        *_lines("batch", rest | observation),
         *_lines("losses", output.losses),
         *_lines("gradients", _by_module(grads)),
     ]
@@ -118,5 +120,5 @@ def _lines(title: str, parts: Mapping[str, PyTree]) -> list[str]:
         finite = np.isfinite(values)
         largest = np.abs(values[finite]).max(initial=0)
         bad = f"  <- {np.sum(~finite):,} of {values.size:,} not finite" if not finite.all() else ""
-        lines.append(f"{title:10} {name:14} largest magnitude {largest:.4g}{bad}")
+        lines.append(f"{title:10} {name:24} largest magnitude {largest:.4g}{bad}")
     return lines

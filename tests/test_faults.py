@@ -87,7 +87,8 @@ def test_many_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
     lines = faults.examine(path)
     assert "probe_delayed: loss nan" in lines[0]
     bad = {tuple(line.split()[:2]) for line in lines if "not finite" in line}
-    assert ("batch", "observation") in bad
+    assert ("batch", "observation/time") in bad
+    assert ("batch", "observation/signal") not in bad
     assert ("losses", "time") in bad
     assert not any(kind == "parameters" for kind, _ in bad)
     # All networks see the observation.
