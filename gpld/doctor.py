@@ -138,9 +138,10 @@ def check_fusions() -> Check:
     """Whether XLA is told not to use fusions that give wrong numbers on CPUs."""
     from . import _xla
 
+    version = importlib.metadata.version("jaxlib")
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if _xla._OPTION in flag]
     if not flags:
-        text = f"jaxlib {_version('jaxlib')} is not known here: `pytest tests/test_xla.py` tells "
+        text = f"jaxlib {version} is not known here: `pytest tests/test_xla.py` tells "
         return Check("fusions", "warning", f"{text}whether its CPU programs are right.")
     if not flags[-1].endswith("="):
         text = f"XLA_FLAGS sets {flags[-1]}, with which CPU programs give wrong numbers: unset it."

@@ -5,6 +5,7 @@ import secrets
 
 import gpld  # noqa: F401  # isort: skip  # before JAX starts, whose flags it sets
 
+import equinox as eqx
 import jax
 import jax.random as jr
 import pytest
@@ -26,6 +27,12 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_modifyitems(items):
+    """Modules that take long come first, so that no worker is left with one at the end."""
+    slow = {item.module for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.module not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def shared_compilations(tmp_path_factory, worker_id):
     """Programs are compiled once for all tests, their subprocesses included."""
@@ -34,6 +41,18 @@ def shared_compilations(tmp_path_factory, worker_id):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def released_programs():
+    """Compiled programs are forgotten after each module.
+
+    Each has memory mappings by the dozen, of which Linux gives a process 65,530; beyond
+    them JAX crashes.
+    """
+    yield
+    eqx.clear_caches()
+    jax.clear_caches()
 
 
 class KeyStream:

@@ -9,6 +9,8 @@ from gpld import checkpoint, training
 from gpld.presets import PRESETS
 from gpld.replay import ReplayStore
 
+pytestmark = pytest.mark.slow
+
 DEBUG = PRESETS["debug"]
 CONFIG = dataclasses.replace(
     DEBUG,

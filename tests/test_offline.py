@@ -12,6 +12,8 @@ from gpld.errors import UsageError
 from gpld.presets import PRESETS
 from gpld.replay import Replay
 
+pytestmark = pytest.mark.slow
+
 DEBUG = PRESETS["debug"]
 CONFIG = dataclasses.replace(
     DEBUG,

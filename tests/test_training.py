@@ -30,6 +30,7 @@ def _metrics(folder):
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
 
+@pytest.mark.slow
 def test_same_seed_same_run_and_another_seed_another(config, tmp_path):
     first = training.train(config, tmp_path / "a")
     again = training.train(config, tmp_path / "b")

@@ -15,6 +15,8 @@ from gpld.commands.evaluate import main as evaluate
 from gpld.envs.rendering import find_backend
 from gpld.errors import MachineError
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 

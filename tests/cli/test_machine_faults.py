@@ -21,6 +21,8 @@ from gpld.errors import MachineError, UsageError
 from gpld.presets import PRESETS
 from gpld.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 DEBUG = PRESETS["debug"]
 CONFIG = dataclasses.replace(
     DEBUG,

@@ -19,14 +19,22 @@ QUICK = (
     *("--preset", "debug", "--task", "probe_memory", "--env.action_repeat", "1"),
     *("--deterministic", "--platform", "cpu", "--log.no_tensorboard"),
     *("--env_steps", "600", "--evaluation.every", "250", "--log.every", "20"),
-    *("--log.report_every", "150", "--checkpoint.every", "30"),
+    *("--log.report_every", "0", "--checkpoint.every", "30", "--gpld.lambda0", "0"),
 )
 SLOW = (
     *("--preset", "debug", "--task", "cartpole_swingup", "--env.workers", "2"),
     *("--deterministic", "--platform", "cpu"),
-    *("--env_steps", "2000", "--evaluation.every", "900", "--log.every", "50"),
-    *("--log.report_every", "700", "--checkpoint.every", "40"),
+    *("--env_steps", "1500", "--evaluation.every", "700", "--log.every", "50"),
+    *("--log.report_every", "600", "--checkpoint.every", "40"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def interruptible():
+    """Whoever runs the tests may have SIGINT ignored, as scripts have in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start(path, args, **env):
@@ -36,8 +44,6 @@ def start(path, args, **env):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **env},
-        # Whoever runs the tests may have it ignored, as scripts have in the background.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -110,6 +116,7 @@ def test_twenty_kills_change_nothing(tmp_path):
     check_kills(SLOW, 20, tmp_path)
 
 
+@pytest.mark.slow
 def test_signals_save_and_end_with_a_code_to_requeue_on(tmp_path):
     """SIGTERM first, then Ctrl-C; between them the run is moved to another folder."""
     whole, stopped, moved = (tmp_path / name for name in ("whole", "stopped", "moved"))

@@ -10,6 +10,8 @@ import pytest
 
 from gpld.commands.sensitivity import main as sensitivity
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 

@@ -24,6 +24,7 @@ def trained(tmp_path_factory):
     return train
 
 
+@pytest.mark.slow
 def test_value_of_a_constant_reward(trained):
     """Truncation is not termination: the value stays 1 / (1 - discount) to the end."""
     folder = trained("probe_constant", 1000)
@@ -39,7 +40,8 @@ def test_value_of_a_constant_reward(trained):
 
 
 @pytest.mark.parametrize(
-    ("task", "env_steps"), [("probe_delayed", 1400), ("probe_termination", 800)]
+    ("task", "env_steps"),
+    [pytest.param("probe_delayed", 1400, marks=pytest.mark.slow), ("probe_termination", 800)],
 )
 def test_best_return_is_reached(trained, task, env_steps):
     [line] = trained(task, env_steps).read("scores")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import reference
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -17,7 +18,13 @@ def pytest_generate_tests(metafunc):
         paths = [
             path for path in reference.paths(_folders(metafunc.config)) if reference.is_agent(path)
         ]
-        metafunc.parametrize("recording_path", paths, ids=lambda p: p.stem, scope="module")
+        # Each is compiled by itself, which takes long.
+        quick = ("proprio", "pixels")
+        marked = [
+            pytest.param(path, marks=[] if path.stem in quick else pytest.mark.slow)
+            for path in paths
+        ]
+        metafunc.parametrize("recording_path", marked, ids=[p.stem for p in paths], scope="module")
     if "blocks_path" in metafunc.fixturenames:
         paths = [
             path for path in reference.paths(_folders(metafunc.config)) if reference.is_blocks(path)
