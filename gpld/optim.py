@@ -43,10 +43,14 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     schedule = optax.constant_schedule(config.learning_rate)
     if config.warmup > 0:
         schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
-    return optax.chain(
-        clip_by_tensor_norm(config.clip),
+    laprop = optax.chain(
         optax.scale_by_rms(config.beta2, config.eps, eps_in_sqrt=False, bias_correction=True),
         optax.ema(config.beta1, debias=True),
+    )
+    return optax.chain(
+        clip_by_tensor_norm(config.clip),
+        # One long vector: a program with a loop for each of many tensors compiles slowly.
+        optax.flatten(laprop),
         optax.add_decayed_weights(config.weight_decay, mask=_kernels),
         optax.scale_by_learning_rate(schedule),
     )

@@ -3,6 +3,10 @@
 import os
 import secrets
 
+# Compiling is most of the work; an optimisation level that the user gives stands, and 3 is the
+# one of real runs.
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
+
 import gpld  # noqa: F401  # isort: skip  # before JAX starts, whose flags it sets
 
 import equinox as eqx

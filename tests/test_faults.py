@@ -14,6 +14,8 @@ from gpld.errors import MachineError, UsageError
 from gpld.presets import PRESETS
 from gpld.replay import Replay
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def state():
@@ -68,7 +70,6 @@ def _plant(monkeypatch, is_bad):
     monkeypatch.setattr(Replay, "add", planted)
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_after_a_bad_observation(monkeypatch, tmp_path):
     _plant(monkeypatch, lambda step: step == 20)
     folder = training.train(_config(max_skips=10), tmp_path / "run")
@@ -78,7 +79,6 @@ def test_a_run_goes_on_after_a_bad_observation(monkeypatch, tmp_path):
     assert np.isfinite(last["train/opt/loss"])
 
 
-@pytest.mark.slow
 def test_many_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
     _plant(monkeypatch, lambda step: step >= 25)
     with pytest.raises(MachineError, match="not finite in 3 updates in a row") as error:

@@ -43,6 +43,7 @@ def test_same_seed_same_run_and_another_seed_another(config, tmp_path):
     assert [len(names) for names in reported] == [0, 7]
 
 
+@pytest.mark.slow
 def test_a_second_compilation_is_an_error(config):
     with make_vector_env(config.task, num_envs=2, seed=0) as envs:
         shapes = {k: s.shape for k, s in envs.spec.observation.items()}

@@ -35,6 +35,7 @@ def test_importing_too_late_warns(start, warns):
     assert ("gpld was imported after JAX had started" in result.stderr) is warns
 
 
+@pytest.mark.slow
 def test_large_batches_of_penalties_are_right():
     """A program that XLA miscomputes on some processors without the option."""
     code = """

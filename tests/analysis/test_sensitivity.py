@@ -30,6 +30,8 @@ from gpld.errors import MachineError
 from gpld.models import Dreamer, OneHotCategorical
 from gpld.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 
 def linear_softmax(weight):
     """A map whose Fisher information is known."""

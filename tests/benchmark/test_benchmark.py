@@ -30,6 +30,7 @@ def test_ratios_are_medians_over_rounds():
     assert lines[3].split() == ["penalty", "5,000.0", "5.00", "1.500", "0.1", "0.0", "2.50"]
 
 
+@pytest.mark.slow
 def test_a_benchmark_writes_what_it_measured(tmp_path):
     names = {f"{e}, {p}" for e in ("rowwise", "joint", "forward") for p in ("literal", "gram")}
     names.add("forward and backward")

@@ -17,6 +17,8 @@ from gpld.envs.rendering import Drawing, Repetition, can_draw, find_backend
 from gpld.errors import MachineError, UsageError
 from gpld.subprocesses import Outcome
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def choose(monkeypatch):

@@ -18,6 +18,8 @@ from gpld.envs.restarts import Restarts
 from gpld.envs.vector import VectorEnv
 from gpld.envs.worker import Worker, _limit_waiting
 
+pytestmark = pytest.mark.slow
+
 NUM_ENVS = 4
 
 

@@ -74,6 +74,7 @@ def run(env, actions, *, reset_next):
     return timesteps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_continues_past_the_end_of_its_episode(task):
     env = DMControl(task, seed=1)
@@ -89,6 +90,7 @@ def test_every_task_continues_past_the_end_of_its_episode(task):
     assert_same_bits(run(copy, actions, reset_next=False), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 5, 11, 14])
 @pytest.mark.parametrize("task", ["cheetah_run", "finger_turn_easy", "lqr_lqr_2_1"])
 def test_may_be_taken_at_any_time_of_whole_episodes(task, num_steps):

@@ -8,6 +8,8 @@ import pytest
 
 from gpld.envs import WorkerError, make_vector_env
 
+pytestmark = pytest.mark.slow
+
 NUM_ENVS = 3
 # Time step 0 is a reset, and 10 the last of an episode.
 ARGUMENTS = {"num_envs": NUM_ENVS, "seed": 3, "action_repeat": 100}

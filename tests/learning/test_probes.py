@@ -9,6 +9,8 @@ from probe_settings import settings
 import gpld
 from gpld.envs.probe import TASKS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -24,7 +26,6 @@ def trained(tmp_path_factory):
     return train
 
 
-@pytest.mark.slow
 def test_value_of_a_constant_reward(trained):
     """Truncation is not termination: the value stays 1 / (1 - discount) to the end."""
     folder = trained("probe_constant", 1000)
@@ -41,7 +42,7 @@ def test_value_of_a_constant_reward(trained):
 
 @pytest.mark.parametrize(
     ("task", "env_steps"),
-    [pytest.param("probe_delayed", 1400, marks=pytest.mark.slow), ("probe_termination", 800)],
+    [("probe_delayed", 1400), ("probe_termination", 800)],
 )
 def test_best_return_is_reached(trained, task, env_steps):
     [line] = trained(task, env_steps).read("scores")

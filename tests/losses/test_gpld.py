@@ -315,6 +315,7 @@ def test_penalties_of_other_maps(model, batch, rollout, site):
     np.testing.assert_allclose(np.sort(actual.loss), expected, rtol=1e-3, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["rowwise", "joint", "forward", "exact"])
 def test_both_paths_agree_under_every_setting(model, batch, rollout, estimator):
     config = GPLDConfig(

@@ -228,6 +228,7 @@ def test_rotation_keeps_the_penalty_and_scaling_squares(seed, scale):
 # Under other transforms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_vmap_and_scan_equal_one_by_one(getkey, estimator):
     penalty = gradient_penalty(jax.tree_util.Partial(_network, _weights()), estimator=estimator)
@@ -269,6 +270,7 @@ def test_gradients_by_parameters_and_input_equal_finite_differences(estimator):
 # Half precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_bfloat16_against_float64(estimator):
     """Over several inputs, with products in bfloat16 and the softmax in float32.

@@ -90,6 +90,7 @@ def test_the_penalty_of_one_row_that_holds_all_is_the_sum_of_joint():
     np.testing.assert_allclose(flat[:, 0], np.sum(joint, axis=1), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", ["posterior", "prior"])
 def test_same_probes_same_values_and_gradients(name, estimator):
@@ -123,6 +124,7 @@ def test_identity_to_double_precision(estimator):
         np.testing.assert_allclose(actual, expected, atol=1e-12 * np.linalg.norm(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_bfloat16_against_float64(estimator):
     """A rounding is 0.2 %; Gram matrix, softmax, form and sums are float32."""

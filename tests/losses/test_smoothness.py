@@ -14,6 +14,8 @@ from helpers import CONFIG, quick_jit, tiny_batch, tiny_model
 from gpld.config import GPLDConfig
 from gpld.losses import observe, posterior_penalty, smoothness_report, spectral_norm
 
+pytestmark = pytest.mark.slow
+
 UPDATE = jnp.asarray(3000, jnp.int32)
 
 

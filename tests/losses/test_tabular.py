@@ -7,6 +7,8 @@ import pytest
 
 from gpld.losses import tabular
 
+pytestmark = pytest.mark.slow
+
 double = pytest.mark.usefixtures("x64")
 
 
