@@ -15,6 +15,7 @@ from .config import Config
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
 from .models import Dreamer, Latent, StoredLatent, TwoHotHead
 from .optim import make_optimizer
+from .precision import mixed
 
 
 class AgentState(eqx.Module):
@@ -171,9 +172,10 @@ def loss_and_grads(
 ) -> tuple[tuple[Float[Array, ""], LossOutput], PyTree]:
     """The objective at a state of the agent, and its gradient by every parameter."""
     loss = make_loss(config, state.slow_value, state.return_norm)
-    return eqx.filter_value_and_grad(loss, has_aux=True)(
-        state.model, batch, update=state.update, key=key
-    )
+    value_and_grad = eqx.filter_value_and_grad(loss, has_aux=True)
+    if config.precision == "mixed":
+        value_and_grad = mixed(value_and_grad)
+    return value_and_grad(state.model, batch, update=state.update, key=key)
 
 
 def compute_dtype(config: Config) -> jnp.dtype:
@@ -181,7 +183,7 @@ def compute_dtype(config: Config) -> jnp.dtype:
     precision = config.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(precision)
+    return jnp.dtype("float32" if precision == "mixed" else precision)
 
 
 def _flat(tree: PyTree) -> Float[Array, " size"]:

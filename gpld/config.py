@@ -595,9 +595,11 @@ class Config:
     """Length of the run in env steps; at action repeat 2 this is the paper's budget of 1M
     frames."""
 
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute dtype of the networks; parameters, losses and distributions are float32.
-    auto: bfloat16 on a GPU or TPU, float32 on a CPU."""
+    precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
+    """What the networks compute in; parameters, losses and distributions are float32.
+    bfloat16: activations too. mixed: updates take products of matrices in bfloat16 and sum
+    them in float32, and all else is float32. auto: bfloat16 on a GPU or TPU, float32 on a
+    CPU."""
 
     deterministic: bool = False
     """Whether the same settings must give the same numbers, on the same machine and bit for

@@ -361,7 +361,7 @@ def test_seeds_of_streams_differ():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"precision": "float16"}, "`precision` must be one of auto, float32, bfloat16"),
+        ({"precision": "float16"}, "`precision` must be one of auto, float32, mixed, bfloat16"),
         ({"gpld": {"target": "posteriro"}}, "`gpld.target` must be one of posterior, prior"),
         ({"gpld": {"schedule": {"kind": "sqr"}}}, "`gpld.schedule.kind` must be one of sqrt"),
         ({"model": {"size": "2m"}}, "`model.size` must be one of 1m, 12m"),
