@@ -10,8 +10,8 @@ import gpld
 
 @pytest.mark.slow
 def test_small_beats_the_random_policy_on_cartpole_balance(tmp_path):
-    # Half of its length, after which it has usually learned as much.
-    config = dataclasses.replace(gpld.PRESETS["small"], env_steps=6_000)
+    # Two thirds of its length; what is asked for is reached in the second third.
+    config = dataclasses.replace(gpld.PRESETS["small"], env_steps=8_000)
     folder = gpld.train(config, tmp_path / "run")
     assert folder.learning_curve.exists()
     assert folder.read("scores")[-1]["mean"] > 1.5 * random_score(config)
