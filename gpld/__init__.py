@@ -6,9 +6,9 @@ environments need not load JAX.
 
 from typing import TYPE_CHECKING, Any
 
-from ._xla import disable_faulty_fusions
+from ._xla import limit_fusions
 
-disable_faulty_fusions()
+limit_fusions()
 
 if TYPE_CHECKING:
     from .config import Config as Config

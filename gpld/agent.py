@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from .config import Config
+from .loops import sum_after_loops
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
 from .models import Dreamer, Latent, StoredLatent, TwoHotHead
 from .optim import make_optimizer
@@ -172,7 +173,7 @@ def loss_and_grads(
 ) -> tuple[tuple[Float[Array, ""], LossOutput], PyTree]:
     """The objective at a state of the agent, and its gradient by every parameter."""
     loss = make_loss(config, state.slow_value, state.return_norm)
-    value_and_grad = eqx.filter_value_and_grad(loss, has_aux=True)
+    value_and_grad = sum_after_loops(eqx.filter_value_and_grad(loss, has_aux=True))
     if config.precision == "mixed":
         value_and_grad = mixed(value_and_grad)
     return value_and_grad(state.model, batch, update=state.update, key=key)

@@ -6,17 +6,17 @@ sums in float32. So normalisation, distributions, losses and the optimiser see f
 and no layer knows of it.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
-from jax.extend.core.primitives import dot_general_p, jit_p
-from jaxtyping import Array, Shaped
+from jax.extend.core import JaxprEqn
+from jax.extend.core.primitives import dot_general_p
+from jaxtyping import Array, Float, Shaped
+
+from .programs import rewritten
 
 # XLA takes batches of bfloat16 products on CPUs one by one in plain loops; up to so many are
 # written as products of their own, which are many times faster.
@@ -36,82 +36,58 @@ def mixed(fn: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         A function of the same signature and result types.
     """
-
-    @functools.wraps(fn)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        jaxpr, outputs, static = eqx.filter_make_jaxpr(fn)(*args, **kwargs)
-        leaves = jax.tree.leaves(eqx.filter((args, kwargs), eqx.is_array))
-        results = _evaluate(jaxpr.jaxpr, jaxpr.consts, *leaves)
-        return eqx.combine(jax.tree.unflatten(jax.tree.structure(outputs), results), static)
-
-    return wrapped
+    return rewritten(fn, _round_factors)
 
 
-def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
-    """Evaluates a program with other products."""
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(atom):
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        results = _apply(equation, [read(atom) for atom in equation.invars])
-        values.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _apply(equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
-    primitive, params = equation.primitive, equation.params
-    if primitive is dot_general_p:
-        return [_product(*inputs, **params)]
-    called = params["jaxpr"] if primitive is jit_p else params.get("call_jaxpr")
-    if called is not None:  # of custom derivatives too, since differentiation is over
-        return _evaluate(called.jaxpr, called.consts, *inputs)
-    params = {name: _converted(value) for name, value in params.items()}
-    results = primitive.bind(*inputs, **params)
-    return results if primitive.multiple_results else [results]
-
-
-def _converted(param: Any) -> Any:
-    """A parameter of a primitive, with other products if it is a program (a loop's body)."""
-    if isinstance(param, ClosedJaxpr):
-        inputs = [
-            jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
-            for aval in param.in_avals
-        ]
-        return jax.make_jaxpr(functools.partial(_evaluate, param.jaxpr, param.consts))(*inputs)
-    if isinstance(param, Jaxpr):
-        return _converted(ClosedJaxpr(param, [])).jaxpr
-    if isinstance(param, tuple) and any(isinstance(value, ClosedJaxpr) for value in param):
-        return tuple(map(_converted, param))
-    return param
-
-
-def _product(x, y, *, dimension_numbers, precision, **params):
-    """`jax.lax.dot_general`, of rounded factors if they are float32."""
+def _round_factors(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
+    if equation.primitive is not dot_general_p:
+        return None
+    x, y = inputs
+    precision = equation.params["precision"]
     exact = precision is not None and jax.lax.Precision.HIGHEST in precision
     if exact or not x.dtype == y.dtype == jnp.float32:
-        return jax.lax.dot_general(x, y, dimension_numbers, precision, **params)
-    contracting, (x_batch, y_batch) = dimension_numbers
+        return None
     rounded = (x.astype(jnp.bfloat16), y.astype(jnp.bfloat16))
-    if not x_batch or jax.default_backend() != "cpu":
-        return jax.lax.dot_general(*rounded, dimension_numbers, preferred_element_type=x.dtype)
-    shape = tuple(x.shape[axis] for axis in x_batch)
-    if math.prod(shape) > _MAX_UNROLLED:
-        return jax.lax.dot_general(x, y, dimension_numbers, precision, **params)
-    (xs, x_axes), (ys, y_axes) = map(_batch_first, rounded, (x_batch, y_batch), contracting)
-    axes = ((x_axes, y_axes), ((), ()))
+    dimension_numbers = equation.params["dimension_numbers"]
+    if jax.default_backend() != "cpu":
+        product = jax.lax.dot_general(
+            *rounded, dimension_numbers, preferred_element_type=jnp.float32
+        )
+    else:
+        product = _product_on_cpu(*rounded, dimension_numbers)
+    return None if product is None else [product]
+
+
+def _product_on_cpu(x, y, dimension_numbers) -> Float[Array, "..."] | None:
+    """The product in the one form that XLA has fast programs for; None if it has not."""
+    (x_axes, y_axes), (x_batch, y_batch) = dimension_numbers
+    batch = tuple(x.shape[axis] for axis in x_batch)
+    if math.prod(batch) > _MAX_UNROLLED:
+        return None
+    x, x_transposed, x_rest = _arranged(x, x_batch, x_axes, contracted_last=True)
+    y, _, y_rest = _arranged(y, y_batch, y_axes, contracted_last=False)
+    if x_transposed:  # without the barriers XLA would undo that
+        x = jax.lax.optimization_barrier(x)
     products = [
-        jax.lax.dot_general(xs[i], ys[i], axes, preferred_element_type=x.dtype)
-        for i in range(math.prod(shape))
+        jax.lax.dot_general(a, b, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+        for a, b in zip(x, y, strict=True)
     ]
-    return jnp.stack(products).reshape(*shape, *products[0].shape)
+    if x_transposed:
+        products = jax.lax.optimization_barrier(products)
+    return jnp.stack(products).reshape(*batch, *x_rest, *y_rest)
 
 
-def _batch_first(
-    x: Shaped[Array, "..."], batch: Sequence[int], contracting: Sequence[int]
-) -> tuple[Shaped[Array, "batch ..."], tuple[int, ...]]:
-    """Moves batch axes into one leading axis; and the contracted axes of one of its entries."""
-    rest = [axis for axis in range(x.ndim) if axis not in batch]
-    moved = jnp.transpose(x, (*batch, *rest))
-    return moved.reshape(-1, *moved.shape[len(batch) :]), tuple(map(rest.index, contracting))
+def _arranged(
+    x: Shaped[Array, "..."],
+    batch: Sequence[int],
+    contracted: Sequence[int],
+    *,
+    contracted_last: bool,
+) -> tuple[Shaped[Array, "batch _ _"], bool, tuple[int, ...]]:
+    """A factor as a batch of matrices; whether that moves the contracted axes; other sizes."""
+    rest = [axis for axis in range(x.ndim) if axis not in (*batch, *contracted)]
+    order = [*batch, *rest, *contracted] if contracted_last else [*batch, *contracted, *rest]
+    sizes = [math.prod(x.shape[axis] for axis in axes) for axes in (batch, rest, contracted)]
+    shape = sizes if contracted_last else (sizes[0], sizes[2], sizes[1])
+    moved = [axis for axis in order if axis not in batch] != sorted({*rest, *contracted})
+    return jnp.transpose(x, order).reshape(shape), moved, tuple(x.shape[axis] for axis in rest)

@@ -102,9 +102,15 @@ def test_other_types_stay(dtype, x64):
         ("bgi,gio->gob", (4, 3, 5), (3, 5, 6)),
         ("ghbi,hgoi->ghbo", (2, 3, 4, 5), (3, 2, 6, 5)),
         ("ghij,hgij->gh", (2, 3, 4, 5), (3, 2, 4, 5)),
+        ("ki,kj->ij", (9, 4), (9, 5)),
+        ("btk,btj->kj", (3, 4, 5), (3, 4, 6)),
+        ("tbk,btj->jk", (4, 3, 5), (3, 4, 6)),
+        ("i,ij->j", (5,), (5, 6)),
+        ("aij,j->ai", (3, 4, 5), (5,)),
+        ("i,i->", (5,), (5,)),
     ],
 )
-def test_batches_of_products(equation, x_shape, y_shape):
+def test_products_of_any_form(equation, x_shape, y_shape):
     x, y = jr.normal(jr.key(3), x_shape), jr.normal(jr.key(4), y_shape)
     actual = mixed(lambda x, y: jnp.einsum(equation, x, y))(x, y)
     expected = np.einsum(equation, rounded(x), rounded(y))

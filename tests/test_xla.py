@@ -7,6 +7,7 @@ import sys
 import pytest
 
 OPTION = "--xla_cpu_experimental_ynn_fusion_type"
+SET = f"{OPTION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
 
 
 def run(code, **env):
@@ -18,9 +19,9 @@ def run(code, **env):
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("", f"{OPTION}="),
-        ("--xla_dump_to=x", f"--xla_dump_to=x {OPTION}="),
-        (f"{OPTION}=individual_dot", f"{OPTION}=individual_dot"),
+        ("", SET),
+        ("--xla_dump_to=x", f"--xla_dump_to=x {SET}"),
+        (f"{OPTION}=", f"{OPTION}="),
     ],
 )
 def test_the_option_is_added_unless_the_user_has_set_it(before, after):

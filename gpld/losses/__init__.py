@@ -2,9 +2,7 @@
 
 from . import tabular as tabular
 from .actor_critic import (
-    Trajectory as Trajectory,
     actor_critic_losses as actor_critic_losses,
-    imagine as imagine,
     replay_returns as replay_returns,
 )
 from .batch import Batch as Batch
@@ -22,6 +20,7 @@ from .gradient_penalty import (
     gradient_penalty as gradient_penalty,
 )
 from .gram_penalty import gram_penalty as gram_penalty
+from .imagination import Imagined as Imagined, imagine as imagine
 from .objective import (
     LossOutput as LossOutput,
     dreamer_loss as dreamer_loss,

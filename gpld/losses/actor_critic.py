@@ -8,43 +8,26 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..config import ActorCriticConfig
-from ..models import Dreamer, Latent, Rollout, TwoHotHead
+from ..models import Dreamer, Rollout, SymexpTwoHot, TwoHotHead, apply_heads
 from .batch import Batch
+from .imagination import TIME_FIRST, Imagined, imagine
 from .returns import ReturnNorm, lambda_returns
 
 
-class Trajectory(NamedTuple):
-    """An imagined rollout of H steps."""
+class Returns(NamedTuple):
+    """What a batch of imagined rollouts is worth, held fixed; time is the first axis."""
 
-    latent: Latent
-    """States s_0 (where it starts) to s_H."""
+    returns: Float[Array, "length rollout"]
+    """Lambda-returns at s_0 to s_{H-1}."""
 
-    action: Float[Array, "*batch length action"]
-    """Actions a_0 to a_{H-1}."""
+    advantage: Float[Array, "length rollout"]
+    """Returns minus values, in units of the return's scale."""
 
+    value: Float[Array, "length_and_last rollout"]
+    """Values of s_0 to s_H."""
 
-def imagine(model: Dreamer, start: Latent, length: int, *, key: PRNGKeyArray) -> Trajectory:
-    """Rolls out policy and prior for `length` steps from one state, without gradients."""
-    model, start = jax.lax.stop_gradient((model, start))
-
-    def step(latent, key):
-        action_key, latent_key = jr.split(key)
-        action = model.policy(latent.feat()).sample(action_key)
-        return model.rssm.imagine(latent, action, key=latent_key), (latent, action)
-
-    last, (latents, actions) = jax.lax.scan(step, start, jr.split(key, length))
-    latents = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), latents, last)
-    return Trajectory(latents, actions)
-
-
-class Predictions(NamedTuple):
-    """What is predicted at the states s_0 to s_H of imagined rollouts, held fixed."""
-
-    reward: Float[Array, "rollout length"]
-    cont: Float[Array, "rollout length"]
-    """Probability that the episode goes on, times the discount."""
-
-    slow_value: Float[Array, "rollout length"]
+    weight: Float[Array, "length rollout"]
+    """Probability that s_0 to s_{H-1} are reached, times the discount."""
 
 
 def actor_critic_losses(
@@ -74,78 +57,80 @@ def actor_critic_losses(
         The unreduced losses `policy` and `value` of shape `[batch, time]` and `repval` of
         shape `[batch, time - 1]`; the percentiles after this batch; metrics.
     """
-    batch_shape = batch.reward.shape
     starts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.latent)
-    keys = jr.split(key, batch.reward.size)
-    trajectory = jax.vmap(lambda start, key: imagine(model, start, config.imag_length, key=key))(
-        starts, keys
-    )
-    feat = _batched(Latent.feat)(trajectory.latent)
-    predicted = _predict(model, slow_value, feat)
+    imagined = jax.vmap(
+        lambda start, key: imagine(model, slow_value, start, config.imag_length, key=key),
+        out_axes=TIME_FIRST,
+    )(starts, jr.split(key, batch.reward.size))
+    policy, value = _batched(lambda x: apply_heads((model.policy, model.value), x))(imagined.feat)
+    worth, return_norm = _returns(model, value, imagined, return_norm, config)
 
-    # The value head is trained on s_0 to s_{H-1} and bootstraps from all states.
-    value_dist = _batched(model.value)(feat[:, :-1])
-    last_value = jax.vmap(lambda x: model.value(x).mean())(feat[:, -1])
-    value = jnp.concatenate(
-        [_batched(lambda dist: dist.mean())(value_dist), last_value[:, None]], axis=1
-    )
-    value = jax.lax.stop_gradient(value)
-    trace = jnp.full_like(value, config.trace)
-    following = (predicted.reward, predicted.cont, value, trace)
-    returns = jax.vmap(lambda_returns)(*(x[:, 1:] for x in following))
-    return_norm = return_norm.update(returns, config)
-    advantage = (returns - value[:, :-1]) / return_norm.scale(config)
-    weight = jnp.cumprod(predicted.cont, axis=1)
-
-    policy = _batched(model.policy)(feat[:, :-1])
-    log_prob = _batched(lambda dist, a: dist.log_prob(a))(policy, trajectory.action)
     entropy = _batched(lambda dist: dist.entropy())(policy)
-    policy_loss = -(log_prob * advantage + config.entropy * entropy)
-    value_loss = _value_loss(value_dist, returns, predicted.slow_value[:, :-1], config)
+    log_prob = _batched(lambda dist, a: dist.log_prob(a))(policy, imagined.action)
+    policy_loss = -(log_prob * worth.advantage + config.entropy * entropy)
+    slow = imagined.predicted.slow_value
+    value_loss = _value_loss(value, worth.returns, slow[:-1], config)
 
     # On replayed states the bootstrap is the imagined return that starts there.
-    targets = replay_returns(batch, returns[:, 0].reshape(batch_shape), config)
-    slow_start = predicted.slow_value[:, 0].reshape(batch_shape)
+    batch_shape = batch.reward.shape
+    targets = replay_returns(batch, worth.returns[0].reshape(batch_shape), config)
     replay_value = _batched(lambda z: model.value(z.feat()))(
         jax.tree.map(lambda x: x[:, :-1], rollout.latent)
     )
-    repval_loss = _value_loss(replay_value, targets, slow_start[:, :-1], config)
+    replay_slow = slow[0].reshape(batch_shape)[:, :-1]
+    repval_loss = _value_loss(replay_value, targets, replay_slow, config)
 
     losses = {
-        "policy": jnp.mean(weight[:, :-1] * policy_loss, axis=1).reshape(batch_shape),
-        "value": jnp.mean(weight[:, :-1] * value_loss, axis=1).reshape(batch_shape),
+        "policy": jnp.mean(worth.weight * policy_loss, axis=0).reshape(batch_shape),
+        "value": jnp.mean(worth.weight * value_loss, axis=0).reshape(batch_shape),
         "repval": jnp.where(batch.is_last[:, :-1], 0.0, repval_loss),
     }
-    normed = (returns - return_norm.low) / return_norm.scale(config)
-    metrics = {
+    metrics = _metrics(imagined, worth, return_norm, config)
+    return losses, return_norm, metrics | {"ent/action": jnp.mean(entropy)}
+
+
+def _returns(
+    model: Dreamer,
+    value: SymexpTwoHot,
+    imagined: Imagined,
+    return_norm: ReturnNorm,
+    config: ActorCriticConfig,
+) -> tuple[Returns, ReturnNorm]:
+    """Returns of imagined rollouts, and the percentiles after them."""
+    last = jax.vmap(lambda x: model.value(x).mean())(imagined.last)
+    values = jnp.concatenate([_batched(lambda dist: dist.mean())(value), last[None]])
+    values = jax.lax.stop_gradient(values)
+    predicted, trace = imagined.predicted, jnp.full_like(values, config.trace)
+    following = (predicted.reward, predicted.cont, values, trace)
+    returns = jax.vmap(lambda_returns, 1, 1)(*(x[1:] for x in following))
+    return_norm = return_norm.update(returns, config)
+    advantage = (returns - values[:-1]) / return_norm.scale(config)
+    weight = jnp.cumprod(predicted.cont, axis=0)[:-1]
+    return Returns(returns, advantage, values, weight), return_norm
+
+
+def _metrics(
+    imagined: Imagined, worth: Returns, return_norm: ReturnNorm, config: ActorCriticConfig
+) -> dict[str, Float[Array, ""]]:
+    predicted, advantage = imagined.predicted, worth.advantage
+    normed = (worth.returns - return_norm.low) / return_norm.scale(config)
+    # The weight of s_H, which no loss uses, counts in the published metric.
+    weight = jnp.cumprod(predicted.cont, axis=0)
+    return {
         "adv": jnp.mean(advantage),
         "adv_std": jnp.std(advantage),
         "adv_mag": jnp.mean(jnp.abs(advantage)),
         "rew": jnp.mean(predicted.reward),
         "con": jnp.mean(predicted.cont),
-        "val": jnp.mean(value),
+        "val": jnp.mean(worth.value),
         "slowval": jnp.mean(predicted.slow_value),
         "weight": jnp.mean(weight),
         "ret": jnp.mean(normed),
         "ret_min": jnp.min(normed),
         "ret_max": jnp.max(normed),
         "ret_rate": jnp.mean(jnp.abs(normed) >= 1),
-        "tar": jnp.mean(returns),
-        "ent/action": jnp.mean(entropy),
+        "tar": jnp.mean(worth.returns),
     }
-    return losses, return_norm, metrics
-
-
-def _predict(
-    model: Dreamer, slow_value: TwoHotHead, feat: Float[Array, "rollout length feat"]
-) -> Predictions:
-    """Predictions that no loss of the actor-critic differentiates."""
-    model = jax.lax.stop_gradient(model)
-    return Predictions(
-        reward=_batched(lambda x: model.reward(x).mean())(feat),
-        cont=_batched(lambda x: model.cont(x).prob())(feat),
-        slow_value=_batched(lambda x: slow_value(x).mean())(feat),
-    )
 
 
 def replay_returns(
@@ -178,5 +163,5 @@ def _value_loss(dist, returns, slow, config):
 
 
 def _batched(fn):
-    """Adds two leading axes: batch and time, or rollout and imagined step."""
+    """Adds two leading axes: batch and time, or imagined step and rollout."""
     return jax.vmap(jax.vmap(fn))

@@ -1,5 +1,6 @@
 """Networks of DreamerV3 as Equinox modules, written for one sample."""
 
+from .blocks import BlockForm as BlockForm, BlockLinear as BlockLinear, each_block as each_block
 from .decoder import Decoder as Decoder
 from .distributions import (
     Binary as Binary,
@@ -19,10 +20,10 @@ from .heads import (
     ContinueHead as ContinueHead,
     PolicyHead as PolicyHead,
     TwoHotHead as TwoHotHead,
+    apply_heads as apply_heads,
 )
 from .layers import (
     MLP as MLP,
-    BlockLinear as BlockLinear,
     Hidden as Hidden,
     Linear as Linear,
     RMSNorm as RMSNorm,

@@ -1,14 +1,38 @@
 """Heads on the model feature: reward, continue, policy and value."""
 
+import abc
+from collections.abc import Sequence
+from typing import Any
+
 import equinox as eqx
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .distributions import Binary, BoundedNormal, SymexpTwoHot
-from .layers import MLP, Linear
+from .layers import MLP, Linear, shared_input
 
 
-class TwoHotHead(eqx.Module):
+class Head(eqx.Module):
+    """A chain of hidden layers on the model feature, and what is made of its output."""
+
+    mlp: eqx.AbstractVar[MLP]
+
+    def __call__(self, feat: Float[Array, " feat"]) -> Any:
+        """The distribution at one state."""
+        return self.output(self.mlp(feat))
+
+    @abc.abstractmethod
+    def output(self, x: Float[Array, " units"]) -> Any:
+        """The distribution that the last hidden layer stands for."""
+
+
+def apply_heads(heads: Sequence[Head], feat: Float[Array, " feat"]) -> tuple[Any, ...]:
+    """What several heads say of one state, with their first layers in one product."""
+    first = shared_input([head.mlp.layers[0].linear for head in heads], feat)
+    return tuple(head.output(head.mlp.trunk(y)) for head, y in zip(heads, first, strict=True))
+
+
+class TwoHotHead(Head):
     """Predicts a scalar as a symexp two-hot distribution (reward and value).
 
     The output layer starts at zero, so that the first predictions are exactly zero.
@@ -30,12 +54,12 @@ class TwoHotHead(eqx.Module):
         self.mlp = MLP(feat_size, units, num_layers, key=mlp_key)
         self.out = Linear(units, num_bins, scale=0.0, key=out_key)
 
-    def __call__(self, feat: Float[Array, " feat"]) -> SymexpTwoHot:
-        """The distribution of the scalar at one state."""
-        return SymexpTwoHot(self.out(self.mlp(feat)))
+    def output(self, x: Float[Array, " units"]) -> SymexpTwoHot:
+        """The distribution of the scalar."""
+        return SymexpTwoHot(self.out(x))
 
 
-class ContinueHead(eqx.Module):
+class ContinueHead(Head):
     """Predicts the discount of the next step: gamma, or 0 after a terminal state."""
 
     mlp: MLP
@@ -46,12 +70,12 @@ class ContinueHead(eqx.Module):
         self.mlp = MLP(feat_size, units, num_layers, key=mlp_key)
         self.out = Linear(units, 1, key=out_key)
 
-    def __call__(self, feat: Float[Array, " feat"]) -> Binary:
-        """The distribution of the continue flag at one state."""
-        return Binary(self.out(self.mlp(feat))[0])
+    def output(self, x: Float[Array, " units"]) -> Binary:
+        """The distribution of the continue flag."""
+        return Binary(self.out(x)[0])
 
 
-class PolicyHead(eqx.Module):
+class PolicyHead(Head):
     """Policy over continuous actions, close to mean 0 and std 0.89 at the start."""
 
     mlp: MLP
@@ -72,7 +96,6 @@ class PolicyHead(eqx.Module):
         self.mean = Linear(units, action_size, scale=0.01, key=mean_key)
         self.std = Linear(units, action_size, scale=0.01, key=std_key)
 
-    def __call__(self, feat: Float[Array, " feat"]) -> BoundedNormal:
-        """The distribution of the action at one state."""
-        x = self.mlp(feat)
+    def output(self, x: Float[Array, " units"]) -> BoundedNormal:
+        """The distribution of the action."""
         return BoundedNormal(self.mean(x), self.std(x))

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
+from .blocks import BlockForm, BlockLinear, each_block, normalise_blocks
 from .distributions import OneHotCategorical, unimix_softmax
 from .factored import FactoredMap
-from .layers import MLP, BlockLinear, Hidden, Linear, RMSNorm, silu
+from .layers import MLP, Hidden, Linear, RMSNorm, silu
 
 
 class Latent(NamedTuple):
@@ -63,6 +64,7 @@ class BlockGRU(eqx.Module):
     norm: RMSNorm
     gates: BlockLinear
     blocks: int = eqx.field(static=True)
+    form: BlockForm = eqx.field(static=True)
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class BlockGRU(eqx.Module):
         *,
         hidden: int,
         blocks: int,
+        form: BlockForm = "auto",
         key: PRNGKeyArray,
     ):
         dkey, skey, akey, hkey, gkey = jr.split(key, 5)
@@ -79,10 +82,10 @@ class BlockGRU(eqx.Module):
         self.deter_in = Hidden(deter, hidden, key=dkey)
         self.stoch_in = Hidden(stoch_size, hidden, key=skey)
         self.action_in = Hidden(action_size, hidden, key=akey)
-        self.hidden = BlockLinear(blocks, width, width, shared=3 * hidden, key=hkey)
+        self.hidden = BlockLinear(blocks, width, width, shared=3 * hidden, form=form, key=hkey)
         self.norm = RMSNorm(deter)
-        self.gates = BlockLinear(blocks, width, 3 * width, key=gkey)
-        self.blocks = blocks
+        self.gates = BlockLinear(blocks, width, 3 * width, form=form, key=gkey)
+        self.blocks, self.form = blocks, form
 
     def __call__(
         self,
@@ -102,12 +105,17 @@ class BlockGRU(eqx.Module):
             ]
         )
         own = deter.reshape(self.blocks, -1)
-        x = self.norm(self.hidden(own, shared).reshape(-1))
-        x = silu(x).reshape(self.blocks, -1)
-        reset, candidate, gate = jnp.split(self.gates(x), 3, axis=-1)
-        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
-        gate = jax.nn.sigmoid(gate - 1)  # -1: remember by default
-        return (gate * candidate + (1 - gate) * own).reshape(-1)
+        x = normalise_blocks(self.norm, self.hidden(own, shared), form=self.form)
+        gates = self.gates(each_block(silu, x, form=self.form))
+        return jnp.concatenate(each_block(_gated, own, gates, form=self.form))
+
+
+def _gated(own: Float[Array, " width"], gates: Float[Array, " 3*width"]) -> Float[Array, " width"]:
+    """The new state of a block, from its state and its gates."""
+    reset, candidate, gate = jnp.split(gates, 3)
+    candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+    gate = jax.nn.sigmoid(gate - 1)  # -1: remember by default
+    return gate * candidate + (1 - gate) * own
 
 
 class RSSM(eqx.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from gpld import doctor
+from gpld import _xla, doctor
 from gpld.doctor import Check
 from gpld.subprocesses import Outcome
 
@@ -165,7 +165,8 @@ def test_a_machine_without_gpu(monkeypatch):
     [
         ("--xla_cpu_experimental_ynn_fusion_type=", "ok", "turned off"),
         ("--a=b --xla_cpu_experimental_ynn_fusion_type= --c=d", "ok", "turned off"),
-        ("--xla_cpu_experimental_ynn_fusion_type=individual_dot", "warning", "unset it"),
+        (f"--xla_cpu_experimental_ynn_fusion_type={_xla._PRODUCTS}", "ok", "turned off"),
+        ("--xla_cpu_experimental_ynn_fusion_type=dot", "warning", "unset it"),
         ("", "warning", "pytest tests/test_xla.py"),
     ],
 )

@@ -31,6 +31,13 @@ def _latents(*shape):
     )
 
 
+def _states(imagined):
+    """States s_0 to s_H, from their features."""
+    feat = jnp.concatenate([imagined.feat, imagined.last[None]])
+    deter, stoch = jnp.split(feat, [16], axis=-1)
+    return Latent(deter, stoch.reshape(-1, 3, 4))
+
+
 # Imagination
 
 
@@ -40,29 +47,30 @@ def rollouts(model):
     num, start = 2000, _latents()
 
     def rollout(key):
-        trajectory = imagine(model, start, LENGTH, key=key)
-        states = jax.tree.map(lambda x: x[:-1], trajectory.latent)
-        policy = jax.vmap(lambda z: model.policy(z.feat()))(states)
-        deter = jax.vmap(model.rssm.core)(*states, trajectory.action)
+        imagined = imagine(model, model.value, start, LENGTH, key=key)
+        states = _states(imagined)
+        before = jax.tree.map(lambda x: x[:-1], states)
+        policy = jax.vmap(model.policy)(imagined.feat)
+        deter = jax.vmap(model.rssm.core)(*before, imagined.action)
         prior = jax.vmap(model.rssm.prior_probs)(deter)
-        return trajectory, policy.mean, policy.std, deter, prior
+        return (states, imagined.action), policy.mean, policy.std, deter, prior
 
     keys = jr.split(jr.key(0), num)
     return start, jax.tree.map(np.asarray, quick_jit(jax.vmap(rollout))(keys))
 
 
 def test_imagination_starts_at_the_state_and_advances_with_the_core(rollouts):
-    start, (trajectory, _, _, deter, _) = rollouts
-    assert trajectory.latent.deter.shape[1] == LENGTH + 1
-    assert trajectory.action.shape[1:] == (LENGTH, 2)
-    for now, first in zip(trajectory.latent, start, strict=True):
+    start, ((states, action), _, _, deter, _) = rollouts
+    assert states.deter.shape[1] == LENGTH + 1
+    assert action.shape[1:] == (LENGTH, 2)
+    for now, first in zip(states, start, strict=True):
         np.testing.assert_array_equal(now[:, 0], np.broadcast_to(first, now[:, 0].shape))
-    np.testing.assert_allclose(trajectory.latent.deter[:, 1:], deter, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(states.deter[:, 1:], deter, rtol=1e-4, atol=1e-5)
 
 
 def test_imagined_actions_are_samples_of_the_policy(rollouts):
-    _, (trajectory, mean, std, _, _) = rollouts
-    z = (trajectory.action - mean) / std
+    _, ((_, action), mean, std, _, _) = rollouts
+    z = (action - mean) / std
     error = 6 / np.sqrt(len(z))
     assert np.all(np.abs(z.mean(0)) < error)
     assert np.all(np.abs(z.var(0) - 1) < np.sqrt(2) * error)
@@ -70,12 +78,12 @@ def test_imagined_actions_are_samples_of_the_policy(rollouts):
 
 
 def test_imagined_states_are_samples_of_the_prior(rollouts):
-    _, (trajectory, _, _, _, prior) = rollouts
-    deviation = trajectory.latent.stoch[:, 1:] - prior
+    _, ((states, action), _, _, _, prior) = rollouts
+    deviation = states.stoch[:, 1:] - prior
     limit = 6 * np.sqrt(np.mean(prior * (1 - prior), axis=0) / len(prior))
     assert np.all(np.abs(deviation.mean(0)) < limit)
     # Independent of the action that led there.
-    noise = (trajectory.action - trajectory.action.mean(0))[:, :, :1, None]
+    noise = (action - action.mean(0))[:, :, :1, None]
     noise = noise / noise.std(0)
     assert np.all(np.abs(np.mean(noise * deviation, axis=0)) < 8 / np.sqrt(len(prior)))
 
@@ -106,9 +114,10 @@ def losses(model):
         args = (model, slow_value, norm, rollout, batch, CONFIG_AC)
         losses, new_norm, metrics = actor_critic_losses(*args, key=key)
         starts = jax.tree.map(lambda x: x.reshape(BATCH * TIME, *x.shape[2:]), rollout.latent)
-        trajectory = jax.vmap(lambda z, key: imagine(model, z, LENGTH, key=key))(
+        imagined = jax.vmap(lambda z, key: imagine(model, slow_value, z, LENGTH, key=key))(
             starts, jr.split(key, BATCH * TIME)
         )
+        states = jax.vmap(_states)(imagined)
 
         def predict(z):
             feat = z.feat()
@@ -123,8 +132,8 @@ def losses(model):
                 "std": policy.std,
             }
 
-        predictions = jax.vmap(jax.vmap(predict))(trajectory.latent)
-        return losses, new_norm, metrics, predictions | {"action": trajectory.action}
+        predictions = jax.vmap(jax.vmap(predict))(states)
+        return losses, new_norm, metrics, predictions | {"action": imagined.action}
 
     with jax.numpy_dtype_promotion("strict"):
         losses, new_norm, metrics, made_of = quick_jit(evaluate)(rollout, batch)

@@ -61,10 +61,11 @@ def test_linear_is_affine():
     np.testing.assert_array_equal(linear(jnp.array([1.0, -1.0])), [-2.5, -3.0, -3.5])
 
 
+@pytest.mark.parametrize("form", ["batched", "separate"])
 @pytest.mark.parametrize("shared", [0, 2])
-def test_block_linear_equals_the_dense_product(shared):
+def test_block_linear_equals_the_dense_product(shared, form):
     blocks, inputs, outputs = 3, 4, 5
-    module = build(BlockLinear, blocks, inputs, outputs, shared=shared)
+    module = build(BlockLinear, blocks, inputs, outputs, shared=shared, form=form)
     rng = np.random.default_rng(1)
     x, extra = rng.normal(size=(blocks, inputs)), rng.normal(size=shared)
     # Every block's input is its own part with the shared one appended, flattened by blocks.
@@ -114,7 +115,7 @@ def test_layers_compute_in_the_dtype_of_their_input(dtype):
         build(MLP, 4, 2, 2),
         lambda x: block(x.reshape(2, 2), x),
     ):
-        assert jax.eval_shape(layer, x).dtype == dtype
+        assert {y.dtype for y in jax.tree.leaves(jax.eval_shape(layer, x))} == {jnp.dtype(dtype)}
 
 
 def test_kernels_are_rounded_to_the_dtype_of_the_input():

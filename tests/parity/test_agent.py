@@ -14,7 +14,7 @@ import reference
 import gpld.losses.gpld
 from gpld import agent
 from gpld.losses import imagine
-from gpld.models import BoundedNormal, OneHotCategorical
+from gpld.models import BoundedNormal, Latent, OneHotCategorical
 
 LOSS_RTOL = 2e-4
 NORM_RTOL = 1e-3
@@ -67,10 +67,12 @@ def _run(recording, state, batch, states, probes):
         (loss, output), grads = captured["result"]
         rssm, rollout = state.model.rssm, output.rollout
         starts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.latent)
-        imagined = jax.vmap(lambda s: imagine(state.model, s, config.ac.imag_length, key=key))(
-            starts
-        )
-    later = jax.tree.map(lambda x: x[:, 1:], imagined.latent)
+        imagined = jax.vmap(
+            lambda s: imagine(state.model, state.slow_value, s, config.ac.imag_length, key=key)
+        )(starts)
+    feat = jnp.concatenate([imagined.feat[:, 1:], imagined.last[:, None]], axis=1)
+    deter, stoch = jnp.split(feat, [rssm.deter], axis=-1)
+    later = Latent(deter, stoch.reshape(*stoch.shape[:2], rssm.stoch, rssm.classes))
     restored = jax.vmap(jax.vmap(rssm.restore))(latents)
     outputs = {
         "loss": loss,

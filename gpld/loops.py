@@ -1,0 +1,147 @@
+"""Products that a loop sums up, taken as one product after it.
+
+The reverse pass of a loop over time adds one product of small matrices to the gradient of
+every weight in each of its steps. One product over all steps does the same work several times
+faster, and the loop need not carry the sums.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, primitives
+
+from .programs import bind, evaluate, rewritten
+
+# What commutes with a sum over time: how derivatives of a value that is used several times are
+# added up; and moving numbers about (padding, in a derivative, is with zeros).
+_ADD = "add_any"
+_LINEAR = {"concatenate", "convert_element_type", "pad", "reshape", "squeeze", "stack", "transpose"}
+_LINEAR |= {_ADD}
+
+
+def sum_after_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn`, with the products that its scans sum up taken after them.
+
+    To be applied outside of differentiation. Results are the same up to the order of sums;
+    the factors of the products are kept for all steps of a loop.
+
+    Args:
+        fn: Any function of trees, of which some leaves may be no arrays.
+
+    Returns:
+        A function of the same signature and result types.
+    """
+    return rewritten(fn, _scan)
+
+
+def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
+    """A scan without the carries that only sum up products."""
+    if equation.primitive is not primitives.scan_p:
+        return None
+    params = equation.params
+    num_consts, num_carry = params["num_consts"], params["num_carry"]
+    first_x = num_consts + num_carry
+    consts, carry, xs = inputs[:num_consts], inputs[num_consts:first_x], inputs[first_x:]
+    sums = _Sums(params["jaxpr"], num_consts, num_carry)
+    if not sums.terms:
+        return None
+    jaxpr = sums.jaxpr
+    kept = [i for i in range(num_carry) if i not in sums.terms]
+    given = dict(zip(jaxpr.invars[first_x:], xs, strict=True))
+    factors = [var for var in sums.factors if var not in given]
+
+    def step(state, x):
+        full = list(carry)  # a sum is left as it was; nothing else in the step reads it
+        for i, value in zip(kept, state, strict=True):
+            full[i] = value
+        arguments = (*consts, *full, *x)
+        outputs = evaluate(jaxpr, sums.consts, *arguments, rule=lambda *_: None, also=factors)
+        return [outputs[i] for i in kept], outputs[num_carry:]
+
+    state = [carry[i] for i in kept]
+    options = {name: params[name] for name in ("length", "reverse", "unroll")}
+    state, ys = jax.lax.scan(step, state, xs, **options)
+    num_ys = len(jaxpr.outvars) - num_carry
+    given |= dict(zip(factors, ys[num_ys:], strict=True))
+    carry = list(carry)
+    for i, value in zip(kept, state, strict=True):
+        carry[i] = value
+    for i, terms in sums.terms.items():
+        carry[i] = sum((sums.over_time(term, given) for term in terms), carry[i])
+    return [*carry, *ys[:num_ys]]
+
+
+class _Sums:
+    """The carries of a scan's body that only sum up products of what changes with time.
+
+    Attributes:
+        jaxpr: The body.
+        consts: Values of its constants.
+        terms: What is added to each such carry, by its number, in a step.
+        factors: Factors of the products, each once.
+    """
+
+    def __init__(self, body: ClosedJaxpr, num_consts: int, num_carry: int):
+        self.jaxpr, self.consts = body.jaxpr, body.consts
+        jaxpr = body.jaxpr
+        self._producers = {var: equation for equation in jaxpr.eqns for var in equation.outvars}
+        self._fixed = {*jaxpr.constvars, *jaxpr.invars[:num_consts]}
+        for equation in jaxpr.eqns:
+            if all(isinstance(x, Literal) or x in self._fixed for x in equation.invars):
+                self._fixed |= set(equation.outvars)
+        self._uses = Counter(
+            x for equation in jaxpr.eqns for x in equation.invars if isinstance(x, Var)
+        )
+        self._uses.update(x for x in jaxpr.outvars if isinstance(x, Var))
+        self.terms: dict[int, list[Any]] = {}
+        self.factors: list[Var] = []
+        for i, out in enumerate(jaxpr.outvars[:num_carry]):
+            carried, added = jaxpr.invars[num_consts + i], self._added(out)
+            terms, factors = [x for x in added if x is not carried], []
+            alone = len(terms) < len(added) and self._uses[carried] == 1
+            if alone and all(self._collect(term, factors) for term in terms):
+                self.terms[i] = terms
+                self.factors += [x for x in dict.fromkeys(factors) if x not in self.factors]
+
+    def _added(self, x: Any) -> list[Any]:
+        """What is added up to a value that is used nowhere else."""
+        if isinstance(x, Literal) or x not in self._producers or self._uses[x] > 1:
+            return [x]
+        equation = self._producers[x]
+        if equation.primitive.name != _ADD:
+            return [x]
+        return [part for operand in equation.invars for part in self._added(operand)]
+
+    def _collect(self, term: Any, factors: list[Var]) -> bool:
+        """Notes the factors of the products that a term is linear in; False if it is not."""
+        equation = None if isinstance(term, Literal) else self._producers.get(term)
+        if equation is None:
+            return False
+        if equation.primitive is primitives.dot_general_p:
+            changing = [x for x in equation.invars if isinstance(x, Var) and x not in self._fixed]
+            factors += changing
+            return len(changing) == 2
+        return equation.primitive.name in _LINEAR and all(
+            self._collect(x, factors) for x in equation.invars if not isinstance(x, Literal)
+        )
+
+    def over_time(self, term: Any, stacked: dict[Var, Any]) -> Any:
+        """The sum of a term over all steps, of which the factors are given."""
+        if isinstance(term, Literal):
+            return term.val
+        equation = self._producers[term]
+        if equation.primitive is not primitives.dot_general_p:
+            return bind(equation, [self.over_time(x, stacked) for x in equation.invars])[0]
+        contracted, batch = equation.params["dimension_numbers"]
+        later = lambda axes: tuple(axis + 1 for axis in axes)  # noqa: E731
+        dimension_numbers = (
+            tuple((0, *later(axes)) for axes in contracted),
+            tuple(map(later, batch)),
+        )
+        params = {**equation.params, "dimension_numbers": dimension_numbers}
+        return bind(
+            equation.replace(params=params),
+            [stacked[x] for x in equation.invars if isinstance(x, Var)],
+        )[0]

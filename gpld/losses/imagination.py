@@ -1,0 +1,73 @@
+"""Rollouts of the policy in the world model (Hafner et al., 2025, "Actor critic learning")."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..models import Dreamer, Latent, TwoHotHead, apply_heads
+
+
+class Predictions(NamedTuple):
+    """What is predicted at the states s_0 to s_H."""
+
+    reward: Float[Array, "*batch length"]
+    cont: Float[Array, "*batch length"]
+    """Probability that the episode goes on, times the discount."""
+
+    slow_value: Float[Array, "*batch length"]
+
+
+class Imagined(NamedTuple):
+    """An imagined rollout of H steps; no gradient passes through it."""
+
+    feat: Float[Array, "*batch length feat"]
+    """Model features of s_0 (where it starts) to s_{H-1}."""
+
+    action: Float[Array, "*batch length action"]
+    """Actions a_0 to a_{H-1}."""
+
+    last: Float[Array, "*batch feat"]
+    """Model feature of s_H."""
+
+    predicted: Predictions
+
+
+TIME_FIRST = Imagined(feat=1, action=1, last=0, predicted=1)  # pyright: ignore[reportArgumentType]
+"""`out_axes` of `jax.vmap` that leave time in front, as the rollout's loop produces it: moving
+it behind the rollouts would copy all features."""
+
+
+def imagine(
+    model: Dreamer, slow_value: TwoHotHead, start: Latent, length: int, *, key: PRNGKeyArray
+) -> Imagined:
+    """Rolls out policy and prior from one state, and predicts what is met on the way.
+
+    Args:
+        model: Networks.
+        slow_value: Moving average of the value head.
+        start: State s_0.
+        length: Number H of steps.
+        key: Random key.
+    """
+    model, slow_value, start = jax.lax.stop_gradient((model, slow_value, start))
+    heads = (model.policy, model.reward, model.cont, slow_value)
+
+    def look(feat):
+        policy, reward, cont, slow = apply_heads(heads, feat)
+        return policy, Predictions(reward.mean(), cont.prob(), slow.mean())
+
+    def step(latent, key):
+        action_key, latent_key = jr.split(key)
+        feat = latent.feat()
+        policy, predicted = look(feat)
+        action = policy.sample(action_key)
+        return model.rssm.imagine(latent, action, key=latent_key), (feat, action, predicted)
+
+    last, (feat, action, predicted) = jax.lax.scan(step, start, jr.split(key, length))
+    last = last.feat()
+    _, final = look(last)
+    predicted = jax.tree.map(lambda xs, x: jnp.append(xs, x), predicted, final)
+    return Imagined(feat, action, last, predicted)
