@@ -6,7 +6,8 @@ from pathlib import Path
 
 from .. import run_start, training
 from .._xla import make_deterministic
-from ..cli import cache_compilations, choose_platform, one_line_errors, parse_config
+from ..cli import choose_platform, one_line_errors, parse_config
+from ..compilations import cache_compilations
 from ..envs import task_names
 
 
