@@ -608,6 +608,10 @@ class Config:
     platform: Literal["auto", "cpu", "gpu"] = "auto"
     """Device to run on; auto takes the best there is."""
 
+    profile: int = 0
+    """Updates to trace once the first ones are over, into `profile/` of the run folder, for
+    Perfetto or TensorBoard; 0 traces none."""
+
     env: EnvConfig = EnvConfig()
     replay: ReplayConfig = ReplayConfig()
     model: ModelConfig = ModelConfig()
@@ -623,6 +627,7 @@ class Config:
         _check_choices(self)
         _check(self.seed >= 0, "seed", "non-negative", self.seed)
         _check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
+        _check(self.profile >= 0, "profile", "non-negative", self.profile)
         rows = self.gpld.rows
         _check(
             rows is None or rows <= self.model.stoch,

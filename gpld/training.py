@@ -23,6 +23,7 @@ from .learning import Learner
 from .loop import Loop
 from .models import parameter_counts
 from .offline import find_source, take_over
+from .profiling import Profiler
 from .provenance import num_cores
 from .recorder import Recorder
 from .run_folder import RunFolder
@@ -101,6 +102,7 @@ def train(config: Config, path: Path) -> RunFolder:
             Learner(config, state, replay, recorder, folder, spec, update, key=update_key),
             recorder,
             checkpointer,
+            enter(Profiler(path / "profile", config.profile, console.print)),
             evaluate=Evaluator(config, folder, interrupts, console.print),
             report=lambda state, batch: report(state, batch, report_key),
             interrupted=lambda: interrupts.received,
