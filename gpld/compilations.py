@@ -42,13 +42,14 @@ def cache_compilations() -> None:
     `JAX_COMPILATION_CACHE_DIR` chooses another place.
     """
     _events()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if folder is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(cache / "gpld" / "jax"))
+        folder = str(cache / "gpld" / "jax")
+        jax.config.update("jax_compilation_cache_dir", folder)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # By default those below a second are not kept; a start needs two dozen of them.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    folder = jax.config.jax_compilation_cache_dir
     if folder:
         remove_incomplete(Path(folder))
 
@@ -114,5 +115,5 @@ def _zstd() -> Any:
 def _events() -> Counter[str]:
     """What JAX tells about its cache, by name; counted from the first call on."""
     events: Counter[str] = Counter()
-    jax.monitoring.register_event_listener(lambda name, **_: events.update([name]))
+    jax.monitoring.register_event_listener(lambda event, **_: events.update([event]))
     return events

@@ -562,6 +562,9 @@ class CheckpointConfig:
         _check(self.keep_every >= 0, "checkpoint.keep_every", "at least 0", self.keep_every)
 
 
+Precision = Literal["auto", "float32", "mixed", "bfloat16"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """All settings of a training run."""
@@ -595,7 +598,7 @@ class Config:
     """Length of the run in env steps; at action repeat 2 this is the paper's budget of 1M
     frames."""
 
-    precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """What the networks compute in; parameters, losses and distributions are float32.
     bfloat16: activations too. mixed: updates take products of matrices in bfloat16 and sum
     them in float32, and all else is float32. auto: bfloat16 on a GPU or TPU, float32 on a

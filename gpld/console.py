@@ -12,6 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from .compilations import Reuse, reuse
 
+FIRST_UPDATE = "first update after"
+
 
 class RunConsole(contextlib.AbstractContextManager):
     """Shows progress in env steps, with rates, returns and the time left."""
@@ -51,7 +53,7 @@ class RunConsole(contextlib.AbstractContextManager):
         """Says at the first update how long the compilation took."""
         if not self._updated:
             seconds = time.monotonic() - self._began
-            self.print(f"first update after {seconds:.0f} s{_origin(reuse())}")
+            self.print(f"{FIRST_UPDATE} {seconds:.0f} s{_origin(reuse())}")
         self._updated = True
 
     def episode(self, score: float) -> None:

@@ -57,7 +57,7 @@ def train(config: Config, path: Path) -> RunFolder:
         enter(locked(path))
         source = find_source(config, path) if config.offline else None
         if source is None:
-            envs = enter(_make_envs(config))
+            envs = enter(make_envs(config))
             spec, manifest = envs.spec, None
         else:
             envs, spec, manifest = None, source.spec, source.manifest
@@ -157,7 +157,12 @@ def _init(config: Config, spec: EnvSpec, *, key: PRNGKeyArray) -> AgentState:
     return eqx.filter_jit(agent.init)(config, shapes, spec.action_size, key=key)
 
 
-def _make_envs(config: Config) -> VectorEnv:
+def make_envs(config: Config) -> VectorEnv:
+    """The environments that a run collects experience in.
+
+    Args:
+        config: Settings.
+    """
     workers = config.env.workers
     if workers is None:
         workers = min(config.env.num_envs, num_cores())
