@@ -17,6 +17,8 @@ def choices() -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "matmul_precision": precision or "default",
+        # Where it is set, times of compilation may be times of reading.
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR"),
     }
 
 

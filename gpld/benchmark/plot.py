@@ -43,7 +43,7 @@ def plot(folder: Path, path: Path) -> None:
     on = f"{cores} core{'s' * (cores > 1)} of {processor or update['machine']['devices'][0]}"
     figure.suptitle(f"size {update['settings']['size']}, {on}", fontsize="medium")
     figure.supxlabel(
-        f"blue: ours; grey: {AUTHORS}; diamonds: the paper's Table 4", fontsize="small"
+        f"dots, dark bars: ours; grey: {AUTHORS}; diamonds: the paper's Table 4", fontsize="small"
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ class Spread(NamedTuple):
 
     def __str__(self) -> str:
         """The quartiles."""
-        return f"{self.low:.3f}-{self.high:.3f}"
+        return f"{self.low:.3g}-{self.high:.3g}"
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -141,7 +141,7 @@ class Report:
         return (
             name,
             f"{1e3 * np.median(measured.seconds):,.1f}",
-            f"{units.median:,.2f}",
+            f"{units.median:.3g}",
             str(units),
             "" if ratio is None else f"{ratio.median:.3f}",
             "" if ratio is None else str(ratio),
