@@ -5,7 +5,6 @@ import dataclasses
 import difflib
 import io
 import itertools
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -81,16 +80,6 @@ def choose_platform(platform: str) -> None:
                 "`--platform gpu` found no GPU that JAX can use; install `gpld[cuda12]` or "
                 "`gpld[cuda13]` where there is one, or choose auto or cpu."
             ) from None
-
-
-def cache_compilations() -> None:
-    """Keeps compiled programs on disk, so that the next run starts within seconds.
-
-    `JAX_COMPILATION_CACHE_DIR` chooses another place.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(cache / "gpld" / "jax"))
 
 
 def check_least(options: object, **bounds: int) -> None:

@@ -562,6 +562,9 @@ class CheckpointConfig:
         _check(self.keep_every >= 0, "checkpoint.keep_every", "at least 0", self.keep_every)
 
 
+Precision = Literal["auto", "float32", "mixed", "bfloat16"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """All settings of a training run."""
@@ -595,7 +598,7 @@ class Config:
     """Length of the run in env steps; at action repeat 2 this is the paper's budget of 1M
     frames."""
 
-    precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """What the networks compute in; parameters, losses and distributions are float32.
     bfloat16: activations too. mixed: updates take products of matrices in bfloat16 and sum
     them in float32, and all else is float32. auto: bfloat16 on a GPU or TPU, float32 on a
@@ -607,6 +610,10 @@ class Config:
 
     platform: Literal["auto", "cpu", "gpu"] = "auto"
     """Device to run on; auto takes the best there is."""
+
+    profile: int = 0
+    """Updates to trace once the first ones are over, into `profile/` of the run folder, for
+    Perfetto or TensorBoard; 0 traces none."""
 
     env: EnvConfig = EnvConfig()
     replay: ReplayConfig = ReplayConfig()
@@ -623,6 +630,7 @@ class Config:
         _check_choices(self)
         _check(self.seed >= 0, "seed", "non-negative", self.seed)
         _check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
+        _check(self.profile >= 0, "profile", "non-negative", self.profile)
         rows = self.gpld.rows
         _check(
             rows is None or rows <= self.model.stoch,

@@ -10,6 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from .compilations import Reuse, reuse
+
+FIRST_UPDATE = "first update after"
+
 
 class RunConsole(contextlib.AbstractContextManager):
     """Shows progress in env steps, with rates, returns and the time left."""
@@ -49,7 +53,7 @@ class RunConsole(contextlib.AbstractContextManager):
         """Says at the first update how long the compilation took."""
         if not self._updated:
             seconds = time.monotonic() - self._began
-            self.print(f"first update after {seconds:.0f} s; later runs reuse what was compiled")
+            self.print(f"{FIRST_UPDATE} {seconds:.0f} s{_origin(reuse())}")
         self._updated = True
 
     def episode(self, score: float) -> None:
@@ -98,3 +102,15 @@ class RunConsole(contextlib.AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         """Closes the display; what was printed stays."""
         self._bar.stop()
+
+
+def _origin(reuse: Reuse | None) -> str:
+    """Where the compiled programs came from, if that is known."""
+    if reuse is None:
+        return ""
+    if reuse.from_cache == reuse.programs:
+        return f"; all {reuse.programs} programs were compiled before"
+    return (
+        f"; {reuse.from_cache} of {reuse.programs} programs were compiled before, and later runs "
+        "reuse the others"
+    )

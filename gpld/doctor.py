@@ -182,7 +182,7 @@ def check_disk() -> Check:
 def check_cache() -> Check:
     """Where compiled programs are kept."""
     code = (
-        "import jax; from gpld.cli import cache_compilations; cache_compilations(); "
+        "import jax; from gpld.compilations import cache_compilations; cache_compilations(); "
         "print(jax.config.jax_compilation_cache_dir)"
     )
     works, folder = run_python(code, timeout=_PATIENCE)
@@ -216,7 +216,7 @@ def tiny_update() -> str:
     import jax.numpy as jnp
 
     from . import agent
-    from .cli import cache_compilations
+    from .compilations import cache_compilations
     from .losses import Batch
     from .models import StoredLatent
     from .presets import PRESETS

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
 from . import tree_file
 from .checkpointer import Checkpointer, Contents
 from .collection import Collector
@@ -10,6 +12,7 @@ from .config import Config
 from .errors import Interrupted
 from .experience import train_ratio
 from .learning import Learner
+from .profiling import Profiler
 from .recorder import Recorder
 from .replay import Replay
 
@@ -29,6 +32,7 @@ class Loop:
         learner: Learner,
         recorder: Recorder,
         checkpointer: Checkpointer,
+        profiler: Profiler,
         *,
         evaluate: Callable[..., Mapping[str, Any]],
         report: Callable[..., Any],
@@ -43,6 +47,7 @@ class Loop:
             learner: What learns from it.
             recorder: Clocks, and what is written.
             checkpointer: Saves the run.
+            profiler: Told of every round.
             evaluate: `evaluate(state, env_step, video=)`, the scores of the agent; may raise
                 `Interrupted`.
             report: `report(state, batch)`, diagnostics of the world model.
@@ -51,6 +56,7 @@ class Loop:
         self._config = config
         self._collector, self._replay, self._learner = collector, replay, learner
         self._recorder, self._checkpointer = recorder, checkpointer
+        self._profiler = profiler
         self._evaluate, self._report, self._interrupted = evaluate, report, interrupted
         self._ratio = train_ratio(config)
         # Whether everything is done that follows the last env steps.
@@ -71,6 +77,7 @@ class Loop:
         """
         try:
             while not self.finished:
+                self._profiler.round(self._recorder.update)
                 if self._settled:
                     self._collector.collect(self._learner.state.model)
                     self._settled = False
@@ -107,7 +114,8 @@ class Loop:
         """Makes the updates that are due."""
         while self._recorder.update < self._ratio.updates_due(self._recorder.env_step):
             self._check()
-            self._learner.update()
+            with jax.profiler.StepTraceAnnotation("step", step_num=self._recorder.update):
+                self._learner.update()
             self._recorder.show()
         with self._recorder.stopwatch("update"):
             self._learner.wait()

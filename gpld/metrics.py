@@ -29,8 +29,9 @@ class MeanMetrics:
 
     def add(self, metrics: dict[str, Float[Array, ""]]) -> None:
         """Adds the metrics of one update, of the same names each time."""
-        zeros = {name: (jnp.float32(0), jnp.int32(0)) for name in metrics}
-        self._sums = _add(self._sums or zeros, metrics)
+        if not self._sums:
+            self._sums = {name: (jnp.float32(0), jnp.int32(0)) for name in metrics}
+        self._sums = _add(self._sums, metrics)
 
     def pop(self) -> dict[str, float]:
         """Means since the last call; empty if nothing was added, NaN if nothing was finite."""
@@ -69,10 +70,11 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Counts the time of a `with` block towards a part."""
+        """Counts the time of a `with` block towards a part, and names it in traces."""
         began = time.perf_counter()
         try:
-            yield
+            with jax.profiler.TraceAnnotation(part):
+                yield
         finally:
             elapsed = time.perf_counter() - began
             self._seconds[part] = self._seconds.get(part, 0.0) + elapsed

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .analysis import learning_curve
 from .config import Config
 from .console import RunConsole
 from .envs import TimeStep
@@ -100,6 +99,8 @@ class Recorder(contextlib.AbstractContextManager):
 
     def evaluated(self, line: Mapping[str, Any]) -> None:
         """Writes and shows the scores of an evaluation, and redraws the learning curve."""
+        from .analysis import learning_curve  # half a second that the start can do without
+
         self._append("scores", line)
         learning_curve(self._folder)
         self._console.print(

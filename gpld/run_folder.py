@@ -9,6 +9,7 @@
     checkpoints/        what the run can be resumed from, and agents of earlier env steps
     tensorboard/        the metrics again
     run.lock            locked while the run is going on
+    profile/            a trace of some updates, if `--profile` asked for it
     sensitivity.json    what `scripts/sensitivity.py` found, and sensitivity.png
 
 Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `update`.

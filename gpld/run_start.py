@@ -96,6 +96,7 @@ _MAY_CHANGE = (
     "resume",
     "preset",
     "platform",
+    "profile",
     "env.workers",
     "env.timeout",
     "env.max_restarts",

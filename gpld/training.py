@@ -23,6 +23,7 @@ from .learning import Learner
 from .loop import Loop
 from .models import parameter_counts
 from .offline import find_source, take_over
+from .profiling import Profiler
 from .provenance import num_cores
 from .recorder import Recorder
 from .run_folder import RunFolder
@@ -56,7 +57,7 @@ def train(config: Config, path: Path) -> RunFolder:
         enter(locked(path))
         source = find_source(config, path) if config.offline else None
         if source is None:
-            envs = enter(_make_envs(config))
+            envs = enter(make_envs(config))
             spec, manifest = envs.spec, None
         else:
             envs, spec, manifest = None, source.spec, source.manifest
@@ -101,6 +102,7 @@ def train(config: Config, path: Path) -> RunFolder:
             Learner(config, state, replay, recorder, folder, spec, update, key=update_key),
             recorder,
             checkpointer,
+            enter(Profiler(path / "profile", config.profile, console.print)),
             evaluate=Evaluator(config, folder, interrupts, console.print),
             report=lambda state, batch: report(state, batch, report_key),
             interrupted=lambda: interrupts.received,
@@ -155,7 +157,12 @@ def _init(config: Config, spec: EnvSpec, *, key: PRNGKeyArray) -> AgentState:
     return eqx.filter_jit(agent.init)(config, shapes, spec.action_size, key=key)
 
 
-def _make_envs(config: Config) -> VectorEnv:
+def make_envs(config: Config) -> VectorEnv:
+    """The environments that a run collects experience in.
+
+    Args:
+        config: Settings.
+    """
     workers = config.env.workers
     if workers is None:
         workers = min(config.env.num_envs, num_cores())

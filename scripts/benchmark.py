@@ -1,6 +1,6 @@
 """Measures what things cost, as ratios of one run.
 
-python scripts/benchmark.py penalty --cores 1
+python scripts/benchmark.py --cores 1 --out results
 """
 
 from gpld.commands.benchmark import main

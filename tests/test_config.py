@@ -56,6 +56,7 @@ def _flat(value, prefix=""):
 _OUT_OF_RANGE = [
     (Config, "seed", -1, "non-negative"),
     (Config, "env_steps", 0, "at least 1"),
+    (Config, "profile", -1, "non-negative"),
     (EnvConfig, "env.num_envs", 0, "at least 1"),
     (EnvConfig, "env.action_repeat", 0, "at least 1"),
     (EnvConfig, "env.workers", -1, "at least 0"),

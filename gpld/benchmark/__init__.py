@@ -1,5 +1,18 @@
 """What things cost, as ratios measured in one run."""
 
-from .measure import Measurement as Measurement, Report as Report, measure as measure
+from .collect import benchmark_collect as benchmark_collect
+from .measure import Case as Case, measure as measure
 from .penalty import benchmark_penalty as benchmark_penalty
+from .plot import plot as plot
+from .replay import benchmark_replay as benchmark_replay
+from .report import (
+    Figure as Figure,
+    Measurement as Measurement,
+    Memory as Memory,
+    Published as Published,
+    Report as Report,
+)
+from .startup import benchmark_startup as benchmark_startup
+from .table4 import benchmark_table4 as benchmark_table4
+from .train import benchmark_train as benchmark_train
 from .update import benchmark_update as benchmark_update

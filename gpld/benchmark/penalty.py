@@ -8,7 +8,9 @@ import jax.random as jr
 from ..config import Config, EstimatorName
 from ..losses import draw_probes, for_mean, gradient_penalty, gram_penalty
 from ..models import Dreamer
-from .measure import Functions, Progress, Report, measure
+from .choices import describe
+from .measure import Case, Progress, measure
+from .report import Report
 from .update import ACTION_SIZE, SHAPES
 
 BASELINE = "forward and backward"
@@ -26,7 +28,7 @@ def benchmark_penalty(
         progress: Is told what happens.
 
     Returns:
-        The report; its baseline is one plain forward and backward pass of the posterior
+        The report; ratios refer to one plain forward and backward pass of the posterior
         over the same states.
     """
     states = max(1, int(config.gpld.rho * config.replay.batch_size * config.replay.batch_length))
@@ -37,7 +39,7 @@ def benchmark_penalty(
     fn, inputs = rssm.posterior_map(), (deter, embed)
     weights = jr.normal(jr.key(3), (states, rssm.stoch, rssm.classes))
     plain = lambda fn, inputs: jnp.mean(jax.vmap(fn)(*inputs) * weights)  # noqa: E731
-    functions: Functions = {BASELINE: (_with_gradient(plain), (fn, inputs))}
+    cases = {BASELINE: Case(_with_gradient(plain), (fn, inputs), BASELINE)}
     estimators: list[EstimatorName] = ["rowwise", "joint", "forward"]
     if thorough:
         estimators.append("exact")
@@ -47,8 +49,9 @@ def benchmark_penalty(
         probes = _probes(table, inputs, estimator, config)
         for path, transform in (("literal", gradient_penalty), ("gram", gram_penalty)):
             penalty = _mean_norm(transform, estimator, rssm.stoch)
-            functions[f"{name}, {path}"] = (_with_gradient(penalty), (table, inputs, probes))
-    settings = {
+            args = (table, inputs, probes)
+            cases[f"{name}, {path}"] = Case(_with_gradient(penalty), args, BASELINE)
+    settings = describe(config) | {
         "states": states,
         "rows": rssm.stoch,
         "classes": rssm.classes,
@@ -57,8 +60,8 @@ def benchmark_penalty(
         "num_probes": config.gpld.num_probes,
         "repetitions": repetitions,
     }
-    measurements = measure(functions, repetitions=repetitions, progress=progress)
-    return Report("penalty", settings, measurements, BASELINE)
+    measurements = measure(cases, repetitions=repetitions, progress=progress)
+    return Report("penalty", settings, measurements)
 
 
 def _probes(fn, inputs, estimator, config):

@@ -19,7 +19,9 @@ from ..envs import ArraySpec, EnvSpec
 from ..experience import step_specs
 from ..memory import available_memory
 from ..replay import Replay, ReplayStore, Sample
-from .measure import Functions, Measurement, Progress, Report, measure
+from .choices import describe
+from .measure import Case, Progress, measure
+from .report import Figure, Measurement, Report
 from .update import ACTION_SIZE, SHAPES, random_batch
 
 BASELINE = "update"
@@ -69,12 +71,12 @@ def benchmark_replay(
         folder: Where files go; None for the system's place for temporary ones.
 
     Returns:
-        The report; its baseline is an update.
+        The report; ratios refer to an update.
     """
     update = lambda state, batch, key: agent.update(state, batch, config=config, key=key)  # noqa: E731
     state = jax.jit(lambda key: agent.init(config, SHAPES, ACTION_SIZE, key=key))(jr.key(0))
-    functions: Functions = {BASELINE: (update, (state, random_batch(config), jr.key(1)))}
-    measurements = measure(functions, repetitions=repetitions, progress=progress)
+    cases = {BASELINE: Case(update, (state, random_batch(config), jr.key(1)), BASELINE)}
+    measurements = measure(cases, repetitions=repetitions, progress=progress)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         path = Path(name)
         workload = _Workload(config, steps, path, storage, progress)
@@ -85,18 +87,17 @@ def benchmark_replay(
             for name, value in (workload.calls() | workload.saves(path / "saved")).items():
                 if repetition > 0:
                     seconds[name].append(value)
-    settings = {
+    settings = describe(config) | {
         "steps": workload.steps,
         "storage": storage,
         "streams": config.env.num_envs,
         "windows": [config.replay.batch_size, config.replay.batch_length + 1],
         "step_bytes": workload.replay.nbytes // workload.steps,
-        "saved_bytes": workload.saved_bytes,
-        "dtype": str(agent.compute_dtype(config)),
         "repetitions": repetitions,
     }
-    measurements |= {name: Measurement(values, 0.0, None) for name, values in seconds.items()}
-    return Report("replay", settings, measurements, BASELINE)
+    measurements |= {name: Measurement(values, BASELINE) for name, values in seconds.items()}
+    figures = {name: Figure(size, "bytes") for name, size in workload.saved_bytes.items()}
+    return Report("replay", settings, measurements, figures)
 
 
 class _Workload:

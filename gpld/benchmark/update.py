@@ -1,6 +1,8 @@
-"""Cost of a whole update, with and without the penalty."""
+"""Cost of a whole update, with and without the penalty, in several precisions."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +10,12 @@ import jax.random as jr
 import numpy as np
 
 from .. import agent
-from ..config import Config
+from ..config import Config, Precision
 from ..losses import Batch
 from ..models import StoredLatent
-from .measure import Functions, Progress, Report, measure
+from .choices import describe
+from .measure import Case, Progress, measure
+from .report import Report
 
 BASELINE = "vanilla"
 
@@ -21,49 +25,58 @@ ACTION_SIZE = 6
 
 
 def benchmark_update(
-    config: Config, *, repetitions: int, thorough: bool, progress: Progress
+    config: Config,
+    *,
+    precisions: Sequence[Precision] = (),
+    repetitions: int,
+    thorough: bool,
+    progress: Progress,
 ) -> Report:
     """Times whole updates: DreamerV3's, and GPLD's by estimator.
 
     Args:
         config: Settings.
+        precisions: Those to compare; by default that of the settings.
         repetitions: How often everything is timed.
         thorough: Whether to time the literal path of `rowwise` as well.
         progress: Is told what happens.
 
     Returns:
-        The report; its baseline is the update without penalty.
+        The report. An update with penalty refers to the one without in the same precision,
+        and that to the one without in the first precision.
     """
-    variants = {
-        BASELINE: {"lambda0": 0.0},
-        "rowwise": {"estimator": "rowwise"},
-        "joint": {"estimator": "joint"},
-    }
-    if thorough:
-        variants["rowwise, literal"] = {"estimator": "rowwise", "path": "literal"}
-    init = jax.jit(lambda key: agent.init(config, SHAPES, ACTION_SIZE, key=key))
-    state, batch = init(jr.key(0)), random_batch(config)
+    precisions = precisions or (config.precision,)
+    first = f"{BASELINE}, {precisions[0]}"
+    variants, dtypes = {}, {}
+    for precision in precisions:
+        variant: Config = dataclasses.replace(config, precision=precision)
+        dtypes[precision] = str(agent.compute_dtype(variant))
+        for name, changes in _variants(thorough).items():
+            gpld = dataclasses.replace(config.gpld, **changes)
+            reference = first if name == BASELINE else f"{BASELINE}, {precision}"
+            variants[f"{name}, {precision}"] = dataclasses.replace(variant, gpld=gpld), reference
+    settings = describe(config) | {"precision": dtypes, "repetitions": repetitions}
+    measurements = measure(update_cases(variants), repetitions=repetitions, progress=progress)
+    return Report("update", settings, measurements)
 
-    def update_of(changes):
-        gpld = dataclasses.replace(config.gpld, **changes)
-        variant = dataclasses.replace(config, gpld=gpld)
 
-        def update(state, batch, key):
-            return agent.update(state, batch, config=variant, key=key)
+def update_cases(variants: dict[str, tuple[Config, str]]) -> dict[str, Case]:
+    """Updates to be timed.
 
-        return update, (state, batch, jr.key(1))
+    Args:
+        variants: Settings and the name of the baseline, by name.
+    """
+    inputs: dict[str, tuple[agent.AgentState, Batch]] = {}
 
-    functions: Functions = {name: update_of(changes) for name, changes in variants.items()}
-    settings = {
-        "size": config.model.size,
-        "batch": [config.replay.batch_size, config.replay.batch_length],
-        "imag_length": config.ac.imag_length,
-        "rho": config.gpld.rho,
-        "dtype": str(agent.compute_dtype(config)),
-        "repetitions": repetitions,
-    }
-    measurements = measure(functions, repetitions=repetitions, progress=progress)
-    return Report("update", settings, measurements, BASELINE)
+    def case(config: Config, baseline: str) -> Case:
+        dtype = str(agent.compute_dtype(config))
+        if dtype not in inputs:  # variants share the agent, and so the memory for it
+            init = jax.jit(lambda key: agent.init(config, SHAPES, ACTION_SIZE, key=key))
+            inputs[dtype] = init(jr.key(0)), random_batch(config)
+        update = lambda state, batch, key: agent.update(state, batch, config=config, key=key)  # noqa: E731
+        return Case(update, (*inputs[dtype], jr.key(1)), baseline)
+
+    return {name: case(*variant) for name, variant in variants.items()}
 
 
 def random_batch(config: Config) -> Batch:
@@ -89,3 +102,16 @@ def random_batch(config: Config) -> Batch:
             jnp.asarray(classes, jnp.uint8),
         ),
     )
+
+
+def _variants(thorough: bool) -> dict[str, dict[str, Any]]:
+    """Settings of the penalty by name, that of none first."""
+    variants: dict[str, dict[str, Any]] = {
+        BASELINE: {"lambda0": 0.0, "lambda0_prior": 0.0},
+        "rowwise": {"estimator": "rowwise"},
+        "joint": {"estimator": "joint"},
+        "forward": {"estimator": "forward"},
+    }
+    if thorough:
+        variants["rowwise, literal"] = {"estimator": "rowwise", "path": "literal"}
+    return variants

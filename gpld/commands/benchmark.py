@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Literal
 
 import tyro
 
-from ..benchmark.penalty import benchmark_penalty
-from ..benchmark.replay import benchmark_replay
-from ..benchmark.update import benchmark_update
-from ..cli import choose_platform, one_line_errors, parse_config, parse_known
-from ..errors import UsageError
+from .. import benchmark
+from ..benchmark import Report
+from ..cli import check_least, choose_platform, one_line_errors, parse_config, parse_known
+from ..config import Config, Precision
+from ..errors import MachineError, UsageError
+from ..subprocesses import python_command, python_environment
+
+# What is measured without a name: the standard set.
+STANDARD = ("update", "penalty", "collect", "train", "startup")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +29,35 @@ class BenchmarkArgs:
     setting.
     """
 
-    what: tyro.conf.Positional[Literal["penalty", "update", "replay"]]
-    """penalty: every estimator of the penalty by itself, literally and through the Gram
-    identity. update: whole updates with and without the penalty. replay: sampling from it,
-    refreshing, adding and saving."""
+    what: tyro.conf.Positional[
+        Literal[
+            "all",
+            "update",
+            "penalty",
+            "collect",
+            "train",
+            "startup",
+            "table4",
+            "replay",
+            "plot",
+        ]
+    ]
+    """update: whole updates without the penalty and with each estimator. penalty: every
+    estimator by itself, literally and through the Gram identity. collect: environments and
+    policy. train: a run end to end, and the share of each part. startup: time to the first
+    update, with an empty and a filled cache of compiled programs. all, or nothing: these,
+    each in a process of its own. table4: the rows of the paper's Table 4. replay: sampling
+    from it, refreshing, adding and saving. plot: draws results of update and table4."""
 
     repetitions: int = 5
     """How often everything is timed, in turn."""
+
+    precisions: tuple[Precision, ...] = ()
+    """Precisions to compare in `update`, such as float32 mixed; none takes that of the
+    settings, and for `all` these two."""
+
+    updates: int = 32
+    """Updates that `train` measures, at least."""
 
     cores: int | None = None
     """Cores of the processor to use; None takes all. Linux only."""
@@ -41,37 +68,84 @@ class BenchmarkArgs:
     steps: int = 5_000_000
     """Env steps in replay, for `replay`; fewer where they do not fit."""
 
+    results: Path = Path("benchmarks/cpu_1core")
+    """Folder with the results that `plot` draws."""
+
     out: Path | None = None
-    """File for the results as JSON; None only prints them."""
+    """File for the results as JSON; None only prints them. For `all` a folder, for `plot`
+    the picture, which is docs/benchmarks.png for None."""
 
     def __post_init__(self):
-        if self.repetitions < 1:
-            raise ValueError(f"`repetitions` must be at least 1, got {self.repetitions}.")
-        if self.cores is not None and self.cores < 1:
-            raise ValueError(f"`cores` must be at least 1, got {self.cores}.")
-        if self.steps < 1:
-            raise ValueError(f"`steps` must be at least 1, got {self.steps}.")
+        check_least(self, repetitions=1, updates=1, steps=1)
+        if self.cores is not None:
+            check_least(self, cores=1)
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """`scripts/benchmark.py`."""
     with one_line_errors():
-        options, rest = parse_known(BenchmarkArgs, sys.argv[1:] if args is None else args)
+        args = list(sys.argv[1:] if args is None else args)
+        if not args or (args[0].startswith("-") and not {"-h", "--help"} & set(args)):
+            args = ["all", *args]
+        options, rest = parse_known(BenchmarkArgs, args)
         config = parse_config(rest)
-        choose_platform(config.platform)
+        if options.what == "plot":
+            benchmark.plot(options.results, options.out or Path("docs/benchmarks.png"))
+            return
         if options.cores is not None:
             _use_cores(options.cores)
-        progress = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-        shared = {"repetitions": options.repetitions, "progress": progress}
-        if options.what == "replay":
-            storage = config.replay.storage
-            report = benchmark_replay(config, steps=options.steps, storage=storage, **shared)
-        else:
-            benchmark = {"penalty": benchmark_penalty, "update": benchmark_update}[options.what]
-            report = benchmark(config, thorough=options.thorough, **shared)
+        if options.what == "all":
+            _all(options, rest)
+            return
+        choose_platform(config.platform)
+        report = _report(options, config)
         print(report.table())
         if options.out is not None:
             report.save(options.out)
+
+
+def _report(options: BenchmarkArgs, config: Config) -> Report:
+    """Measures what was asked for."""
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    shared = {"repetitions": options.repetitions, "progress": progress}
+    match options.what:
+        case "update":
+            precisions, thorough = options.precisions, options.thorough
+            return benchmark.benchmark_update(
+                config, precisions=precisions, thorough=thorough, **shared
+            )
+        case "penalty":
+            return benchmark.benchmark_penalty(config, thorough=options.thorough, **shared)
+        case "train":
+            return benchmark.benchmark_train(config, updates=options.updates, **shared)
+        case "replay":
+            storage = config.replay.storage
+            return benchmark.benchmark_replay(
+                config, steps=options.steps, storage=storage, **shared
+            )
+        case "collect":
+            return benchmark.benchmark_collect(config, **shared)
+        case "startup":
+            return benchmark.benchmark_startup(config, **shared)
+        case _:
+            return benchmark.benchmark_table4(config, **shared)
+
+
+def _all(options: BenchmarkArgs, rest: Sequence[str]) -> None:
+    """Measures the standard set, each in a process of its own, whose memory is its own too."""
+    flags = [f"--repetitions={options.repetitions}", f"--updates={options.updates}", *rest]
+    flags += ["--thorough"] * options.thorough
+    flags += ["--precisions", *(options.precisions or ("float32", "mixed"))]
+    code = "from gpld.commands.benchmark import main; main()"
+    for name in STANDARD:
+        print(f"\n{name}", flush=True)
+        out = [] if options.out is None else [f"--out={options.out / name}.json"]
+        command = [*python_command(code), name, *out, *flags]
+        if subprocess.run(command, env=python_environment(), check=False).returncode:
+            raise MachineError(f"`{name}` could not be measured.")
 
 
 def _use_cores(count: int) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import tyro
 
 from .. import inference
-from ..cli import cache_compilations, check_least, one_line_errors, parse
+from ..cli import check_least, one_line_errors, parse
+from ..compilations import cache_compilations
 from ..envs.rendering import can_draw, find_backend
 from ..errors import MachineError, UsageError
 from ..evaluation import Evaluation, evaluate

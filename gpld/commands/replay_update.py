@@ -9,7 +9,8 @@ import jax
 import tyro
 
 from .. import faults
-from ..cli import cache_compilations, one_line_errors, parse
+from ..cli import one_line_errors, parse
+from ..compilations import cache_compilations
 
 
 @dataclasses.dataclass(frozen=True)

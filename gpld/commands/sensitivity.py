@@ -9,7 +9,8 @@ import tyro
 
 from ..analysis import sensitivity_figure
 from ..analysis.sensitivity import describe, measure_sensitivity, save
-from ..cli import cache_compilations, check_least, one_line_errors, parse
+from ..cli import check_least, one_line_errors, parse
+from ..compilations import cache_compilations
 from ..run_folder import RunFolder
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from .. import run_start, training
 from .._xla import make_deterministic
-from ..cli import cache_compilations, choose_platform, one_line_errors, parse_config
+from ..cli import choose_platform, one_line_errors, parse_config
+from ..compilations import cache_compilations
+from ..config import Config
 from ..envs import task_names
 
 
@@ -17,9 +19,21 @@ def main(args: Sequence[str] | None = None) -> None:
         if config.task == "list":
             print("\n".join(task_names()))
             return
-        choose_platform(config.platform)
-        if config.deterministic:
-            make_deterministic()
-        cache_compilations()
-        path = run_start.default_path(config) if config.run is None else Path(config.run)
-        training.train(config, path)
+        run(config)
+
+
+def run(config: Config) -> None:
+    """Trains as the settings say, on the device that they name.
+
+    Args:
+        config: Settings.
+
+    Raises:
+        MachineError: If there is no such device; and whatever `train` raises.
+    """
+    choose_platform(config.platform)
+    if config.deterministic:
+        make_deterministic()
+    cache_compilations()
+    path = run_start.default_path(config) if config.run is None else Path(config.run)
+    training.train(config, path)

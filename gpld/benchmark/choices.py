@@ -1,0 +1,37 @@
+"""What was chosen for the device that is in use."""
+
+import os
+from typing import Any
+
+import jax
+
+from ..agent import compute_dtype
+from ..config import Config
+
+
+def choices() -> dict[str, Any]:
+    """What holds for the whole process."""
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore
+    return {
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": precision or "default",
+        # Where it is set, times of compilation may be times of reading.
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR"),
+    }
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """What settings come to here, as a report keeps it."""
+    return {
+        "preset": config.preset,
+        "size": config.model.size,
+        "batch": [config.replay.batch_size, config.replay.batch_length],
+        "imag_length": config.ac.imag_length,
+        "rho": config.gpld.rho,
+        "estimator": config.gpld.estimator,
+        "path": config.gpld.path,
+        # What each precision that is measured means here.
+        "precision": {config.precision: str(compute_dtype(config))},
+    }

@@ -1,0 +1,69 @@
+"""Cost of experience: a step of all environments, and of the policy in them."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from .. import agent
+from ..config import Config
+from ..envs import VectorEnv
+from ..training import make_envs
+from .choices import describe
+from .measure import Case, Progress, measure
+from .report import Figure, Report, spread
+
+# Steps in a row, of which the mean is taken.
+ENV_STEPS, POLICY_STEPS = 100, 20
+
+
+def benchmark_collect(config: Config, *, repetitions: int, progress: Progress) -> Report:
+    """Times a step of all environments with random actions, and the compiled policy.
+
+    Args:
+        config: Settings: the task, the number of environments and their workers.
+        repetitions: How often both are timed.
+        progress: Is told what happens.
+
+    Returns:
+        The report, with env steps per second of each by itself.
+    """
+    with make_envs(config) as envs:
+        cases = {"environments": _stepping(envs), "policy": _acting(config, envs)}
+        measurements = measure(cases, repetitions=repetitions, progress=progress)
+    rates = {
+        f"{name} alone": envs.num_envs / spread(measurements[name].seconds).median for name in cases
+    }
+    settings = describe(config) | {
+        "task": config.task,
+        "num_envs": envs.num_envs,
+        "action_repeat": config.env.action_repeat,
+        "workers": config.env.workers,
+        "repetitions": repetitions,
+    }
+    figures = {name: Figure(rate, "env steps / s") for name, rate in rates.items()}
+    return Report("collect", settings, measurements, figures)
+
+
+def _stepping(envs: VectorEnv) -> Case:
+    rng = np.random.default_rng(0)
+    shape = (envs.num_envs, envs.spec.action_size)
+
+    def step() -> None:
+        envs.step(rng.uniform(-1, 1, shape).astype(np.float32))
+
+    return Case(step, None, calls=ENV_STEPS)
+
+
+def _acting(config: Config, envs: VectorEnv) -> Case:
+    spec, flags = envs.spec, jnp.zeros(envs.num_envs, bool)
+    shapes = {name: array.shape for name, array in spec.observation.items()}
+    init = jax.jit(lambda key: agent.init(config, shapes, spec.action_size, key=key).model)
+    model = init(jr.key(0))
+    observation = {name: jnp.ones((envs.num_envs, *shape)) for name, shape in shapes.items()}
+    memory = agent.initial_memory(model, envs.num_envs)
+
+    def act(model, memory, observation, is_first, is_last, key):
+        return agent.act(model, memory, observation, is_first, is_last, key=key)
+
+    return Case(act, (model, memory, observation, flags, flags, jr.key(1)), calls=POLICY_STEPS)

@@ -1,0 +1,144 @@
+"""A picture of what updates cost here, beside what was published."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import MachineError, UsageError
+from .published import AUTHORS, AUTHORS_RATIO, AUTHORS_UNITS, PAPER_RANGE
+from .report import UNIT
+
+_OURS, _THEIRS, _MARKS = "C0", "0.7", "0.45"
+
+
+def plot(folder: Path, path: Path) -> None:
+    """Draws the results in a folder: `update.json`, and `table4.json` where there is one.
+
+    Args:
+        folder: Where `scripts/benchmark.py` has written them.
+        path: The picture.
+
+    Raises:
+        UsageError: If the folder holds no results of updates.
+        MachineError: If the picture cannot be written.
+    """
+    update = _read(folder / "update.json")
+    table4 = folder / "table4.json"
+    rows = _read(table4)["results"] if table4.exists() else {}
+    width = 13 if rows else 9
+    figure = Figure(figsize=(width, 4), layout="constrained")
+    axes = figure.subplots(1, 3 if rows else 2)
+    _units(axes[0], update["results"])
+    _ratios(axes[1], update["results"])
+    if rows:
+        _table4(axes[2], rows)
+    for part in axes:
+        part.title.set_fontsize("medium")
+        part.spines[["top", "right"]].set_visible(False)
+    processor, cores = update["machine"]["processor"], update["machine"]["cores"]
+    on = f"{cores} core{'s' * (cores > 1)} of {processor or update['machine']['devices'][0]}"
+    figure.suptitle(f"size {update['settings']['size']}, {on}", fontsize="medium")
+    figure.supxlabel(
+        f"dots, dark bars: ours; grey: {AUTHORS}; diamonds: the paper's Table 4", fontsize="small"
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _units(axes: Axes, results: dict[str, Any]) -> None:
+    """Updates in units of a matrix product, ours below theirs."""
+    ours = {name: result for name, result in results.items() if name != UNIT}
+    names = [*(f"{name}, authors" for name in AUTHORS_UNITS), *ours]
+    values = [*AUTHORS_UNITS.values(), *(result["units"] for result in ours.values())]
+    ends = [*AUTHORS_UNITS.values(), *(result["units_quartiles"][1] for result in ours.values())]
+    colors = [_THEIRS] * len(AUTHORS_UNITS) + [_OURS] * len(ours)
+    axes.barh(names, values, color=colors)
+    axes.errorbar(
+        [result["units"] for result in ours.values()],
+        list(ours),
+        xerr=_whiskers(ours, "units"),
+        fmt="none",
+        color="black",
+        capsize=2,
+    )
+    for i, (value, end) in enumerate(zip(values, ends, strict=True)):
+        axes.annotate(f"{value:.0f}", (end, i), (4, 0), textcoords="offset points", va="center")
+    axes.invert_yaxis()
+    axes.set(title="one update", xlabel="units: float32 products of 2048 x 2048 on the same cores")
+    axes.xaxis.label.set_fontsize("small")
+
+
+def _ratios(axes: Axes, results: dict[str, Any]) -> None:
+    """Updates with penalty over those without, in the same precision."""
+    ours = {
+        name: result
+        for name, result in results.items()
+        if result["baseline"] not in (None, name) and not name.startswith("vanilla")
+    }
+    low, high = PAPER_RANGE
+    axes.plot([AUTHORS_RATIO], ["GPLD, authors"], "s", color=_MARKS)
+    axes.plot([low, high], ["rho 0.5, paper"] * 2, "D-", color=_MARKS, markerfacecolor="white")
+    _ours(axes, ours)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set(title="with penalty", xlabel="time over that of the update without")
+    axes.xaxis.label.set_fontsize("small")
+
+
+def _table4(axes: Axes, results: dict[str, Any]) -> None:
+    """Every row of the table, theirs and ours."""
+    rows = {
+        _short(name): row for name, row in results.items() if row["published_ratio"] is not None
+    }
+    published = [row["published_ratio"] for row in rows.values()]
+    axes.errorbar(
+        [ratio["mean"] for ratio in published],
+        list(rows),
+        xerr=[ratio["std"] for ratio in published],
+        fmt="D",
+        color=_MARKS,
+        markerfacecolor="white",
+    )
+    _ours(axes, rows)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set(
+        title="Table 4",
+        xlabel="time over that of the baseline",
+        ylabel="rho; posterior, prior",
+    )
+    axes.xaxis.label.set_fontsize("small")
+
+
+def _ours(axes: Axes, results: dict[str, Any]) -> None:
+    """Our ratios, with their quartiles."""
+    ratios = [result["ratio"] for result in results.values()]
+    axes.errorbar(ratios, list(results), xerr=_whiskers(results, "ratio"), fmt="o", color=_OURS)
+
+
+def _whiskers(results: dict[str, Any], name: str) -> np.ndarray:
+    """Distances from the median to the quartiles, below and above."""
+    spreads = [np.subtract(r[f"{name}_quartiles"], r[name]) for r in results.values()]
+    return np.abs(spreads).T
+
+
+def _short(name: str) -> str:
+    """A row's three numbers."""
+    rho, posterior, prior = (part.rpartition(" ")[2] for part in name.split(", "))
+    return f"{rho}; {posterior}, {prior}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UsageError(
+            f"`--results` must name a folder with results, but {path} cannot be read."
+        ) from error

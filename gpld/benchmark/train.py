@@ -1,0 +1,111 @@
+"""A whole run end to end: env steps per second, and what they are spent on."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..config import Config
+from ..experience import train_ratio
+from ..run_folder import RunFolder
+from .choices import describe
+from .measure import Progress, measure
+from .process import train_until
+from .report import UNIT, Figure, Report, spread
+
+# Updates that must be made before anything counts.
+WARMUP = 2
+
+
+class Section(NamedTuple):
+    """A part of a run, between two lines of its metrics."""
+
+    env_steps: int
+    updates: int
+    seconds: float
+    shares: dict[str, float]
+    """Of the time, by part of the loop."""
+
+
+def benchmark_train(
+    config: Config, *, updates: int, repetitions: int, progress: Progress
+) -> Report:
+    """Trains in a temporary folder, and takes what the run says about itself.
+
+    Evaluations, reports and checkpoints count where the settings have them fall.
+
+    Args:
+        config: Settings.
+        updates: Updates to measure, at least, after those that warm up.
+        repetitions: How often the unit is timed, afterwards.
+        progress: Is told what happens.
+
+    Returns:
+        The report: rates and shares over the measured part of the run.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        run = _settings(config, updates, folder)
+        progress(f"training for {updates} updates after the first, {run.env_steps:,} env steps")
+        log = Path(name) / "log"
+        section, watched = train_until(run, lambda: find_section(folder, updates), log=log)
+    unit = measure({}, repetitions=repetitions, progress=progress)
+    per_update = section.seconds / section.updates
+    figures = {
+        "measured updates": Figure(section.updates, "updates"),
+        "measured env steps": Figure(section.env_steps, "env steps"),
+        "measured seconds": Figure(section.seconds, "s"),
+        "env steps per second": Figure(section.env_steps / section.seconds, "env steps / s"),
+        "updates per second": Figure(section.updates / section.seconds, "updates / s"),
+        "time per update": Figure(per_update / spread(unit[UNIT].seconds).median, "units"),
+        **{f"share of {k}": Figure(v, "of the time") for k, v in section.shares.items()},
+        "share of nothing named": Figure(1 - sum(section.shares.values()), "of the time"),
+        "peak memory of the run": Figure(watched.peak_bytes, "bytes"),
+    }
+    settings = describe(config) | {
+        "task": config.task,
+        "num_envs": config.env.num_envs,
+        "workers": config.env.workers,
+        "updates_per_env_step": config.replay.updates_per_env_step,
+        "updates": updates,
+    }
+    return Report("train", settings, unit, figures)
+
+
+def find_section(folder: Path, updates: int) -> Section | None:
+    """The lines of metrics after the first that follows the warm-up, once they are enough."""
+    lines = RunFolder(folder).read("metrics")
+    lines = [line for line in lines if line["update"] >= WARMUP]
+    for last in range(1, len(lines)):
+        if lines[last]["update"] - lines[0]["update"] >= updates:
+            return _section(lines[0], lines[1 : last + 1])
+    return None
+
+
+def _section(before: dict[str, Any], lines: list[dict[str, Any]]) -> Section:
+    seconds = sum(line["time/seconds"] for line in lines)
+    prefix, shares = "time/share/", {}
+    for line in lines:
+        for name, share in line.items():
+            if name.startswith(prefix):
+                part = name.removeprefix(prefix)
+                shares[part] = shares.get(part, 0.0) + share * line["time/seconds"] / seconds
+    end = lines[-1]
+    env_steps, updates = (end[k] - before[k] for k in ("env_step", "update"))
+    return Section(env_steps, updates, seconds, shares)
+
+
+def _settings(config: Config, updates: int, folder: Path) -> Config:
+    """A run that is long enough, with lines of metrics as often as they are needed."""
+    ratio, num_envs = train_ratio(config), config.env.num_envs
+    measured = int(updates / ratio.ratio) + num_envs
+    every = min(config.log.every, measured)
+    env_steps = ratio.first_env_step + int(WARMUP / ratio.ratio) + measured + 4 * (every + num_envs)
+    return dataclasses.replace(
+        config,
+        run=str(folder),
+        resume=None,
+        offline=None,
+        env_steps=env_steps,
+        log=dataclasses.replace(config.log, every=every),
+    )
