@@ -1,7 +1,7 @@
 """The agent as a state and three pure functions over it: `init`, `act` and `update`."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,7 +16,7 @@ from .loops import sum_after_loops
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
 from .models import Dreamer, Latent, StoredLatent, TwoHotHead
 from .optim import make_optimizer
-from .precision import mixed
+from .precision import has_fast_bfloat16, mixed
 
 
 class AgentState(eqx.Module):
@@ -58,7 +58,8 @@ def init(
         ValueError: If an observation is no vector, or its key is the name of a loss.
     """
     _check_observations(shapes)
-    model = Dreamer(config.model, shapes, action_size, dtype=compute_dtype(config), key=key)
+    dtype = compute_dtype(config)
+    model = Dreamer(config.model, shapes, action_size, dtype=dtype, compute=config.compute, key=key)
     return AgentState(
         model=model,
         slow_value=model.value,
@@ -174,17 +175,23 @@ def loss_and_grads(
     """The objective at a state of the agent, and its gradient by every parameter."""
     loss = make_loss(config, state.slow_value, state.return_norm)
     value_and_grad = sum_after_loops(eqx.filter_value_and_grad(loss, has_aux=True))
-    if config.precision == "mixed":
+    if choose_precision(config) == "mixed":
         value_and_grad = mixed(value_and_grad)
     return value_and_grad(state.model, batch, update=state.update, key=key)
 
 
+def choose_precision(config: Config) -> Literal["float32", "mixed", "bfloat16"]:
+    """What `config.precision` stands for on the device that is in use."""
+    if config.precision != "auto":
+        return config.precision
+    if jax.default_backend() != "cpu":
+        return "bfloat16"
+    return "mixed" if has_fast_bfloat16() else "float32"
+
+
 def compute_dtype(config: Config) -> jnp.dtype:
-    """The dtype that the networks compute in, on the device that is in use."""
-    precision = config.precision
-    if precision == "auto":
-        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype("float32" if precision == "mixed" else precision)
+    """The dtype of the networks' states, on the device that is in use."""
+    return jnp.dtype("bfloat16" if choose_precision(config) == "bfloat16" else "float32")
 
 
 def _flat(tree: PyTree) -> Float[Array, " size"]:

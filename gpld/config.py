@@ -489,6 +489,29 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ComputeConfig:
+    """How it is computed; what is learned does not depend on it, but for rounding."""
+
+    blocks: Literal["auto", "batched", "separate"] = "auto"
+    """Products of the sequence model's blocks. batched: one for all blocks. separate: one
+    for each, several times faster on a CPU. auto: separate on a CPU, batched elsewhere."""
+
+    sampling: Literal["auto", "inverse", "gumbel"] = "auto"
+    """How classes are drawn; the law is the same. inverse: one uniform number for each row
+    inverts the cumulative distribution. gumbel: the largest of all logits plus noise, one
+    number for each class. auto: inverse."""
+
+    unroll: int | None = None
+    """Steps of the loops over time that are compiled as one; more take longer to compile.
+    None takes 1 on a CPU, where steps are long, and 4 elsewhere."""
+
+    def __post_init__(self):
+        _check_choices(self, "compute.")
+        least = self.unroll is None or self.unroll >= 1
+        _check(least, "compute.unroll", "at least 1", self.unroll)
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation during training, with actions sampled as in training."""
 
@@ -622,6 +645,7 @@ class Config:
     ac: ActorCriticConfig = ActorCriticConfig()
     gpld: GPLDConfig = GPLDConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    compute: ComputeConfig = ComputeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     log: LogConfig = LogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -6,8 +6,10 @@ sums in float32. So normalisation, distributions, losses and the optimiser see f
 and no layer knows of it.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,6 +39,18 @@ def mixed(fn: Callable[..., Any]) -> Callable[..., Any]:
         A function of the same signature and result types.
     """
     return rewritten(fn, _round_factors)
+
+
+@functools.cache
+def has_fast_bfloat16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 in tiles (AMX).
+
+    Without, such products are slower than those of float32. False where it is not known.
+    """
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def _round_factors(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:

@@ -20,6 +20,7 @@ from gpld.losses import Batch
 from gpld.models import RSSM, Dreamer, StoredLatent
 
 CONFIG = Config(
+    precision="float32",
     model=ModelConfig(
         deter=16,
         hidden=8,

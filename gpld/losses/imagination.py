@@ -66,7 +66,8 @@ def imagine(
         action = policy.sample(action_key)
         return model.rssm.imagine(latent, action, key=latent_key), (feat, action, predicted)
 
-    last, (feat, action, predicted) = jax.lax.scan(step, start, jr.split(key, length))
+    keys, unroll = jr.split(key, length), model.rssm.unroll
+    last, (feat, action, predicted) = jax.lax.scan(step, start, keys, unroll=unroll)
     last = last.feat()
     _, final = look(last)
     predicted = jax.tree.map(lambda xs, x: jnp.append(xs, x), predicted, final)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from ..config import ModelConfig
+from ..config import ComputeConfig, ModelConfig
 from .decoder import Decoder
 from .encoder import Encoder
 from .heads import ContinueHead, PolicyHead, TwoHotHead
@@ -33,6 +33,7 @@ class Dreamer(eqx.Module):
         action_size: int,
         *,
         dtype: jnp.dtype = jnp.dtype("float32"),  # noqa: B008
+        compute: ComputeConfig = ComputeConfig(),  # noqa: B008
         key: PRNGKeyArray,
     ):
         """Initialises all networks.
@@ -42,6 +43,7 @@ class Dreamer(eqx.Module):
             shapes: Shape of each observation by its key, without batch axes.
             action_size: Number of action dimensions.
             dtype: Compute dtype; parameters are float32 whatever it is.
+            compute: How it is computed.
             key: Random key.
         """
         names = ("encoder", "rssm", "decoder", "reward", "cont", "policy", "value")
@@ -67,6 +69,7 @@ class Dreamer(eqx.Module):
             posterior_layers=config.posterior_layers,
             unimix=config.unimix,
             dtype=dtype,
+            compute=compute,
             key=keys["rssm"],
         )
         self.decoder = Decoder(

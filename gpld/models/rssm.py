@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
+from ..config import ComputeConfig
 from .blocks import BlockForm, BlockLinear, each_block, normalise_blocks
 from .distributions import OneHotCategorical, unimix_softmax
 from .factored import FactoredMap
@@ -130,6 +131,7 @@ class RSSM(eqx.Module):
     classes: int = eqx.field(static=True)
     unimix: float = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
+    compute: ComputeConfig = eqx.field(static=True)
 
     def __init__(
         self,
@@ -145,6 +147,7 @@ class RSSM(eqx.Module):
         posterior_layers: int,
         unimix: float,
         dtype: jnp.dtype,
+        compute: ComputeConfig = ComputeConfig(),  # noqa: B008
         key: PRNGKeyArray,
     ):
         """Initialises the model.
@@ -161,6 +164,7 @@ class RSSM(eqx.Module):
             posterior_layers: Hidden layers of the posterior.
             unimix: Share of the uniform distribution in every categorical, in [0, 1).
             dtype: Compute dtype of the states.
+            compute: How it is computed.
             key: Random key.
         """
         core_key, prior_key, prior_out_key, post_key, post_out_key = jr.split(key, 5)
@@ -170,6 +174,7 @@ class RSSM(eqx.Module):
             action_size,
             hidden=hidden,
             blocks=blocks,
+            form=compute.blocks,
             key=core_key,
         )
         self.prior_mlp = MLP(deter, hidden, prior_layers, key=prior_key)
@@ -179,6 +184,14 @@ class RSSM(eqx.Module):
         self.stoch, self.classes = stoch, classes
         self.unimix = unimix
         self.dtype = jnp.dtype(dtype)
+        self.compute = compute
+
+    @property
+    def unroll(self) -> int:
+        """Steps of loops over time that are compiled as one."""
+        if self.compute.unroll is not None:
+            return self.compute.unroll
+        return 1 if jax.default_backend() == "cpu" else 4
 
     @property
     def deter(self) -> int:
@@ -206,7 +219,7 @@ class RSSM(eqx.Module):
 
     def dist(self, logits: Float[Array, "stoch classes"]) -> OneHotCategorical:
         """The distribution over z_t that logits of prior or posterior stand for."""
-        return OneHotCategorical(logits, self.unimix)
+        return OneHotCategorical(logits, self.unimix, sampling=self.compute.sampling)
 
     def prior_probs(self, deter: Float[Array, " deter"]) -> Float[Array, "stoch classes"]:
         """Class probabilities of p(z_t | h_t) after unimix; rows sum to one."""
@@ -292,7 +305,7 @@ class RSSM(eqx.Module):
 
         keys = jr.split(key, embed.shape[0])
         inputs = (embed, prev_action, is_first, keys)
-        _, (latents, logits) = jax.lax.scan(step, latent, inputs)
+        _, (latents, logits) = jax.lax.scan(step, latent, inputs, unroll=self.unroll)
         return Rollout(embed, latents, logits)
 
     def imagine(

@@ -21,6 +21,7 @@ from gpld.models import (
     Latent,
     PolicyHead,
     TwoHotHead,
+    apply_heads,
     parameter_counts,
 )
 
@@ -233,3 +234,14 @@ def test_an_observation_may_not_be_named_like_a_loss(name):
 def test_networks_compute_in_float32_by_default():
     model = eqx.filter_eval_shape(Dreamer, CONFIG.model, SHAPES, ACTION_SIZE, key=jr.key(0))
     assert model.encoder.dtype == model.rssm.dtype == np.float32
+
+
+def test_heads_together_say_what_each_says_alone():
+    model = tiny_model()
+    feat = jnp.asarray(np.random.default_rng(0).normal(size=16 + 12), jnp.float32)
+    heads = (model.policy, model.reward, model.cont, model.value)
+    together = jax.jit(lambda feat: apply_heads(heads, feat))(feat)
+    alone = jax.jit(lambda feat: tuple(head(feat) for head in heads))(feat)
+    assert jax.tree.structure(together) == jax.tree.structure(alone)
+    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

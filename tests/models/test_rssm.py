@@ -1,5 +1,6 @@
 """The recurrent state-space model against plain NumPy and by its invariants."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import tiny_rssm
 
-from gpld.models import Latent, StoredLatent
+from gpld.models import BlockGRU, Latent, StoredLatent
 
 DETER, STOCH, CLASSES, EMBED, ACTION, HIDDEN, BLOCKS = 16, 3, 4, 5, 2, 8, 4
 
@@ -37,6 +38,15 @@ def observe(rssm):
 @pytest.fixture(scope="module")
 def core(rssm):
     return jax.jit(lambda *args: rssm.core(*args))
+
+
+def _with_form(core, form):
+    """The same sequence model, with another way of taking products."""
+    make = lambda key: BlockGRU(  # noqa: E731
+        DETER, STOCH * CLASSES, ACTION, hidden=HIDDEN, blocks=BLOCKS, form=form, key=key
+    )
+    structure = jax.tree.structure(eqx.filter_eval_shape(make, jr.key(0)))
+    return jax.tree.unflatten(structure, jax.tree.leaves(core))
 
 
 # The sequence model
@@ -88,9 +98,11 @@ def _numpy_core(core, h, z, a):
     return new
 
 
-def test_core_equals_a_blockwise_gru(rssm, core):
+@pytest.mark.parametrize("form", ["batched", "separate"])
+def test_core_equals_a_blockwise_gru(rssm, form):
     latent, action = _latent(0), jnp.array([0.3, -2.5])
-    actual = core(*latent, action)
+    core = _with_form(rssm.core, form)
+    actual = jax.jit(lambda *args: core(*args))(*latent, action)
     expected = _numpy_core(rssm.core, *(np.asarray(x, np.float64) for x in (*latent, action)))
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 

@@ -197,6 +197,7 @@ def _load_agent(data: dict) -> Recording:
     posts, priors = cfg["post"] > 0, cfg["prior"] > 0
     scale = cfg["scale"]
     config = Config(
+        precision="float32",
         model=ModelConfig(**{k: scale[k] for k in scale if k != "depth"}),
         replay=ReplayConfig(batch_size=cfg["B"], batch_length=cfg["T"]),
         ac=ActorCriticConfig(imag_length=cfg["H"]),
