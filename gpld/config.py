@@ -591,6 +591,14 @@ class Config:
     seed: int = 0
     """Seeds parameters, actions, environments and replay."""
 
+    seeds: int = 1
+    """Agents that are trained at once in one program, with the seeds from `seed` to
+    `seed + seeds - 1`. Each has environments, replay and run folder of its own."""
+
+    devices: int = 1
+    """Devices that share the updates. With several seeds each takes some of the agents, which
+    is the better use; with one each takes a part of every batch."""
+
     env_steps: int = 500_000
     """Length of the run in env steps; at action repeat 2 this is the paper's budget of 1M
     frames."""
@@ -623,6 +631,15 @@ class Config:
         _check_choices(self)
         _check(self.seed >= 0, "seed", "non-negative", self.seed)
         _check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
+        _check(self.seeds >= 1, "seeds", "at least 1", self.seeds)
+        shared = "replay.batch_size" if self.seeds == 1 else "seeds"
+        number = self.replay.batch_size if self.seeds == 1 else self.seeds
+        _check(
+            self.devices >= 1 and number % self.devices == 0,
+            "devices",
+            f"a divisor of `{shared}` ({number})",
+            self.devices,
+        )
         rows = self.gpld.rows
         _check(
             rows is None or rows <= self.model.stoch,

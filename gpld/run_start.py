@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,20 @@ from .run_folder import RunFolder
 def default_path(config: Config) -> Path:
     """Where a run goes that was given no folder."""
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{config.task}-{config.preset}-seed{config.seed}-{time}"
+    seeds = f"seed{config.seed}"
+    if config.seeds > 1:
+        seeds = f"seeds{config.seed}-{config.seed + config.seeds - 1}"
+    return Path("runs") / f"{config.task}-{config.preset}-{seeds}-{time}"
 
 
 def open_run(
-    path: Path, config: Config, spec: EnvSpec, parameters: Mapping[str, int], dtype: str
+    path: Path,
+    config: Config,
+    spec: EnvSpec,
+    parameters: Mapping[str, int],
+    dtype: str,
+    *,
+    parts: Collection[Path] = (),
 ) -> RunFolder:
     """Makes the folder of a new run, or opens that of a run which is to go on.
 
@@ -36,6 +45,7 @@ def open_run(
         spec: Shapes and sizes of the task.
         parameters: Parameter count of each network.
         dtype: What the networks compute in.
+        parts: Folders of runs that may be in there.
 
     Raises:
         UsageError: If the folder holds anything else; nothing is changed then.
@@ -47,7 +57,7 @@ def open_run(
             record = folder.record()
             _check_same(path, folder.config(), record["dtype"], config, dtype)
             record.setdefault("resumed", []).append(provenance())
-        elif set(os.listdir(path)) <= {"run.json", "run.lock"}:
+        elif set(path.iterdir()) <= {path / "run.json", path / "run.lock", *parts}:
             record = _record(spec, parameters, dtype)
         else:
             raise UsageError(
@@ -96,6 +106,7 @@ _MAY_CHANGE = (
     "resume",
     "preset",
     "platform",
+    "devices",
     "env.workers",
     "env.timeout",
     "env.max_restarts",
