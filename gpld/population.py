@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from . import agent
 from .agent import AgentState, Memory
@@ -51,7 +51,8 @@ class Population:
         """What belongs to one of the agents, of arrays on the devices."""
         if self.size == 1:
             return local(tree)
-        return _select(*shard_of(tree, index))
+        part, index = shard_of(tree, index)
+        return _select(part, jnp.asarray(index))
 
     def vmap(self, fn: Callable, *, shared: Sequence[int] = ()) -> Callable:
         """A function of what belongs to one agent as one of what belongs to all.
@@ -157,5 +158,5 @@ def _stack(leaves: Sequence[Any]) -> Any:
 
 
 @jax.jit
-def _select(tree: PyTree, index: int) -> PyTree:
+def _select(tree: PyTree, index: Int[Array, ""]) -> PyTree:
     return jax.tree.map(lambda x: x[index], tree)

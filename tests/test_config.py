@@ -56,6 +56,9 @@ def _flat(value, prefix=""):
 _OUT_OF_RANGE = [
     (Config, "seed", -1, "non-negative"),
     (Config, "env_steps", 0, "at least 1"),
+    (Config, "seeds", 0, "at least 1"),
+    (Config, "devices", 0, "a divisor of `replay.batch_size` (16)"),
+    (Config, "devices", 3, "a divisor of `replay.batch_size` (16)"),
     (EnvConfig, "env.num_envs", 0, "at least 1"),
     (EnvConfig, "env.action_repeat", 0, "at least 1"),
     (EnvConfig, "env.workers", -1, "at least 0"),

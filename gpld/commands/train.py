@@ -17,7 +17,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if config.task == "list":
             print("\n".join(task_names()))
             return
-        choose_platform(config.platform)
+        choose_platform(config.platform, config.devices)
         if config.deterministic:
             make_deterministic()
         cache_compilations()
