@@ -17,7 +17,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     """What a run will do, in a few lines."""
     counts = parameter_counts(state.model)
     ratio = train_ratio(config)
-    replay, agent, checkpoints = (size / 2**30 for size in predict(config, spec, state))
+    replay, agent, checkpoints = (size / 2**30 for size in predict(config.share, spec, state))
     penalty = ", ".join(
         f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
     )

@@ -9,20 +9,22 @@ from typing import Any
 from .agent import AgentState
 from .archive import Archive, Contents, Moment, Saved
 from .errors import MachineError
+from .peers import Alone, Peers
 from .replay import Replay
 
 
 class Checkpointer(contextlib.AbstractContextManager):
     """Saves runs beside their training, and finds the moment that all can be resumed from."""
 
-    def __init__(self, archives: Sequence[Archive], minutes: float):
+    def __init__(self, archives: Sequence[Archive], minutes: float, peers: Peers | None = None):
         """Nothing is saved yet.
 
         Args:
             archives: Where the checkpoints of each run are.
             minutes: Minutes after which the last of them are too old.
+            peers: Processes with checkpoints of their own, of the same moments.
         """
-        self.archives = archives
+        self.archives, self._peers = archives, peers or Alone()
         self._minutes = minutes
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[None] | None = None
@@ -89,13 +91,14 @@ class Checkpointer(contextlib.AbstractContextManager):
         numbers = [len(archive.folder.checkpoint_paths()) for archive in self.archives]
         for archive in self.archives:
             archive.set_damaged_aside()
+        numbers = [number for own in self._peers.gather(numbers) for number in own]
         while moment := max(self._common_moments(), default=None):
             found = [
                 archive.load(moment, like, make_replay)
                 for archive, make_replay in zip(self.archives, make_replays, strict=True)
             ]
             saved = [one for one in found if one is not None]
-            if len(saved) == len(found):
+            if all(self._peers.gather(len(saved) == len(found))):
                 self._forget_after(moment)
                 return saved
         # Before the first checkpoints were complete there is nothing that could be lost.
@@ -105,14 +108,16 @@ class Checkpointer(contextlib.AbstractContextManager):
         raise MachineError(self._nothing_in_common())
 
     def _common_moments(self) -> set[Moment]:
-        return set.intersection(*(archive.moments() for archive in self.archives))
+        own = set.intersection(*(archive.moments() for archive in self.archives))
+        shared = self._peers.gather(sorted(own))
+        return set.intersection(*({Moment(*moment) for moment in one} for one in shared))
 
     def _forget_after(self, moment: Moment | None) -> None:
         for archive in self.archives:
             archive.forget_after(moment)
 
     def _nothing_in_common(self) -> str:
-        if len(self.archives) == 1:
+        if len(self.archives) == 1 and isinstance(self._peers, Alone):
             return (
                 f"{self.archives[0].path} holds no checkpoint that the run can be resumed from; "
                 "begin anew in another folder with `--run`."

@@ -89,7 +89,12 @@ def replay_size(config: Config, saved: Mapping[str, Any] | None = None) -> Repla
 
 
 def make_replay(
-    config: Config, spec: EnvSpec, folder: Path, saved: Mapping[str, Any] | None = None
+    config: Config,
+    spec: EnvSpec,
+    folder: Path,
+    saved: Mapping[str, Any] | None = None,
+    *,
+    process: int = 0,
 ) -> Replay:
     """An empty replay for the steps of a task.
 
@@ -98,13 +103,14 @@ def make_replay(
         spec: Shapes and sizes of the task.
         folder: Where the steps go if they are to be on disk.
         saved: Manifest of a saved replay that must fit into it.
+        process: Number of the process that has it.
     """
     return Replay(
         step_specs(config, spec),
         **replay_size(config, saved)._asdict(),
         mutable=_LATENT,
         online=config.replay.online,
-        seed=derive_seed(config.seed, "replay"),
+        seed=derive_seed(config.seed, "replay", process),
         folder=folder if config.replay.storage == "disk" else None,
     )
 

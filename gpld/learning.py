@@ -17,6 +17,7 @@ from .experience import refresh, sample, to_batch
 from .losses import Batch
 from .member import Member
 from .models import StoredLatent
+from .placement import fetch, local
 from .population import Population
 from .replay import Sample
 
@@ -101,7 +102,7 @@ class Student:
         drawn, result = self._sample, self._result
         return {
             "sample": None if drawn is None else drawn._asdict(),
-            "latents": None if result is None else jax.device_get(result.latents)._asdict(),
+            "latents": None if result is None else fetch(result.latents)._asdict(),
             "skipped": None if result is None else float(result.skipped),
             "skips_in_a_row": self._skips_in_a_row,
         }
@@ -123,7 +124,7 @@ class Student:
             self._skips_in_a_row += 1
             self._recorder.skipped += 1
         else:
-            refresh(self._member.replay, trained_on, result.latents)
+            refresh(self._member.replay, trained_on, fetch(result.latents))
             self._skips_in_a_row = 0
 
 
@@ -157,7 +158,7 @@ class Learner:
         self._population, self._members, self._update = population, members, update
         self._students = [Student(m, spec, key=key) for m, key in zip(members, keys, strict=True)]
         self._key = population.stack(keys)
-        self._batch_size = members[0].config.replay.batch_size
+        self._batch_size = members[0].config.share.replay.batch_size
         self._stopwatch = members[0].recorder.stopwatch
 
     @property
@@ -177,6 +178,7 @@ class Learner:
         with self._stopwatch("update"):
             batch = self._put(batches)
             self.state, latents, metrics = self._update(self.state, batch, self._key)
+            metrics = local(metrics)
         for student, *result in zip(self._students, latents, metrics, strict=True):
             student.updated(*result)
         with self._stopwatch("replay"):  # while the device works on the update

@@ -10,8 +10,10 @@ from .collection import Collector
 from .config import Config
 from .errors import Interrupted
 from .experience import train_ratio
+from .interrupts import Interrupts
 from .learning import Learner
 from .member import Failure, Member
+from .peers import Peers
 
 
 class Loop:
@@ -30,7 +32,8 @@ class Loop:
         checkpointer: Checkpointer,
         *,
         report: Callable[..., Sequence[Any]],
-        interrupted: Callable[[], str | None],
+        interrupts: Interrupts,
+        peers: Peers,
     ):
         """Puts the parts together.
 
@@ -41,11 +44,12 @@ class Loop:
             learner: What learns from it.
             checkpointer: Saves the runs.
             report: `report(state, batch)`, diagnostics of each world model.
-            interrupted: Name of the signal that asks to stop, if there is one.
+            interrupts: Signals that ask to stop.
+            peers: Processes of the run, all of which stop after the same update.
         """
         self._config, self._members = config, members
         self._collector, self._learner, self._checkpointer = collector, learner, checkpointer
-        self._report, self._interrupted = report, interrupted
+        self._report, self._interrupts, self._peers = report, interrupts, peers
         # The first says what time it is for all.
         self._recorder = members[0].recorder
         self._ratio = train_ratio(config)
@@ -77,8 +81,9 @@ class Loop:
         except Interrupted:
             self._save()
             self._checkpointer.wait()
+            signal = self._interrupts.received or "A signal to another process"
             raise Interrupted(
-                f"{self._interrupted()} ended the run at env step {self._recorder.env_step:,}; it "
+                f"{signal} ended the run at env step {self._recorder.env_step:,}; it "
                 "is saved, and the same command goes on with it."
             ) from None
         except Failure as failure:
@@ -148,7 +153,8 @@ class Loop:
 
     def _save_if_due(self) -> None:
         milestone = self._recorder.due(self._config.checkpoint.every)
-        if milestone or self._recorder.finished or self._checkpointer.overdue():
+        overdue = self._peers.lately("overdue", self._checkpointer.overdue())
+        if milestone or self._recorder.finished or any(overdue):
             self._save(milestone)
 
     def _save(self, milestone: bool = False, *, but: Member | None = None) -> None:
@@ -171,5 +177,5 @@ class Loop:
             self._checkpointer.begin(contents)
 
     def _check(self) -> None:
-        if self._interrupted():
+        if any(self._peers.lately("signal", self._interrupts.received)):
             raise Interrupted

@@ -62,13 +62,18 @@ class Run(NamedTuple):
     label: str
 
 
-def planned_runs(config: Config, path: Path) -> list[Run]:
+def planned_runs(config: Config, path: Path, process: int = 0) -> list[Run]:
     """The run of each seed: with the settings of a run of its own.
 
     Args:
         config: Settings of all.
         path: Folder of all; with one seed it is that of the run.
+        process: Number of this process, of several that are one run; all but the first write
+            what is theirs beside it.
     """
+    if process > 0:
+        folder = path / f"process{process}"
+        return [Run(folder, dataclasses.replace(config, run=str(folder)), f"process {process}: ")]
     if config.seeds == 1:
         return [Run(path, config, "")]
     runs = []

@@ -126,22 +126,38 @@ def choose_placement(config: Config) -> Placement:
     Raises:
         UsageError: If there are fewer.
     """
-    if config.devices == 1:
+    if config.devices == config.distributed.processes == 1:
         return OneDevice()
-    devices = jax.devices()
+    devices = jax.local_devices()
     if config.devices > len(devices):
         raise UsageError(
             f"`devices` must be at most {len(devices)}, the number of {devices[0].platform} "
             f"devices that JAX has, got {config.devices}; on a CPU it is chosen before JAX "
             f"starts, with XLA_FLAGS=--xla_force_host_platform_device_count={config.devices}."
         )
-    placement = DataParallel if config.seeds == 1 else SeedParallel
-    return placement(devices[: config.devices])
+    used = [
+        device
+        for process in range(jax.process_count())
+        for device in jax.local_devices(process)[: config.devices]
+    ]
+    return DataParallel(used) if config.seeds == 1 else SeedParallel(used)
 
 
 def local(tree: PyTree) -> PyTree:
     """The first device's copy of arrays that several devices have."""
     return jax.tree.map(lambda x: x.addressable_data(0) if _is_spread(x) else x, tree)
+
+
+def fetch(tree: PyTree) -> PyTree:
+    """Host copies of arrays: of those that several machines have divided, this one's part."""
+
+    def get(x):
+        if not isinstance(x, jax.Array) or x.is_fully_addressable:
+            return np.asarray(x)
+        shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start)
+        return np.concatenate([np.asarray(shard.data) for shard in shards])
+
+    return jax.tree.map(get, tree)
 
 
 def shard_of(tree: PyTree, index: int) -> tuple[PyTree, int]:

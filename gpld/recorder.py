@@ -57,7 +57,7 @@ class Recorder(contextlib.AbstractContextManager):
         self.stopwatch = stopwatch
         self._config, self._folder, self._console = config, folder, console
         self._sinks, self._say = sinks, console.speaker(label)
-        self._episodes, self._metrics = EpisodeTracker(config.env.num_envs), MeanMetrics()
+        self._episodes, self._metrics = EpisodeTracker(config.share.env.num_envs), MeanMetrics()
         self._scores: list[float] = []
         self._diagnostics: dict[str, float] = {}
         self._logged_at = self._failures_shown = 0

@@ -107,6 +107,8 @@ _MAY_CHANGE = (
     "preset",
     "platform",
     "devices",
+    "distributed.process_id",
+    "distributed.coordinator",
     "env.workers",
     "env.timeout",
     "env.max_restarts",

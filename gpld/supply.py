@@ -37,29 +37,30 @@ class Supply(NamedTuple):
         return replay
 
 
-def open_supply(run: Run, num_runs: int, stack: contextlib.ExitStack) -> Supply:
+def open_supply(run: Run, num_runs: int, stack: contextlib.ExitStack, process: int = 0) -> Supply:
     """Opens what the settings say.
 
     Args:
         run: The run.
         num_runs: Runs that are trained together and share the cores.
         stack: Closes the environments in the end.
+        process: Number of the process that has these environments.
     """
     if run.config.offline:
         source = find_source(run.config, run.path)
         return Supply(source.spec, None, source)
-    envs = stack.enter_context(_make_envs(run.config, num_runs))
+    envs = stack.enter_context(_make_envs(run.config.share, num_runs, process))
     return Supply(envs.spec, envs, None)
 
 
-def _make_envs(config: Config, num_runs: int) -> VectorEnv:
+def _make_envs(config: Config, num_runs: int, process: int) -> VectorEnv:
     workers = config.env.workers
     if workers is None:
         workers = min(config.env.num_envs, max(1, num_cores() // num_runs))
     return make_vector_env(
         config.task,
         num_envs=config.env.num_envs,
-        seed=derive_seed(config.seed, "collect"),
+        seed=derive_seed(config.seed, "collect", process),
         action_repeat=config.env.action_repeat,
         workers=workers,
         timeout=config.env.timeout,

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from .loop import Loop
 from .member import Member, Run, planned_runs
 from .metrics import Stopwatch
 from .models import parameter_counts
+from .peers import Peers, find_peers
 from .placement import choose_placement
 from .population import Population, compiled, init_agents
 from .recorder import Recorder
@@ -57,22 +59,29 @@ def train(config: Config, path: Path) -> RunFolder:
         WorkerError: If environments failed too often.
         Interrupted: If a signal ended the run, which was saved.
     """
-    population = Population(config.seeds, choose_placement(config))
-    runs = planned_runs(config, path)
+    population, peers = Population(config.seeds, choose_placement(config)), find_peers()
+    runs = planned_runs(config, path, peers.index)
+    settings = {run.path: run.config for run in runs}
+    if peers.index == 0:
+        settings = {path: config, **settings}
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        for folder in dict.fromkeys([path, *(run.path for run in runs)]):
+        for folder in settings:
             enter(locked(folder))
-        supplies = [open_supply(run, len(runs), stack) for run in runs]
+        supplies = [open_supply(run, len(runs), stack, peers.index) for run in runs]
         spec, manifest = supplies[0].spec, supplies[0].manifest
         init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
         states = init_agents(config, spec, keys=init_keys)
-        footprint.check(config, spec, states[0], path, saved=manifest)
+        footprint.check(config.share, spec, states[0], path, saved=manifest)
 
         dtype, counts = str(agent.compute_dtype(config)), parameter_counts(states[0].model)
-        settings = {path: config, **{run.path: run.config for run in runs}}
+        parts = [
+            run.path
+            for i in range(config.distributed.processes)
+            for run in planned_runs(config, path, i)
+        ]
         for folder, own in settings.items():
-            open_run(folder, own, spec, counts, dtype, parts=[run.path for run in runs])
+            open_run(folder, own, spec, counts, dtype, parts=parts)
         console = enter(RunConsole(config.env_steps, len(runs)))
         console.print(describe(config, spec, states[0], path))
         interrupts = enter(Interrupts(console.print))
@@ -80,11 +89,11 @@ def train(config: Config, path: Path) -> RunFolder:
             Archive(RunFolder(run.path), config.checkpoint, console.speaker(run.label))
             for run in runs
         ]
-        checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes))
-        starts = _starts(runs, supplies, states, checkpointer)
+        checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, peers))
+        starts = _starts(runs, supplies, states, checkpointer, peers)
         stopwatch = Stopwatch()
         members = [
-            enter(_member(*parts, console, stopwatch, interrupts))
+            enter(_member(*parts, console, stopwatch, interrupts, peers))
             for parts in zip(runs, archives, starts, strict=True)
         ]
         state = population.placement.agents(population.stack([start.agent for start in starts]))
@@ -93,7 +102,12 @@ def train(config: Config, path: Path) -> RunFolder:
         collector: Collector = OfflineCollector(members)
         if envs := [supply.envs for supply in supplies if supply.envs is not None]:
             collector = LiveCollector(
-                population, members, envs, programs.act, state.model, keys=act_keys
+                population,
+                members,
+                envs,
+                programs.act,
+                state.model,
+                keys=[_of_process(key, peers.index) for key in act_keys],
             )
         loop = Loop(
             config,
@@ -102,7 +116,8 @@ def train(config: Config, path: Path) -> RunFolder:
             Learner(population, members, state, spec, programs.update, keys=update_keys),
             checkpointer,
             report=lambda state, batch: programs.report(state, batch, report_key),
-            interrupted=lambda: interrupts.received,
+            interrupts=interrupts,
+            peers=peers,
         )
         _begin(loop, collector, starts, console)
         loop.run()
@@ -124,9 +139,12 @@ def _starts(
     supplies: Sequence[Supply],
     states: Sequence[AgentState],
     checkpointer: Checkpointer,
+    peers: Peers,
 ) -> list[_Start]:
     makers = [
-        functools.partial(make_replay, run.config, supply.spec, run.path / "replay")
+        functools.partial(
+            make_replay, run.config.share, supply.spec, run.path / "replay", process=peers.index
+        )
         for run, supply in zip(runs, supplies, strict=True)
     ]
     if saved := checkpointer.latest(states[0], makers):
@@ -145,6 +163,7 @@ def _member(
     console: RunConsole,
     stopwatch: Stopwatch,
     interrupts: Interrupts,
+    peers: Peers,
 ) -> Iterator[Member]:
     folder, say = archive.folder, console.speaker(run.label)
     folder.rewind(start.manifest["logs"])
@@ -156,7 +175,7 @@ def _member(
         resumed_at=start.manifest["env_step"],
         warn=say,
     )
-    evaluate = Evaluator(run.config, folder, interrupts, say)
+    evaluate = Evaluator(run.config, folder, interrupts, say, peers)
     with Recorder(run.config, folder, console, stopwatch, sinks, run.label) as recorder:
         yield Member(run.config, folder, start.replay, archive, recorder, evaluate, run.label)
 
@@ -176,3 +195,8 @@ def _begin(loop: Loop, collector: Collector, starts: Sequence[_Start], console: 
 def _columns(keys: Iterable[PRNGKeyArray]) -> Iterator[Sequence[PRNGKeyArray]]:
     """The first key of each row, then the second of each."""
     return zip(*keys, strict=True)
+
+
+def _of_process(key: PRNGKeyArray, process: int) -> PRNGKeyArray:
+    """The first process draws what a run alone would, each of the others something else."""
+    return key if process == 0 else jr.fold_in(key, zlib.crc32(f"process{process}".encode()))

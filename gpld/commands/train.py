@@ -8,6 +8,7 @@ from .. import run_start, training
 from .._xla import make_deterministic
 from ..cli import cache_compilations, choose_platform, one_line_errors, parse_config
 from ..envs import task_names
+from ..peers import connect
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -17,6 +18,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if config.task == "list":
             print("\n".join(task_names()))
             return
+        connect(config.distributed)
         choose_platform(config.platform, config.devices)
         if config.deterministic:
             make_deterministic()

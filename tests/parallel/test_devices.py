@@ -58,8 +58,7 @@ def _check_same(run, expected):
         lines, others = run.read(name), expected.read(name)
         assert len(lines) == len(others) > 0
         for line, other in zip(lines, others, strict=True):
-            assert {*line} >= (names := {key for key in other if not key.startswith("time/")})
-            for key in names:
+            for key in [key for key in other if not key.startswith("time/")]:
                 # As for several seeds: rounding that 23 updates have carried on.
                 np.testing.assert_allclose(line[key], other[key], rtol=1e-3, atol=1e-5, err_msg=key)
 
