@@ -18,7 +18,7 @@ from gpld.run_folder import RunFolder
 pytestmark = pytest.mark.slow
 
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
-EIGHT_DEVICES = Path(__file__).with_name("eight_devices.py")
+COMPARE = Path(__file__).with_name("compare_updates.py")
 ARGS = (
     *("--preset", "debug", "--task", "probe_memory", "--env.action_repeat", "1"),
     *("--log.no_tensorboard", "--log.every", "20", "--log.report_every", "0"),
@@ -41,7 +41,7 @@ def run(*args, **env):
 @pytest.mark.parametrize(("estimator", "precision"), [("rowwise", "float32"), ("joint", "mixed")])
 def test_eight_devices_make_the_update_of_one(estimator, precision):
     flags = "--xla_backend_optimization_level=0"  # compiles fast, and runs only twice
-    output = run(EIGHT_DEVICES, estimator, precision, XLA_FLAGS=flags)
+    output = run(COMPARE, estimator, precision, XLA_FLAGS=flags)
     differences = json.loads(output)
     # The agent's state holds the gradients as the optimiser's moments, next to parameters.
     assert differences.pop("moved") > 0.1

@@ -1,6 +1,7 @@
-"""Compares updates on eight virtual CPU devices with those on one; prints what differs most.
+"""Compares updates on several devices or hosts with those on one; prints what differs most.
 
-Run in a process of its own, because the number of devices is settled when JAX starts.
+Run in a process of its own, because the devices are settled when JAX starts: with estimator and
+precision on eight virtual CPU devices; with coordinator and number also as one of two processes.
 """
 
 import dataclasses
@@ -18,10 +19,11 @@ import numpy as np
 from helpers import ACTION_SIZE, CONFIG, SHAPES
 
 from gpld import agent
-from gpld.config import GPLDConfig, OptimizerConfig
+from gpld.config import DistributedConfig, GPLDConfig, OptimizerConfig
 from gpld.losses import Batch
 from gpld.models import StoredLatent
-from gpld.placement import choose_placement
+from gpld.peers import connect
+from gpld.placement import choose_placement, fetch, local
 from gpld.population import Population, compiled
 
 
@@ -45,7 +47,10 @@ def make_batch(config):
 
 
 def two_updates(config, state, batch):
-    """Agent, latents and metrics after two updates, and on how many devices they were made."""
+    """Agent, latents and metrics after two updates, and on how many devices they were made.
+
+    Batch and latents are the part of this process.
+    """
     population = Population(config.seeds, choose_placement(config))
     update, placement = compiled(config, population).update, population.placement
     state, key = placement.agents(state), jr.key(1)
@@ -54,7 +59,7 @@ def two_updates(config, state, batch):
         state, [latents], [values] = update(state, placement.batch(batch), key)
         metrics.append(values)
     devices = {len(x.sharding.device_set) for x in jax.tree.leaves((state, latents))}
-    return jax.device_get((state, latents, metrics)), devices
+    return (jax.device_get(local(state)), fetch(latents), jax.device_get(metrics)), devices
 
 
 def largest_difference(actual, expected):
@@ -67,7 +72,7 @@ def largest_difference(actual, expected):
     return max(jax.tree.leaves(jax.tree.map(difference, actual, expected)))
 
 
-def main(estimator, precision):
+def main(estimator, precision, num_devices, distributed):
     config = dataclasses.replace(
         CONFIG,
         precision=precision,
@@ -82,16 +87,27 @@ def main(estimator, precision):
     state, batch = init(jr.key(0)), make_batch(config)
     one, devices = two_updates(config, state, batch)
     assert devices == {1}
-    eight, devices = two_updates(dataclasses.replace(config, devices=8), state, batch)
-    assert devices == {8}
+    mine = slice(None)
+    if distributed.processes == 2:
+        mine = slice(4 * jax.process_index(), 4 * jax.process_index() + 4)
+    divided = dataclasses.replace(config, run="", devices=num_devices, distributed=distributed)
+    several, devices = two_updates(divided, state, jax.tree.map(lambda x: x[mine], batch))
+    assert devices == {num_devices * distributed.processes}
+    one = (one[0], jax.tree.map(lambda x: x[mine], one[1]), one[2])
     moved = largest_difference(one[0].model, jax.device_get(state.model))
     names = ("agent", "latents", "metrics")
     differences = {
-        name: largest_difference(x, y) for name, x, y in zip(names, eight, one, strict=True)
+        name: largest_difference(x, y) for name, x, y in zip(names, several, one, strict=True)
     }
     print(json.dumps(differences | {"moved": moved}))
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", 8)
-    main(*sys.argv[1:])
+    estimator, precision, *process = sys.argv[1:]
+    num_devices, distributed = 8, DistributedConfig()
+    if process:
+        coordinator, number = process
+        num_devices, distributed = 1, DistributedConfig(2, int(number), coordinator)
+    jax.config.update("jax_num_cpu_devices", num_devices)
+    connect(distributed)
+    main(estimator, precision, num_devices, distributed)
