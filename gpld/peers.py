@@ -1,6 +1,8 @@
 """The processes of a run on several machines, and what they agree on."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -28,6 +30,10 @@ class Peers(Protocol):
         """What every process said the last time under this name, which none waits for."""
         ...
 
+    def explained(self) -> contextlib.AbstractContextManager[None]:
+        """Says what it means if the devices or the others do not answer."""
+        ...
+
 
 class Alone:
     """The only process."""
@@ -42,6 +48,10 @@ class Alone:
         """What it says itself, at once."""
         del name
         return [value]
+
+    def explained(self) -> contextlib.AbstractContextManager[None]:
+        """There is nothing to explain."""
+        return contextlib.nullcontext()
 
 
 class Connected:
@@ -67,6 +77,21 @@ class Connected:
         call = self._say(name, value)
         return self._read(name, call - 1) if call > 0 else []
 
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """That another process has ended, most likely.
+
+        Raises:
+            MachineError: In place of JAX's own error.
+        """
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            raise MachineError(
+                "Another process of the run has ended, or a device has failed; the same commands "
+                f"go on from the last checkpoint. JAX says: {_first_line(error)}."
+            ) from error
+
     def _say(self, name: str, value: Any) -> int:
         call = self._calls.get(name, 0)
         self._calls[name] = call + 1
@@ -76,13 +101,8 @@ class Connected:
         return call
 
     def _read(self, name: str, call: int) -> list[Any]:
-        try:
-            return [
-                json.loads(self._client.blocking_key_value_get(self._key(name, call, i), _DAY))
-                for i in range(self._count)
-            ]
-        except jax.errors.JaxRuntimeError as error:
-            raise MachineError(f"Another process has ended: {_first_line(error)}.") from error
+        keys = [self._key(name, call, i) for i in range(self._count)]
+        return [json.loads(self._client.blocking_key_value_get(key, _DAY)) for key in keys]
 
     def _key(self, name: str, call: int, index: int) -> str:
         return f"gpld/{name}/{call}/{index}"

@@ -120,7 +120,8 @@ def train(config: Config, path: Path) -> RunFolder:
             peers=peers,
         )
         _begin(loop, collector, starts, console)
-        loop.run()
+        with peers.explained():
+            loop.run()
     return RunFolder(path)
 
 
@@ -169,7 +170,7 @@ def _member(
     folder.rewind(start.manifest["logs"])
     sinks = make_sinks(
         tensorboard=run.config.log.tensorboard,
-        wandb_project=run.config.log.wandb,
+        wandb_project=run.config.log.wandb if peers.index == 0 else None,
         folder=folder.path,
         settings=to_dict(run.config),
         resumed_at=start.manifest["env_step"],

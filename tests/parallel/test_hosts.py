@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -102,6 +103,9 @@ def test_a_signal_to_one_stops_both_and_they_go_on(whole, tmp_path):
     assert ["SIGTERM" in output for output in outputs] == [False, True]
     assert _agent(path) == _agent(path / "process1")
     assert 60 <= _agent(path)[0] < 120
+    assert len(RunFolder(path).checkpoint_paths()) > 1
+    # As if one had been killed while it was saved: both go back to the checkpoint before.
+    shutil.rmtree(RunFolder(path / "process1").latest_checkpoint())
     outputs = _finish(_start_both(path))
     assert all("resumed     at env step" in output for output in outputs)
     for actual, expected in ((path, whole), (path / "process1", whole / "process1")):
