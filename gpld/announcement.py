@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from .agent import AgentState, compute_dtype
+from .agent import AgentState, choose_precision
 from .config import Config
 from .envs import EnvSpec
 from .experience import train_ratio
@@ -17,7 +17,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     """What a run will do, in a few lines."""
     counts = parameter_counts(state.model)
     ratio = train_ratio(config)
-    replay, agent, checkpoints = (size / 2**30 for size in predict(config, spec, state))
+    replay, agent, checkpoints = (size / 2**30 for size in predict(config.share, spec, state))
     penalty = ", ".join(
         f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
     )
@@ -26,12 +26,12 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         [
             f"run         {path}",
             f"task        {config.task}: {shapes}; {spec.action_size} actions",
-            f"settings    preset {config.preset}, seed {config.seed}, "
+            f"settings    preset {config.preset}, {_seeds(config)}, "
             f"penalty {penalty or 'off (DreamerV3)'}",
-            f"device      {jax.devices()[0].device_kind}, computing in {compute_dtype(config)}",
+            f"device      {_devices(config)}, computing in {choose_precision(config)}",
             f"parameters  {sum(counts.values()):,}: "
             + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
-            f"length      {config.env_steps:,} env steps = "
+            f"length      {'each ' * (config.seeds > 1)}{config.env_steps:,} env steps = "
             f"{config.env_steps * config.env.action_repeat:,} frames, "
             f"{ratio.updates_due(config.env_steps):,} updates; "
             f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
@@ -43,3 +43,18 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
             f"{free_disk(path) / 2**30:.1f} GiB are free",
         ]
     )
+
+
+def _seeds(config: Config) -> str:
+    if config.seeds == 1:
+        return f"seed {config.seed}"
+    last = config.seed + config.seeds - 1
+    return f"seeds {config.seed} to {last} at once, in folders of their own"
+
+
+def _devices(config: Config) -> str:
+    kind = jax.devices()[0].device_kind
+    if config.devices == 1:
+        return kind
+    shared = "a part of each batch" if config.seeds == 1 else "some of the seeds"
+    return f"{config.devices} x {kind} with {shared} each"

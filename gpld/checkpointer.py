@@ -1,93 +1,52 @@
-"""When a run is saved, what is kept, and what is resumed from."""
+"""When runs are saved, all of them at the same moments."""
 
 import contextlib
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-
-from . import checkpoint
 from .agent import AgentState
-from .checkpoint import Damaged
-from .config import CheckpointConfig
+from .archive import Archive, Contents, Moment, Saved
 from .errors import MachineError
-from .replay import DamagedReplayError, Replay, ReplayStore, Snapshot
-from .run_folder import RunFolder
-
-
-class Contents(NamedTuple):
-    """What is saved at one moment."""
-
-    env_step: int
-    update: int
-    milestone: bool
-    """Whether this is one of those at multiples of `checkpoint.every` env steps."""
-
-    agent: AgentState
-    loop: bytes
-    """Of `tree_file`: what the loop goes on to change must not be looked at later."""
-
-    replay: Snapshot
-
-
-class Saved(NamedTuple):
-    """What a run goes on from."""
-
-    path: Path
-    agent: AgentState
-    loop: Mapping[str, Any]
-    replay: Replay
-    manifest: Mapping[str, Any]
+from .peers import Alone, Peers
+from .replay import Replay
 
 
 class Checkpointer(contextlib.AbstractContextManager):
-    """Saves a run beside its training, and finds what it can be resumed from."""
+    """Saves runs beside their training, and finds the moment that all can be resumed from."""
 
-    def __init__(self, folder: RunFolder, config: CheckpointConfig, warn: Callable[[str], None]):
-        """Prepares the folders.
+    def __init__(self, archives: Sequence[Archive], minutes: float, peers: Peers | None = None):
+        """Nothing is saved yet.
 
         Args:
-            folder: Folder of the run.
-            config: How often, and how much is kept.
-            warn: Told in a line when something could not be saved, or is damaged.
-
-        Raises:
-            MachineError: If they cannot be written to.
+            archives: Where the checkpoints of each run are.
+            minutes: Minutes after which the last of them are too old.
+            peers: Processes with checkpoints of their own, of the same moments.
         """
-        self._folder, self._config, self._warn = folder, config, warn
-        self._path = folder.path / "checkpoints"
-        try:
-            self._path.mkdir(exist_ok=True)
-            for unfinished in self._path.glob(".*.tmp"):
-                shutil.rmtree(unfinished)
-            self.store = ReplayStore(self._path / "replay")
-        except OSError as error:
-            raise MachineError(f"Cannot write to {self._path}: {error.strerror}.") from error
+        self.archives, self._peers = archives, peers or Alone()
+        self._minutes = minutes
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[None] | None = None
         self._saved_at = time.monotonic()
 
     def overdue(self) -> bool:
-        """Whether the last checkpoint is older than a kill may cost."""
-        return time.monotonic() - self._saved_at >= 60 * self._config.minutes
+        """Whether the last checkpoints are older than a kill may cost."""
+        return time.monotonic() - self._saved_at >= 60 * self._minutes
 
     def settle(self) -> None:
         """Waits for what is being saved; a warning if it could not be."""
         try:
             self.wait()
         except MachineError as error:
-            self._warn(f"{error} The checkpoint before it stays good.")
+            self.archives[0].warn(f"{error} The checkpoint before it stays good.")
 
-    def begin(self, contents: Contents) -> None:
+    def begin(self, contents: Mapping[Archive, Contents]) -> None:
         """Begins to save, while the training goes on; `settle` must have been called."""
         self._saved_at = time.monotonic()
         # The sizes of now: what is logged from here on comes after the checkpoint.
-        logs = self._folder.log_sizes()
-        self._running = self._executor.submit(self._save, contents, logs)
+        logs = {archive: archive.folder.log_sizes() for archive in contents}
+        self._running = self._executor.submit(_save, contents, logs)
 
     def wait(self) -> None:
         """Waits for what `begin` began.
@@ -101,9 +60,8 @@ class Checkpointer(contextlib.AbstractContextManager):
         try:
             running.result()
         except OSError as error:
-            raise MachineError(
-                f"Cannot write a checkpoint to {self._path}: {error.strerror}."
-            ) from error
+            path = self.archives[0].path
+            raise MachineError(f"Cannot write a checkpoint to {path}: {error.strerror}.") from error
 
     def __exit__(self, *_: object) -> None:
         """Waits for what is being saved."""
@@ -111,78 +69,79 @@ class Checkpointer(contextlib.AbstractContextManager):
         self._executor.shutdown()
 
     def latest(
-        self, like: AgentState, make_replay: Callable[[Mapping[str, Any]], Replay]
-    ) -> Saved | None:
-        """Loads the last checkpoint that is whole, and sets damaged ones aside.
+        self,
+        like: AgentState,
+        make_replays: Sequence[Callable[[Mapping[str, Any]], Replay]],
+    ) -> list[Saved] | None:
+        """Loads the last checkpoints that are whole and of the same moment in all runs.
+
+        Damaged ones are set aside, and those that some of the runs have later are deleted.
 
         Args:
-            like: A state of the agent's structure.
-            make_replay: Makes an empty replay for one that was saved with this manifest.
+            like: A state of an agent's structure.
+            make_replays: For each run, makes an empty replay for one that was saved with this
+                manifest.
 
         Returns:
-            What the run goes on from; None if there is no checkpoint yet.
+            What each run goes on from; None if there is nothing yet.
 
         Raises:
             MachineError: If there are checkpoints, but none can be resumed from.
         """
-        paths = self._folder.checkpoint_paths()
-        for path in reversed(paths):
-            try:
-                found = checkpoint.read(path)
-                if not found.resumable:
-                    continue
-                agent, loop = checkpoint.load_agent(found, like), checkpoint.load_loop(found)
-                replay = make_replay(found.manifest["replay"])
-                self.store.load(found.manifest["replay"], replay)
-            except (Damaged, DamagedReplayError) as error:
-                aside = path.with_name(f"damaged-{path.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                path.rename(aside)
-                reason = str(error).rstrip(".")
-                self._warn(f"{reason}: set aside as {aside.name}, the one before it is tried")
-                continue
-            return Saved(path, agent, loop, replay, found.manifest)
-        if paths:
-            raise MachineError(
-                f"{self._path} holds no checkpoint that the run can be resumed from; begin anew "
-                "in another folder with `--run`."
+        numbers = [len(archive.folder.checkpoint_paths()) for archive in self.archives]
+        for archive in self.archives:
+            archive.set_damaged_aside()
+        numbers = [number for own in self._peers.gather(numbers) for number in own]
+        while moment := max(self._common_moments(), default=None):
+            found = [
+                archive.load(moment, like, make_replay)
+                for archive, make_replay in zip(self.archives, make_replays, strict=True)
+            ]
+            saved = [one for one in found if one is not None]
+            if all(self._peers.gather(len(saved) == len(found))):
+                self._forget_after(moment)
+                return saved
+        # Before the first checkpoints were complete there is nothing that could be lost.
+        if min(numbers) == 0 and max(numbers) <= 1:
+            self._forget_after(None)
+            return None
+        raise MachineError(self._nothing_in_common())
+
+    def _common_moments(self) -> set[Moment]:
+        own = set.intersection(*(archive.moments() for archive in self.archives))
+        shared = self._peers.gather(sorted(own))
+        return set.intersection(*({Moment(*moment) for moment in one} for one in shared))
+
+    def _forget_after(self, moment: Moment | None) -> None:
+        for archive in self.archives:
+            archive.forget_after(moment)
+
+    def _nothing_in_common(self) -> str:
+        if len(self.archives) == 1 and isinstance(self._peers, Alone):
+            return (
+                f"{self.archives[0].path} holds no checkpoint that the run can be resumed from; "
+                "begin anew in another folder with `--run`."
             )
-        return None
+        last = {str(a.folder.path): max(a.moments(), default=None) for a in self.archives}
+        steps = ", ".join(
+            f"{path} at {'none' if moment is None else moment.env_step}"
+            for path, moment in last.items()
+        )
+        return (
+            f"The runs have no checkpoint of the same moment from which all can go on (the last "
+            f"are {steps}): resume each by itself with `--resume`, or begin anew with `--run`."
+        )
 
-    def _save(self, contents: Contents, logs: Mapping[str, int]) -> None:
+
+def _save(contents: Mapping[Archive, Contents], logs: Mapping[Archive, Mapping[str, int]]) -> None:
+    errors = []
+    for archive, one in contents.items():
         try:
-            # What the manifest promises of the logs must be on disk before it is.
-            self._folder.sync_logs()
-        except OSError:
-            contents.replay.discard()  # or it would go on keeping what is overwritten
-            raise
-        manifest = {
-            "env_step": contents.env_step,
-            "update": contents.update,
-            "keep_agent": contents.milestone and self._is_kept(contents.env_step),
-            "logs": dict(logs),
-            "replay": contents.replay.write(),
-        }
-        path = self._folder.new_checkpoint_path(contents.env_step)
-        checkpoint.write(path, jax.device_get(contents.agent), contents.loop, manifest)
-        self._rotate()
-
-    def _is_kept(self, env_step: int) -> bool:
-        number, n = env_step // self._config.every, self._config.keep_every
-        return n > 0 and number % n == 0
-
-    def _rotate(self) -> None:
-        intact = []
-        for path in self._folder.checkpoint_paths():
-            try:
-                intact.append(checkpoint.read(path))
-            except Damaged:
-                continue  # left for the user to look at, and reported when resuming
-        resumable = [found for found in intact if found.resumable]
-        kept = resumable[-self._config.keep :]
-        for old in resumable[: -self._config.keep]:
-            if old.manifest["keep_agent"]:
-                checkpoint.keep_agent(old)
-            else:
-                checkpoint.delete(old)
-        self.store.prune(found.manifest["replay"] for found in kept)
+            archive.save(one, logs[archive])
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    # Not before all are there: at any moment the runs have a checkpoint in common.
+    for archive in contents:
+        archive.rotate()

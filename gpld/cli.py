@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import io
 import itertools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -64,12 +65,19 @@ def parse_config(args: Sequence[str]) -> Config:
     return config
 
 
-def choose_platform(platform: str) -> None:
+def choose_platform(platform: str, num_devices: int = 1) -> None:
     """Selects the kind of device that everything runs on.
+
+    Args:
+        platform: `auto`, `cpu` or `gpu`.
+        num_devices: How many are needed. The cores of a CPU can be any number of devices,
+            which is of use for trying out what happens with several.
 
     Raises:
         MachineError: If it does not exist.
     """
+    if num_devices > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", num_devices)
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
     elif platform == "gpu":  # which is what JAX takes by itself where there is one

@@ -589,6 +589,32 @@ Precision = Literal["auto", "float32", "mixed", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """One run on several machines, each of which has a part of environments and batches."""
+
+    processes: int = 1
+    """Processes that share the updates, each with `env.num_envs / processes` environments,
+    their replay and `devices` devices."""
+
+    process_id: int | None = None
+    """Number of this process, from 0; None where SLURM, MPI or the like says it."""
+
+    coordinator: str | None = None
+    """host:port at which process 0 can be reached; None where SLURM, MPI or the like says
+    it."""
+
+    def __post_init__(self):
+        count, number = self.processes, self.process_id
+        _check(count >= 1, "distributed.processes", "at least 1", count)
+        _check(
+            number is None or 0 <= number < count,
+            "distributed.process_id",
+            f"in 0 to {count - 1}",
+            number,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """All settings of a training run."""
 
@@ -617,6 +643,14 @@ class Config:
     seed: int = 0
     """Seeds parameters, actions, environments and replay."""
 
+    seeds: int = 1
+    """Agents that are trained at once in one program, with the seeds from `seed` to
+    `seed + seeds - 1`. Each has environments, replay and run folder of its own."""
+
+    devices: int = 1
+    """Devices that share the updates. With several seeds each takes some of the agents, which
+    is the better use; with one each takes a part of every batch."""
+
     env_steps: int = 500_000
     """Length of the run in env steps; at action repeat 2 this is the paper's budget of 1M
     frames."""
@@ -624,8 +658,8 @@ class Config:
     precision: Precision = "auto"
     """What the networks compute in; parameters, losses and distributions are float32.
     bfloat16: activations too. mixed: updates take products of matrices in bfloat16 and sum
-    them in float32, and all else is float32. auto: bfloat16 on a GPU or TPU, float32 on a
-    CPU."""
+    them in float32, and all else is float32. auto: bfloat16 on a GPU or TPU; on a CPU mixed
+    where it has tiles for products of bfloat16 (AMX), else float32."""
 
     deterministic: bool = False
     """Whether the same settings must give the same numbers, on the same machine and bit for
@@ -649,18 +683,77 @@ class Config:
     evaluation: EvaluationConfig = EvaluationConfig()
     log: LogConfig = LogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    distributed: DistributedConfig = DistributedConfig()
 
     def __post_init__(self):
         _check_choices(self)
         _check(self.seed >= 0, "seed", "non-negative", self.seed)
         _check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
         _check(self.profile >= 0, "profile", "non-negative", self.profile)
+        _check(self.seeds >= 1, "seeds", "at least 1", self.seeds)
+        shared = "replay.batch_size" if self.seeds == 1 else "seeds"
+        number = self.replay.batch_size if self.seeds == 1 else self.seeds
+        _check(
+            self.devices >= 1 and number % self.devices == 0,
+            "devices",
+            f"a divisor of `{shared}` ({number})",
+            self.devices,
+        )
+        if self.distributed.processes > 1:
+            self._check_distributed()
         rows = self.gpld.rows
         _check(
             rows is None or rows <= self.model.stoch,
             "gpld.rows",
             f"at most `model.stoch` ({self.model.stoch})",
             rows,
+        )
+
+    @property
+    def share(self) -> "Config":
+        """Of several processes: the settings of one that had what each has of the run."""
+        n = self.distributed.processes
+        return dataclasses.replace(
+            self,
+            env_steps=-(-self.env_steps // n),
+            env=dataclasses.replace(self.env, num_envs=self.env.num_envs // n),
+            replay=dataclasses.replace(
+                self.replay,
+                batch_size=self.replay.batch_size // n,
+                capacity=-(-self.replay.capacity // n),
+            ),
+            distributed=DistributedConfig(),
+        )
+
+    def _check_distributed(self) -> None:
+        n = self.distributed.processes
+        folder = self.run if self.resume is None else self.resume
+        _check(folder is not None, "run", "given with several `distributed.processes`", folder)
+        _check(self.seeds == 1, "seeds", "1 with several `distributed.processes`", self.seeds)
+        _check(
+            self.offline is None,
+            "offline",
+            "None with several `distributed.processes`",
+            self.offline,
+        )
+        _check(
+            self.env.num_envs % n == 0,
+            "env.num_envs",
+            f"a multiple of `distributed.processes` ({n})",
+            self.env.num_envs,
+        )
+        _check(
+            self.replay.batch_size % (n * self.devices) == 0,
+            "replay.batch_size",
+            f"a multiple of `distributed.processes` x `devices` ({n * self.devices})",
+            self.replay.batch_size,
+        )
+        # One that all have must outlast the next one, until all have that as well.
+        _check(
+            self.checkpoint.keep >= 2,
+            "checkpoint.keep",
+            "at least 2 with several `distributed.processes`",
+            self.checkpoint.keep,
         )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import numpy as np
@@ -18,11 +18,12 @@ FIRST_UPDATE = "first update after"
 class RunConsole(contextlib.AbstractContextManager):
     """Shows progress in env steps, with rates, returns and the time left."""
 
-    def __init__(self, total_env_steps: int):
+    def __init__(self, total_env_steps: int, num_runs: int = 1):
         """Opens the display.
 
         Args:
-            total_env_steps: Length of the run.
+            total_env_steps: Length of the run, or of each that are trained together.
+            num_runs: How many these are.
         """
         self._total = total_env_steps
         self._began = time.monotonic()
@@ -30,7 +31,7 @@ class RunConsole(contextlib.AbstractContextManager):
         self._shown = self._began
         self._resumed_at = 0
         self._updated = False
-        self._scores: deque[float] = deque(maxlen=10)
+        self._scores: deque[float] = deque(maxlen=10 * num_runs)
         self._bar = Progress(
             BarColumn(20),
             TextColumn("{task.description}"),
@@ -44,6 +45,10 @@ class RunConsole(contextlib.AbstractContextManager):
         """Prints a line that stays, unless nobody can see it any more."""
         with contextlib.suppress(OSError):  # a closed terminal or pipe, a log on a full disk
             self._console.print(text, markup=False)
+
+    def speaker(self, label: str) -> Callable[[str], None]:
+        """`print` for one of several runs, whose lines begin with a label."""
+        return lambda text: self.print(label + text)
 
     def resumed(self, env_step: int) -> None:
         """Takes note that the run has not begun now but goes on."""

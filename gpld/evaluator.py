@@ -1,13 +1,15 @@
 """Evaluations in the course of a run."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from .agent import AgentState
 from .config import Config
-from .errors import MachineError, UsageError
+from .errors import Interrupted, MachineError, UsageError
 from .evaluation import evaluate
 from .interrupts import Interrupts
+from .peers import Alone, Peers
 from .run_folder import RunFolder
 from .seeding import derive_seed
 from .video import FirstEpisode, record_video
@@ -22,6 +24,7 @@ class Evaluator:
         folder: RunFolder,
         interrupts: Interrupts,
         say: Callable[[str], None],
+        peers: Peers | None = None,
     ):
         """Remembers what all evaluations of a run share.
 
@@ -30,13 +33,15 @@ class Evaluator:
             folder: Where videos go.
             interrupts: End an evaluation as well.
             say: Takes a line about each video.
+            peers: Processes of the run, of which the first evaluates for all.
         """
         self._config, self._folder = config, folder
         self._interrupts, self._say = interrupts, say
+        self._peers = peers or Alone()
         self._draws = config.evaluation.video_every > 0
 
     def __call__(self, state: AgentState, env_step: int, *, video: bool) -> dict[str, Any]:
-        """Evaluates an agent.
+        """Evaluates an agent, or waits for the process that does.
 
         Args:
             state: The agent.
@@ -50,6 +55,16 @@ class Evaluator:
             Interrupted: If it should stop.
             MachineError: If the actions are not finite.
         """
+        scores = None
+        if self._peers.index == 0:
+            with contextlib.suppress(Interrupted):
+                scores = self._evaluate(state, env_step, video)
+        scores = self._peers.gather(scores)[0]
+        if scores is None:
+            raise Interrupted
+        return scores
+
+    def _evaluate(self, state: AgentState, env_step: int, video: bool) -> dict[str, Any]:
         config, seed = self._config, derive_seed(self._config.seed, "evaluate", env_step)
         first = FirstEpisode()
         evaluation = evaluate(

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from .agent import compute_dtype
@@ -43,14 +42,17 @@ def to_steps(step: TimeStep, action: np.ndarray, latent: StoredLatent) -> dict:
 
 
 def to_batch(sample: Sample, spec: EnvSpec) -> Batch:
-    """What is trained on: all steps but the first, which gives latent state and action."""
-    steps = sample.steps
+    """What is trained on: all steps but the first, which gives latent state and action.
+
+    The arrays are those of the host, which are on their way to whichever devices train.
+    """
+    steps: Any = sample.steps
     names = (*spec.observation, "reward", "is_first", "is_last", "is_terminal")
-    trained = {name: jnp.asarray(steps[name][:, 1:]) for name in names}
+    trained = {name: steps[name][:, 1:] for name in names}
     return Batch(
         observation={name: trained.pop(name) for name in spec.observation},
-        prev_action=jnp.asarray(steps["action"][:, :-1]),
-        context=StoredLatent(*(jnp.asarray(steps[name][:, 0]) for name in _LATENT)),
+        prev_action=steps["action"][:, :-1],
+        context=StoredLatent(*(steps[name][:, 0] for name in _LATENT)),
         **trained,
     )
 
@@ -87,7 +89,12 @@ def replay_size(config: Config, saved: Mapping[str, Any] | None = None) -> Repla
 
 
 def make_replay(
-    config: Config, spec: EnvSpec, folder: Path, saved: Mapping[str, Any] | None = None
+    config: Config,
+    spec: EnvSpec,
+    folder: Path,
+    saved: Mapping[str, Any] | None = None,
+    *,
+    process: int = 0,
 ) -> Replay:
     """An empty replay for the steps of a task.
 
@@ -96,13 +103,14 @@ def make_replay(
         spec: Shapes and sizes of the task.
         folder: Where the steps go if they are to be on disk.
         saved: Manifest of a saved replay that must fit into it.
+        process: Number of the process that has it.
     """
     return Replay(
         step_specs(config, spec),
         **replay_size(config, saved)._asdict(),
         mutable=_LATENT,
         online=config.replay.online,
-        seed=derive_seed(config.seed, "replay"),
+        seed=derive_seed(config.seed, "replay", process),
         folder=folder if config.replay.storage == "disk" else None,
     )
 

@@ -33,12 +33,12 @@ class Footprint(NamedTuple):
 def predict(
     config: Config, spec: EnvSpec, state: AgentState, *, saved: Mapping[str, Any] | None = None
 ) -> Footprint:
-    """What a run will take.
+    """What a run will take, or all those of several seeds together.
 
     Args:
         config: Settings.
         spec: Shapes and sizes of the task.
-        state: The agent.
+        state: The agent, or one of them.
         saved: Manifest of a saved replay that is gone on with.
     """
     size = replay_size(config, saved)
@@ -48,7 +48,7 @@ def predict(
     replay = steps * step_bytes(config, spec)
     latents = steps * latent_bytes(config, spec)
     more = config.checkpoint.keep * latents + (config.checkpoint.keep + 1) * _nbytes(state)
-    return Footprint(replay, agent, replay + more)
+    return Footprint(*(config.seeds * size for size in (replay, agent, replay + more)))
 
 
 def check(
@@ -64,7 +64,7 @@ def check(
     Args:
         config: Settings.
         spec: Shapes and sizes of the task.
-        state: The agent.
+        state: The agent, or one of them.
         path: Folder of the run, which need not exist.
         saved: Manifest of a saved replay that is gone on with.
 
@@ -72,7 +72,7 @@ def check(
         UsageError: If it will not fit; names settings that would.
     """
     check_replay_fits(
-        step_bytes=step_bytes(config, spec),
+        step_bytes=config.seeds * step_bytes(config, spec),
         **replay_size(config, saved)._asdict(),
         storage=config.replay.storage,
         memory=available_memory(),

@@ -1,6 +1,7 @@
 """Learning from replay: sample, update, refresh."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,15 +11,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from . import faults
 from .agent import AgentState
-from .config import Config
 from .envs import EnvSpec
 from .errors import MachineError
 from .experience import refresh, sample, to_batch
 from .losses import Batch
+from .member import Member
 from .models import StoredLatent
-from .recorder import Recorder
-from .replay import Replay, Sample
-from .run_folder import RunFolder
+from .placement import fetch, local
+from .population import Population
+from .replay import Sample
 
 
 class Result(NamedTuple):
@@ -28,82 +29,84 @@ class Result(NamedTuple):
     skipped: Float[Array, ""]
 
 
-class Learner:
-    """Trains the agent on replayed sequences.
+class Student:
+    """One of the agents that learn together: what it learns from, and what is left to be done.
 
     Latent states go back to replay while the device works on the update after theirs, so that
     neither waits for the other. That order is part of the results, and so of what is saved.
     """
 
-    state: AgentState
-
-    def __init__(
-        self,
-        config: Config,
-        state: AgentState,
-        replay: Replay,
-        recorder: Recorder,
-        folder: RunFolder,
-        spec: EnvSpec,
-        update: Any,
-        *,
-        key: PRNGKeyArray,
-    ):
-        """Takes over the agent.
+    def __init__(self, member: Member, spec: EnvSpec, *, key: PRNGKeyArray):
+        """Has learned nothing yet.
 
         Args:
-            config: Settings.
-            state: The agent.
-            replay: What is trained on.
-            recorder: Told of every update.
-            folder: Where an update goes that could not be made.
+            member: The run that it belongs to.
             spec: Shapes and sizes of the task.
-            update: `update(state, batch, key)`, compiled.
-            key: Random key; mixed with the update count.
+            key: Random key of its updates, before it is mixed with their count.
         """
-        self.state = state
-        self._config, self._replay, self._recorder = config, replay, recorder
-        self._folder, self._spec, self._update, self._key = folder, spec, update, key
+        self._member, self._spec, self._key = member, spec, key
+        self._config, self._recorder = member.config, member.recorder
         self._sample: Sample | None = None
         self._result: Result | None = None
+        self._before: tuple[Sample | None, Result | None] = (None, None)
         self._skips_in_a_row = 0
 
     @property
     def batch(self) -> Batch | None:
-        """What was trained on last."""
+        """What it was trained on last, as host arrays."""
         return None if self._sample is None else to_batch(self._sample, self._spec)
 
-    def update(self) -> None:
-        """Makes one update.
+    def draw(self, batch_size: int) -> Batch:
+        """Draws what the next update is made on, as host arrays."""
+        self._before = (self._sample, self._result)
+        self._sample = sample(self._member.replay, batch_size)
+        return to_batch(self._sample, self._spec)
 
-        Raises:
-            MachineError: If the loss or gradient was not finite too often in a row.
-        """
-        stopwatch = self._recorder.stopwatch
-        with stopwatch("replay"):
-            previous = (self._sample, self._result)
-            self._sample = sample(self._replay, self._config.replay.batch_size)
-        with stopwatch("update"):
-            batch = to_batch(self._sample, self._spec)
-            self.state, latents, metrics = self._update(self.state, batch, self._key)
-            self._result = Result(latents, metrics["opt/skipped"])
+    def updated(self, latents: StoredLatent, metrics: dict[str, Float[Array, ""]]) -> None:
+        """Takes what the update gives, which the device need not have finished."""
+        self._result = Result(latents, metrics["opt/skipped"])
         self._recorder.updated(metrics)
-        with stopwatch("replay"):  # while the device works on the update
-            self._finish(*previous)
+
+    def wait(self) -> None:
+        """Waits for the update before."""
+        jax.block_until_ready(self._before[1])
+
+    def finish(self) -> None:
+        """Does what the update before has left; where that was skipped, also what this has."""
+        self._finish(*self._before)
         if self._skips_in_a_row > 0:  # in doubt it is waited for
             self._finish(self._sample, self._result)
             self._result = None
 
-    def wait(self) -> None:
-        """Waits for the device."""
-        jax.block_until_ready(self.state)
+    def check(self, state: Callable[[], AgentState]) -> None:
+        """Looks whether it still learns.
+
+        Args:
+            state: Gives the agent after the last update.
+
+        Raises:
+            MachineError: If the loss or gradient was not finite too often in a row.
+        """
+        batch = self.batch
+        if self._skips_in_a_row < self._config.optimizer.max_skips or batch is None:
+            return
+        # A skipped update leaves the agent as it was, so this is the state before it.
+        after = state()
+        key = jr.fold_in(self._key, after.update - 1)  # as the update mixed it
+        folder, env_step = self._member.folder, self._recorder.env_step
+        path = faults.save(folder, self._config, after, batch, env_step, key=key)
+        raise MachineError(
+            f"Loss or gradient were not finite in {self._skips_in_a_row} updates in a row, "
+            f"at env step {env_step}; repeat the last one with "
+            f"`python scripts/replay_update.py {path}`."
+        )
 
     def get_state(self) -> dict[str, Any]:
-        """What the last update left to be done; the agent is saved by itself."""
+        """What the last update left to be done."""
         drawn, result = self._sample, self._result
         return {
             "sample": None if drawn is None else drawn._asdict(),
-            "latents": None if result is None else jax.device_get(result.latents)._asdict(),
+            "latents": None if result is None else fetch(result.latents)._asdict(),
             "skipped": None if result is None else float(result.skipped),
             "skips_in_a_row": self._skips_in_a_row,
         }
@@ -121,21 +124,93 @@ class Learner:
         """Writes the latent states of an update to replay, unless they are not finite."""
         if trained_on is None or result is None:
             return
-        if not result.skipped:
-            refresh(self._replay, trained_on, result.latents)
+        if result.skipped:
+            self._skips_in_a_row += 1
+            self._recorder.skipped += 1
+        else:
+            refresh(self._member.replay, trained_on, fetch(result.latents))
             self._skips_in_a_row = 0
-            return
-        self._skips_in_a_row += 1
-        self._recorder.skipped += 1
-        if self._skips_in_a_row >= self._config.optimizer.max_skips:
-            # A skipped update leaves the agent as it was, so this is the state before it.
-            batch = to_batch(trained_on, self._spec)
-            key = jr.fold_in(self._key, self.state.update - 1)  # as the update mixed it
-            path = faults.save(
-                self._folder, self._config, self.state, batch, self._recorder.env_step, key=key
-            )
-            raise MachineError(
-                f"Loss or gradient were not finite in {self._skips_in_a_row} updates in a row, "
-                f"at env step {self._recorder.env_step}; repeat the last one with "
-                f"`python scripts/replay_update.py {path}`."
-            )
+
+
+class Learner:
+    """Trains the agents on replayed sequences, all of them in one program."""
+
+    state: AgentState
+    """Of all agents, stacked."""
+
+    def __init__(
+        self,
+        population: Population,
+        members: Sequence[Member],
+        state: AgentState,
+        spec: EnvSpec,
+        update: Callable[..., Any],
+        *,
+        keys: Sequence[PRNGKeyArray],
+    ):
+        """Takes over the agents.
+
+        Args:
+            population: How they go through one program.
+            members: Their runs.
+            state: The agents, stacked and on their devices.
+            spec: Shapes and sizes of the task.
+            update: That of `Programs`.
+            keys: Random key of each; mixed with the update count.
+        """
+        self.state = state
+        self._population, self._members, self._update = population, members, update
+        self._students = [Student(m, spec, key=key) for m, key in zip(members, keys, strict=True)]
+        self._key = population.stack(keys)
+        self._batch_size = members[0].config.share.replay.batch_size
+        self._stopwatch = members[0].recorder.stopwatch
+
+    @property
+    def batch(self) -> Batch | None:
+        """What was trained on last, stacked."""
+        batches = [student.batch for student in self._students]
+        return None if batches[0] is None else self._put(batches)
+
+    def update(self) -> None:
+        """Makes one update of every agent.
+
+        Raises:
+            Failure: If a loss or gradient was not finite too often in a row.
+        """
+        with self._stopwatch("replay"):
+            batches = [student.draw(self._batch_size) for student in self._students]
+        with self._stopwatch("update"):
+            batch = self._put(batches)
+            self.state, latents, metrics = self._update(self.state, batch, self._key)
+            metrics = local(metrics)
+            for student in self._students:
+                student.wait()
+        for student, *result in zip(self._students, latents, metrics, strict=True):
+            student.updated(*result)
+        with self._stopwatch("replay"):  # while the device works on the update
+            for student in self._students:
+                student.finish()
+        # All are between two updates again, where what one raises leaves the others whole.
+        for i, (member, student) in enumerate(zip(self._members, self._students, strict=True)):
+            with member.blamed():
+                student.check(functools.partial(self.agent, i))
+
+    def agent(self, index: int) -> AgentState:
+        """One of the agents."""
+        return self._population.member(self.state, index)
+
+    def wait(self) -> None:
+        """Waits for the device."""
+        jax.block_until_ready(self.state)
+
+    def get_state(self, index: int) -> dict[str, Any]:
+        """What the last update of one left to be done; the agent is saved by itself."""
+        return self._students[index].get_state()
+
+    def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Goes on from what `get_state` gave for each."""
+        for student, state in zip(self._students, states, strict=True):
+            student.set_state(state)
+
+    def _put(self, batches: Sequence[Batch | None]) -> Batch:
+        return self._population.placement.batch(self._population.stack(batches))

@@ -1,63 +1,63 @@
 """The training loop: collect, update, then look at how it goes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from . import tree_file
-from .checkpointer import Checkpointer, Contents
+from .archive import Contents
+from .checkpointer import Checkpointer
 from .collection import Collector
 from .config import Config
 from .errors import Interrupted
 from .experience import train_ratio
+from .interrupts import Interrupts
 from .learning import Learner
+from .member import Failure, Member
+from .peers import Peers
 from .profiling import Profiler
-from .recorder import Recorder
-from .replay import Replay
 
 
 class Loop:
-    """What a run does from its first env step to its last.
+    """What a run does from its first env step to its last, or several runs in lockstep.
 
-    Its state can be taken between any two of its steps; a loop that goes on from there does
-    what this one would have done.
+    Their states can be taken between any two of its steps; a loop that goes on from there does
+    what this one would have done. All runs have the same clocks.
     """
 
     def __init__(
         self,
         config: Config,
+        members: Sequence[Member],
         collector: Collector,
-        replay: Replay,
         learner: Learner,
-        recorder: Recorder,
         checkpointer: Checkpointer,
         profiler: Profiler,
         *,
-        evaluate: Callable[..., Mapping[str, Any]],
-        report: Callable[..., Any],
-        interrupted: Callable[[], str | None],
+        report: Callable[..., Sequence[Any]],
+        interrupts: Interrupts,
+        peers: Peers,
     ):
-        """Puts the parts of a run together.
+        """Puts the parts together.
 
         Args:
             config: Settings.
+            members: The runs.
             collector: Where experience comes from.
-            replay: Where it is kept.
             learner: What learns from it.
-            recorder: Clocks, and what is written.
-            checkpointer: Saves the run.
+            checkpointer: Saves the runs.
             profiler: Told of every round.
-            evaluate: `evaluate(state, env_step, video=)`, the scores of the agent; may raise
-                `Interrupted`.
-            report: `report(state, batch)`, diagnostics of the world model.
-            interrupted: Name of the signal that asks the run to stop, if there is one.
+            report: `report(state, batch)`, diagnostics of each world model.
+            interrupts: Signals that ask to stop.
+            peers: Processes of the run, all of which stop after the same update.
         """
-        self._config = config
-        self._collector, self._replay, self._learner = collector, replay, learner
-        self._recorder, self._checkpointer = recorder, checkpointer
+        self._config, self._members = config, members
+        self._collector, self._learner, self._checkpointer = collector, learner, checkpointer
         self._profiler = profiler
-        self._evaluate, self._report, self._interrupted = evaluate, report, interrupted
+        self._report, self._interrupts, self._peers = report, interrupts, peers
+        # The first says what time it is for all.
+        self._recorder = members[0].recorder
         self._ratio = train_ratio(config)
         # Whether everything is done that follows the last env steps.
         self._settled = True
@@ -71,7 +71,7 @@ class Loop:
         """Goes on to the end.
 
         Raises:
-            Interrupted: If a signal asked for it; the run is saved.
+            Interrupted: If a signal asked for it; all is saved.
             MachineError: If something cannot be written, or numbers are not finite.
             WorkerError: If environments failed too often.
         """
@@ -88,27 +88,32 @@ class Loop:
         except Interrupted:
             self._save()
             self._checkpointer.wait()
+            signal = self._interrupts.received or "A signal to another process"
             raise Interrupted(
-                f"{self._interrupted()} ended the run at env step {self._recorder.env_step:,}; it "
+                f"{signal} ended the run at env step {self._recorder.env_step:,}; it "
                 "is saved, and the same command goes on with it."
             ) from None
+        except Failure as failure:
+            self._save(but=failure.member)
+            raise failure.error from None
         self._checkpointer.wait()
 
-    def get_state(self) -> dict[str, Any]:
-        """All that a checkpoint holds besides the agent and the replay."""
+    def get_state(self, index: int) -> dict[str, Any]:
+        """All that a checkpoint of one of the runs holds besides its agent and its replay."""
         return {
             "settled": self._settled,
-            "recorder": self._recorder.get_state(),
-            "learner": self._learner.get_state(),
-            "collector": self._collector.get_state(),
+            "recorder": self._members[index].recorder.get_state(),
+            "learner": self._learner.get_state(index),
+            "collector": self._collector.get_state(index),
         }
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `get_state` gave."""
-        self._settled = state["settled"]
-        self._recorder.set_state(state["recorder"])
-        self._learner.set_state(state["learner"])
-        self._collector.set_state(state["collector"])
+    def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Goes on from what `get_state` gave for each run."""
+        self._settled = states[0]["settled"]
+        for member, state in zip(self._members, states, strict=True):
+            member.recorder.set_state(state["recorder"])
+        self._learner.set_states([state["learner"] for state in states])
+        self._collector.set_states([state["collector"] for state in states])
 
     def _update(self) -> None:
         """Makes the updates that are due."""
@@ -124,40 +129,61 @@ class Loop:
 
     def _settle(self) -> None:
         """Evaluates, reports and logs, where that is due."""
-        recorder, learner, config = self._recorder, self._learner, self._config
+        clock, learner, config = self._recorder, self._learner, self._config
+        recorders = [member.recorder for member in self._members]
         evaluates = config.learn == "agent"  # a policy that is not trained is not evaluated
-        if evaluates and (recorder.due(config.evaluation.every) or recorder.finished):
-            with recorder.stopwatch("evaluation"):
-                video = recorder.due(config.evaluation.video_every) or recorder.finished
-                scores = self._evaluate(learner.state, recorder.env_step, video=video)
-            with recorder.stopwatch("logging"):
-                recorder.evaluated(scores)
-        if recorder.due(config.log.report_every) and learner.batch is not None:
-            with recorder.stopwatch("report"):
-                recorder.reported(self._report(learner.state, learner.batch))
-        if recorder.due(config.log.every) or recorder.finished:
-            with recorder.stopwatch("logging"):
-                recorder.log()
+        if evaluates and (clock.due(config.evaluation.every) or clock.finished):
+            with clock.stopwatch("evaluation"):
+                scores = self._evaluate()  # of all before any is written, or it would be twice
+            with clock.stopwatch("logging"):
+                for recorder, score in zip(recorders, scores, strict=True):
+                    recorder.evaluated(score)
+        if clock.due(config.log.report_every) and learner.batch is not None:
+            with clock.stopwatch("report"):
+                diagnostics = self._report(learner.state, learner.batch)
+                for recorder, values in zip(recorders, diagnostics, strict=True):
+                    recorder.reported(values)
+        if clock.due(config.log.every) or clock.finished:
+            with clock.stopwatch("logging"):
+                clock.show(now=True)
+                for recorder in recorders:
+                    recorder.log()
+                clock.stopwatch.reset()
+
+    def _evaluate(self) -> list[Mapping[str, Any]]:
+        clock, scores = self._recorder, []
+        video = clock.due(self._config.evaluation.video_every) or clock.finished
+        for i, member in enumerate(self._members):
+            with member.blamed():
+                agent = self._learner.agent(i)
+                scores.append(member.evaluate(agent, clock.env_step, video=video))
+        return scores
 
     def _save_if_due(self) -> None:
         milestone = self._recorder.due(self._config.checkpoint.every)
-        if milestone or self._recorder.finished or self._checkpointer.overdue():
+        overdue = self._peers.lately("overdue", self._checkpointer.overdue())
+        if milestone or self._recorder.finished or any(overdue):
             self._save(milestone)
 
-    def _save(self, milestone: bool = False) -> None:
-        recorder = self._recorder
-        with recorder.stopwatch("checkpoint"):
+    def _save(self, milestone: bool = False, *, but: Member | None = None) -> None:
+        """Begins to save all runs, or those that did not fail."""
+        clock = self._recorder
+        with clock.stopwatch("checkpoint"):
             self._checkpointer.settle()
-            contents = Contents(
-                env_step=recorder.env_step,
-                update=recorder.update,
-                milestone=milestone,
-                agent=self._learner.state,
-                loop=tree_file.dump(self.get_state()),
-                replay=self._checkpointer.store.snapshot(self._replay),
-            )
+            contents = {
+                member.archive: Contents(
+                    env_step=clock.env_step,
+                    update=clock.update,
+                    milestone=milestone,
+                    agent=self._learner.agent(i),
+                    loop=tree_file.dump(self.get_state(i)),
+                    replay=member.archive.store.snapshot(member.replay),
+                )
+                for i, member in enumerate(self._members)
+                if member is not but
+            }
             self._checkpointer.begin(contents)
 
     def _check(self) -> None:
-        if self._interrupted():
+        if any(self._peers.lately("signal", self._interrupts.received)):
             raise Interrupted

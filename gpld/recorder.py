@@ -24,7 +24,7 @@ class Recorder(contextlib.AbstractContextManager):
         update: Updates made.
         skipped: Updates of these that changed nothing, because something was not finite.
         restarts: Environment processes that were replaced.
-        stopwatch: Where the time goes, since the last line of metrics.
+        stopwatch: Where the time goes, since the last lines of metrics.
     """
 
     env_step: int
@@ -34,21 +34,29 @@ class Recorder(contextlib.AbstractContextManager):
     stopwatch: Stopwatch
 
     def __init__(
-        self, config: Config, folder: RunFolder, console: RunConsole, sinks: Sequence[Sink] = ()
+        self,
+        config: Config,
+        folder: RunFolder,
+        console: RunConsole,
+        stopwatch: Stopwatch,
+        sinks: Sequence[Sink] = (),
+        label: str = "",
     ):
         """Starts at env step 0.
 
         Args:
             config: Settings.
             folder: Where lines are written.
-            console: Where progress is shown.
+            console: Where progress is shown, of all runs that are trained together.
+            stopwatch: Times them all.
             sinks: Where lines go besides; closed in the end.
+            label: What messages begin with.
         """
         self.env_step = self.update = self.skipped = self.restarts = 0
-        self.stopwatch = Stopwatch()
+        self.stopwatch = stopwatch
         self._config, self._folder, self._console = config, folder, console
-        self._sinks = sinks
-        self._episodes, self._metrics = EpisodeTracker(config.env.num_envs), MeanMetrics()
+        self._sinks, self._say = sinks, console.speaker(label)
+        self._episodes, self._metrics = EpisodeTracker(config.share.env.num_envs), MeanMetrics()
         self._scores: list[float] = []
         self._diagnostics: dict[str, float] = {}
         self._logged_at = self._failures_shown = 0
@@ -88,7 +96,7 @@ class Recorder(contextlib.AbstractContextManager):
             failures: Messages of those since it was started last.
         """
         for message in failures[self._failures_shown :]:
-            self._console.print(f"{message} It was replaced, and its episodes are truncated.")
+            self._say(f"{message} It was replaced, and its episodes are truncated.")
         self.restarts, self._failures_shown = restarts, len(failures)
 
     def updated(self, metrics: dict[str, Float[Array, ""]]) -> None:
@@ -103,7 +111,7 @@ class Recorder(contextlib.AbstractContextManager):
 
         self._append("scores", line)
         learning_curve(self._folder)
-        self._console.print(
+        self._say(
             f"evaluation at env step {self.env_step:,}: return {line['mean']:.1f} "
             f"± {line['std']:.1f} over {len(line['scores'])} episodes"
         )
@@ -124,8 +132,10 @@ class Recorder(contextlib.AbstractContextManager):
         )
 
     def log(self) -> None:
-        """Writes a line of metrics about everything since the line before."""
-        self.show(now=True)
+        """Writes a line of metrics about everything since the line before.
+
+        The stopwatch goes on; it is for whoever calls to reset it.
+        """
         elapsed, seconds = self.stopwatch.read()
         values = self._metrics.pop() | self._diagnostics
         line = {f"train/{name}": value for name, value in values.items()}
@@ -135,7 +145,6 @@ class Recorder(contextlib.AbstractContextManager):
         line["time/seconds"] = elapsed
         line |= {f"time/share/{part}": value / elapsed for part, value in seconds.items()}
         self._append("metrics", line)
-        self.stopwatch.reset()
         self._scores, self._diagnostics, self._logged_at = [], {}, self.env_step
 
     def get_state(self) -> dict[str, Any]:

@@ -12,6 +12,9 @@
     profile/            a trace of some updates, if `--profile` asked for it
     sensitivity.json    what `scripts/sensitivity.py` found, and sensitivity.png
 
+Where several seeds are trained together, the folder holds settings and versions, and such a
+folder for each of them, `seed0`, `seed1` and so on.
+
 Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `update`.
 """
 
@@ -39,19 +42,23 @@ class RunFolder:
     def checkpoint_paths(self) -> list[Path]:
         """Folders of all checkpoints, the earliest first."""
         paths = [path for path in self.path.glob("checkpoints/*") if path.name[0].isdigit()]
-        return sorted(paths, key=_clocks)
+        return sorted(paths, key=clocks)
 
     def checkpoints(self) -> dict[int, Path]:
         """Checkpoints by env step, the earliest first; the last of each env step."""
-        return {_clocks(path)[0]: path for path in self.checkpoint_paths()}
+        return {clocks(path)[0]: path for path in self.checkpoint_paths()}
+
+    def checkpoint_path(self, env_step: int, number: int = 0) -> Path:
+        """Folder of a checkpoint, by its `clocks`."""
+        suffix = f".{number}" if number else ""
+        return self.path / "checkpoints" / f"{env_step:09d}{suffix}"
 
     def new_checkpoint_path(self, env_step: int) -> Path:
         """Where a checkpoint goes; there may be others of the same env step."""
         numbers = [
-            _clocks(path)[1] for path in self.checkpoint_paths() if _clocks(path)[0] == env_step
+            clocks(path)[1] for path in self.checkpoint_paths() if clocks(path)[0] == env_step
         ]
-        suffix = f".{max(numbers) + 1}" if numbers else ""
-        return self.path / "checkpoints" / f"{env_step:09d}{suffix}"
+        return self.checkpoint_path(env_step, max(numbers, default=-1) + 1)
 
     def latest_checkpoint(self) -> Path:
         """The checkpoint of the most env steps.
@@ -61,6 +68,10 @@ class RunFolder:
         """
         checkpoints = self.checkpoint_paths()
         if not checkpoints:
+            for run in sorted(self.path.glob("seed*/config.json")):
+                raise MachineError(
+                    f"{self.path} holds the runs of several seeds; name one, such as {run.parent}."
+                )
             raise MachineError(f"{self.path} holds no checkpoint: its run ended before the first.")
         return checkpoints[-1]
 
@@ -145,7 +156,7 @@ class RunFolder:
             raise UsageError(f"{self.path} is not a run folder: it has no {name}.") from error
 
 
-def _clocks(path: Path) -> tuple[int, int]:
+def clocks(path: Path) -> tuple[int, int]:
     """Env step of a checkpoint, and its number among those of the same env step."""
     env_step, _, number = path.name.partition(".")
     return int(env_step), int(number or 0)

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,20 @@ from .run_folder import RunFolder
 def default_path(config: Config) -> Path:
     """Where a run goes that was given no folder."""
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{config.task}-{config.preset}-seed{config.seed}-{time}"
+    seeds = f"seed{config.seed}"
+    if config.seeds > 1:
+        seeds = f"seeds{config.seed}-{config.seed + config.seeds - 1}"
+    return Path("runs") / f"{config.task}-{config.preset}-{seeds}-{time}"
 
 
 def open_run(
-    path: Path, config: Config, spec: EnvSpec, parameters: Mapping[str, int], dtype: str
+    path: Path,
+    config: Config,
+    spec: EnvSpec,
+    parameters: Mapping[str, int],
+    precision: str,
+    *,
+    parts: Collection[Path] = (),
 ) -> RunFolder:
     """Makes the folder of a new run, or opens that of a run which is to go on.
 
@@ -35,7 +44,8 @@ def open_run(
         config: Settings.
         spec: Shapes and sizes of the task.
         parameters: Parameter count of each network.
-        dtype: What the networks compute in.
+        precision: What the networks compute in.
+        parts: Folders of runs that may be in there.
 
     Raises:
         UsageError: If the folder holds anything else; nothing is changed then.
@@ -45,10 +55,10 @@ def open_run(
     try:
         if (path / "config.json").exists():
             record = folder.record()
-            _check_same(path, folder.config(), record["dtype"], config, dtype)
+            _check_same(path, folder.config(), _precision(record), config, precision)
             record.setdefault("resumed", []).append(provenance())
-        elif set(os.listdir(path)) <= {"run.json", "run.lock"}:
-            record = _record(spec, parameters, dtype)
+        elif set(path.iterdir()) <= {path / "run.json", path / "run.lock", *parts}:
+            record = _record(spec, parameters, precision)
         else:
             raise UsageError(
                 f"`--run` must name a new or empty folder or a run, but {path} holds other files; "
@@ -97,6 +107,9 @@ _MAY_CHANGE = (
     "preset",
     "platform",
     "profile",
+    "devices",
+    "distributed.process_id",
+    "distributed.coordinator",
     "env.workers",
     "env.timeout",
     "env.max_restarts",
@@ -108,10 +121,12 @@ _MAY_CHANGE = (
 )
 
 
-def _check_same(path: Path, stored: Config, stored_dtype: str, config: Config, dtype: str) -> None:
+def _check_same(
+    path: Path, stored: Config, stored_precision: str, config: Config, precision: str
+) -> None:
     old, new = _flat(to_dict(stored)), _flat(to_dict(config))
-    # What counts is the dtype that `auto` stands for on the machine.
-    old["precision"], new["precision"] = stored_dtype, dtype
+    # What counts is what `auto` stands for on the machine.
+    old["precision"], new["precision"] = stored_precision, precision
     differences = [
         f"{name} is {old.get(name)!r} there and {value!r} here"
         for name, value in new.items()
@@ -140,11 +155,16 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
-def _record(spec: EnvSpec, parameters: Mapping[str, int], dtype: str) -> dict[str, Any]:
+def _precision(record: Mapping[str, Any]) -> str:
+    """What a run computes in; its name was another one in version 0.1's records."""
+    return record["precision"] if "precision" in record else record["dtype"]
+
+
+def _record(spec: EnvSpec, parameters: Mapping[str, int], precision: str) -> dict[str, Any]:
     observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
     return {
         **provenance(),
-        "dtype": dtype,
+        "precision": precision,
         "parameters": {**parameters, "total": sum(parameters.values())},
         "env": spec._asdict() | {"observation": observation},
     }

@@ -128,6 +128,7 @@ class WandbSink:
             project=project,
             id=_identity(folder / "wandb.json", project),
             resume="allow",
+            reinit="create_new",  # one for each of several seeds
             name=folder.resolve().name,
             dir=folder,
             config=dict(settings),

@@ -1,40 +1,47 @@
-"""A run from its settings: its parts are made, put together, and resumed where it was."""
+"""Runs from their settings: their parts are made, put together, and resumed where they were."""
 
 import contextlib
 import functools
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from . import agent, footprint
 from .agent import AgentState
 from .announcement import describe
+from .archive import Archive
 from .checkpointer import Checkpointer
 from .collection import Collector, LiveCollector, OfflineCollector
 from .config import Config, to_dict
 from .console import RunConsole
-from .envs import EnvSpec, VectorEnv, make_vector_env
 from .evaluator import Evaluator
 from .experience import make_replay
 from .interrupts import Interrupts
 from .learning import Learner
 from .loop import Loop
+from .member import Member, Run, planned_runs
+from .metrics import Stopwatch
 from .models import parameter_counts
-from .offline import find_source, take_over
+from .peers import Peers, find_peers
+from .placement import choose_placement
+from .population import Population, compiled, init_agents
 from .profiling import Profiler
-from .provenance import num_cores
 from .recorder import Recorder
+from .replay import Replay
 from .run_folder import RunFolder
 from .run_start import locked, open_run
-from .seeding import derive_seed
 from .sinks import make_sinks
+from .supply import Supply, open_supply
 
 
 def train(config: Config, path: Path) -> RunFolder:
     """Trains an agent and leaves a run folder behind, or goes on with the run in there.
 
+    With several `seeds` that is an agent for each of them, whose run folders are in there.
     SIGINT and SIGTERM end it after the update that is being made, with a checkpoint.
 
     Args:
@@ -46,133 +53,154 @@ def train(config: Config, path: Path) -> RunFolder:
 
     Raises:
         ValueError: If the task is unknown or an argument of the environments is bad.
-        UsageError: If the folder holds something else, or the machine has too little memory.
+        UsageError: If the folder holds something else, or the machine has too little memory or
+            too few devices.
         MachineError: If files cannot be written, no checkpoint can be used, or numbers are
             not finite.
         WorkerError: If environments failed too often.
         Interrupted: If a signal ended the run, which was saved.
     """
+    population, peers = Population(config.seeds, choose_placement(config)), find_peers()
+    runs = planned_runs(config, path, peers.index)
+    settings = {run.path: run.config for run in runs}
+    if peers.index == 0:
+        settings = {path: config, **settings}
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        enter(locked(path))
-        source = find_source(config, path) if config.offline else None
-        if source is None:
-            envs = enter(make_envs(config))
-            spec, manifest = envs.spec, None
-        else:
-            envs, spec, manifest = None, source.spec, source.manifest
-        init_key, loop_key = jr.split(jr.key(config.seed))
-        state = _init(config, spec, key=init_key)
-        footprint.check(config, spec, state, path, saved=manifest)
+        for folder in settings:
+            enter(locked(folder))
+        supplies = [open_supply(run, len(runs), stack, peers.index) for run in runs]
+        spec, manifest = supplies[0].spec, supplies[0].manifest
+        init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
+        states = init_agents(config, spec, keys=init_keys)
+        footprint.check(config.share, spec, states[0], path, saved=manifest)
 
-        dtype = str(agent.compute_dtype(config))
-        folder = open_run(path, config, spec, parameter_counts(state.model), dtype)
-        console = enter(RunConsole(config.env_steps))
-        console.print(describe(config, spec, state, path))
+        precision, counts = agent.choose_precision(config), parameter_counts(states[0].model)
+        parts = [
+            run.path
+            for i in range(config.distributed.processes)
+            for run in planned_runs(config, path, i)
+        ]
+        for folder, own in settings.items():
+            open_run(folder, own, spec, counts, precision, parts=parts)
+        console = enter(RunConsole(config.env_steps, len(runs)))
+        console.print(describe(config, spec, states[0], path))
         interrupts = enter(Interrupts(console.print))
-        checkpointer = enter(Checkpointer(folder, config.checkpoint, console.print))
-        replay_for = functools.partial(make_replay, config, spec, path / "replay")
-        saved = checkpointer.latest(state, replay_for)
-        if saved is None:
-            replay = replay_for(manifest)
-            if source is not None:
-                take_over(source, replay)
-        else:
-            state, replay = saved.agent, saved.replay
-
-        folder.rewind({} if saved is None else saved.manifest["logs"])
-        sinks = make_sinks(
-            tensorboard=config.log.tensorboard,
-            wandb_project=config.log.wandb,
-            folder=folder.path,
-            settings=to_dict(config),
-            resumed_at=None if saved is None else saved.manifest["env_step"],
-            warn=console.print,
-        )
-        recorder = enter(Recorder(config, folder, console, sinks))
-        act, update, report = compiled(config)
-        act_key, update_key, report_key = jr.split(loop_key, 3)
-        collector: Collector = OfflineCollector(recorder)
-        if envs is not None:
-            collector = LiveCollector(envs, replay, recorder, act, state.model, key=act_key)
+        archives = [
+            Archive(RunFolder(run.path), config.checkpoint, console.speaker(run.label))
+            for run in runs
+        ]
+        checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, peers))
+        starts = _starts(runs, supplies, states, checkpointer, peers)
+        stopwatch = Stopwatch()
+        members = [
+            enter(_member(*own, console, stopwatch, interrupts, peers))
+            for own in zip(runs, archives, starts, strict=True)
+        ]
+        state = population.placement.agents(population.stack([start.agent for start in starts]))
+        act_keys, update_keys, report_keys = _columns(jr.split(key, 3) for key in loop_keys)
+        programs, report_key = compiled(config, population), population.stack(report_keys)
+        collector: Collector = OfflineCollector(members)
+        if envs := [supply.envs for supply in supplies if supply.envs is not None]:
+            collector = LiveCollector(
+                population,
+                members,
+                envs,
+                programs.act,
+                state.model,
+                keys=[_of_process(key, peers.index) for key in act_keys],
+            )
         loop = Loop(
             config,
+            members,
             collector,
-            replay,
-            Learner(config, state, replay, recorder, folder, spec, update, key=update_key),
-            recorder,
+            Learner(population, members, state, spec, programs.update, keys=update_keys),
             checkpointer,
-            enter(Profiler(path / "profile", config.profile, console.print)),
-            evaluate=Evaluator(config, folder, interrupts, console.print),
-            report=lambda state, batch: report(state, batch, report_key),
-            interrupted=lambda: interrupts.received,
+            enter(Profiler(runs[0].path / "profile", config.profile, console.print)),
+            report=lambda state, batch: programs.report(state, batch, report_key),
+            interrupts=interrupts,
+            peers=peers,
         )
-        if saved is None:
-            collector.begin()
-        else:
-            loop.set_state(saved.loop)
-            console.print(f"resumed     at env step {recorder.env_step:,} from {saved.path}")
-        if loop.finished:
-            console.print("the run is complete; more `--env_steps` make it longer")
-        loop.run()
-    return folder
+        _begin(loop, collector, starts, console)
+        del states, starts, state  # or the agents of the beginning stay in memory
+        with peers.explained():
+            loop.run()
+    return RunFolder(path)
 
 
-def compiled(config: Config):
-    """The compiled functions of the loop, each of which may compile only once.
+class _Start(NamedTuple):
+    """What a run begins with, or goes on from."""
 
-    Args:
-        config: Settings.
-
-    Returns:
-        `act(model, memory, step, env_step, key)`, `update(state, batch, key)` and
-        `report(state, batch, key)`, to be called with the same keys throughout: they are
-        mixed with env step or update count.
-    """
-
-    @eqx.filter_jit
-    @eqx.debug.assert_max_traces(max_traces=1)
-    def act(model, memory, step, env_step, key):
-        key = jr.fold_in(key, env_step)
-        return agent.act(model, memory, step.observation, step.is_first, step.is_last, key=key)
-
-    @eqx.filter_jit
-    @eqx.debug.assert_max_traces(max_traces=1)
-    def update(state, batch, key):
-        key = jr.fold_in(key, state.update)
-        return agent.update(state, batch, config=config, key=key)
-
-    @eqx.filter_jit
-    @eqx.debug.assert_max_traces(max_traces=1)
-    def report(state, batch, key):
-        key = jr.fold_in(key, state.update)
-        return agent.report(state, batch, config=config, key=key)
-
-    return act, update, report
+    agent: AgentState
+    replay: Replay
+    loop: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Any] = {"env_step": None, "logs": {}}
+    path: Path | None = None
 
 
-def _init(config: Config, spec: EnvSpec, *, key: PRNGKeyArray) -> AgentState:
-    shapes = {name: array.shape for name, array in spec.observation.items()}
-    # One compiled program: drawing each kernel by itself takes longer to compile.
-    return eqx.filter_jit(agent.init)(config, shapes, spec.action_size, key=key)
+def _starts(
+    runs: Sequence[Run],
+    supplies: Sequence[Supply],
+    states: Sequence[AgentState],
+    checkpointer: Checkpointer,
+    peers: Peers,
+) -> list[_Start]:
+    makers = [
+        functools.partial(
+            make_replay, run.config.share, supply.spec, run.path / "replay", process=peers.index
+        )
+        for run, supply in zip(runs, supplies, strict=True)
+    ]
+    if saved := checkpointer.latest(states[0], makers):
+        return [_Start(s.agent, s.replay, s.loop, s.manifest, s.path) for s in saved]
+    return [
+        _Start(state, supply.replay(make))
+        for state, supply, make in zip(states, supplies, makers, strict=True)
+    ]
 
 
-def make_envs(config: Config) -> VectorEnv:
-    """The environments that a run collects experience in.
-
-    Args:
-        config: Settings.
-    """
-    workers = config.env.workers
-    if workers is None:
-        workers = min(config.env.num_envs, num_cores())
-    return make_vector_env(
-        config.task,
-        num_envs=config.env.num_envs,
-        seed=derive_seed(config.seed, "collect"),
-        action_repeat=config.env.action_repeat,
-        workers=workers,
-        timeout=config.env.timeout,
-        # What was lost with a worker cannot be repeated.
-        max_restarts=0 if config.deterministic else config.env.max_restarts,
+@contextlib.contextmanager
+def _member(
+    run: Run,
+    archive: Archive,
+    start: _Start,
+    console: RunConsole,
+    stopwatch: Stopwatch,
+    interrupts: Interrupts,
+    peers: Peers,
+) -> Iterator[Member]:
+    folder, say = archive.folder, console.speaker(run.label)
+    folder.rewind(start.manifest["logs"])
+    sinks = make_sinks(
+        tensorboard=run.config.log.tensorboard,
+        wandb_project=run.config.log.wandb if peers.index == 0 else None,
+        folder=folder.path,
+        settings=to_dict(run.config),
+        resumed_at=start.manifest["env_step"],
+        warn=say,
     )
+    evaluate = Evaluator(run.config, folder, interrupts, say, peers)
+    with Recorder(run.config, folder, console, stopwatch, sinks, run.label) as recorder:
+        yield Member(run.config, folder, start.replay, archive, recorder, evaluate, run.label)
+
+
+def _begin(loop: Loop, collector: Collector, starts: Sequence[_Start], console: RunConsole) -> None:
+    states = [start.loop for start in starts if start.loop is not None]
+    if states:
+        loop.set_states(states)
+        env_step, paths = starts[0].manifest["env_step"], ", ".join(str(s.path) for s in starts)
+        console.print(f"resumed     at env step {env_step:,} from {paths}")
+    else:
+        collector.begin()
+    if loop.finished:
+        console.print("the run is complete; more `--env_steps` make it longer")
+
+
+def _columns(keys: Iterable[PRNGKeyArray]) -> Iterator[Sequence[PRNGKeyArray]]:
+    """The first key of each row, then the second of each."""
+    return zip(*keys, strict=True)
+
+
+def _of_process(key: PRNGKeyArray, process: int) -> PRNGKeyArray:
+    """The first process draws what a run alone would, each of the others something else."""
+    return key if process == 0 else jr.fold_in(key, zlib.crc32(f"process{process}".encode()))

@@ -9,6 +9,7 @@ import pytest
 
 from gpld import agent, experience, footprint, training
 from gpld.envs import make_vector_env
+from gpld.population import Population, compiled
 from gpld.presets import PRESETS
 
 
@@ -48,7 +49,7 @@ def test_a_second_compilation_is_an_error(config):
     with make_vector_env(config.task, num_envs=2, seed=0) as envs:
         shapes = {k: s.shape for k, s in envs.spec.observation.items()}
         state = agent.init(config, shapes, envs.spec.action_size, key=jax.random.key(0))
-        act, *_ = training.compiled(config)
+        act, *_ = compiled(config, Population())
         step = envs.step(np.zeros((2, 1), np.float32))
     for _ in range(2):
         memory = agent.initial_memory(state.model, 2)

@@ -1,11 +1,12 @@
 """What was chosen for the device that is in use."""
 
+import dataclasses
 import os
 from typing import Any
 
 import jax
 
-from ..agent import compute_dtype
+from ..agent import choose_precision
 from ..config import Config
 
 
@@ -33,5 +34,6 @@ def describe(config: Config) -> dict[str, Any]:
         "estimator": config.gpld.estimator,
         "path": config.gpld.path,
         # What each precision that is measured means here.
-        "precision": {config.precision: str(compute_dtype(config))},
+        "precision": {config.precision: choose_precision(config)},
+        "compute": dataclasses.asdict(config.compute),
     }

@@ -47,15 +47,15 @@ def benchmark_update(
     """
     precisions = precisions or (config.precision,)
     first = f"{BASELINE}, {precisions[0]}"
-    variants, dtypes = {}, {}
+    variants, chosen = {}, {}
     for precision in precisions:
         variant: Config = dataclasses.replace(config, precision=precision)
-        dtypes[precision] = str(agent.compute_dtype(variant))
+        chosen[precision] = agent.choose_precision(variant)
         for name, changes in _variants(thorough).items():
             gpld = dataclasses.replace(config.gpld, **changes)
             reference = first if name == BASELINE else f"{BASELINE}, {precision}"
             variants[f"{name}, {precision}"] = dataclasses.replace(variant, gpld=gpld), reference
-    settings = describe(config) | {"precision": dtypes, "repetitions": repetitions}
+    settings = describe(config) | {"precision": chosen, "repetitions": repetitions}
     measurements = measure(update_cases(variants), repetitions=repetitions, progress=progress)
     return Report("update", settings, measurements)
 

@@ -10,6 +10,7 @@ from ..cli import choose_platform, one_line_errors, parse_config
 from ..compilations import cache_compilations
 from ..config import Config
 from ..envs import task_names
+from ..peers import connect
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -31,7 +32,8 @@ def run(config: Config) -> None:
     Raises:
         MachineError: If there is no such device; and whatever `train` raises.
     """
-    choose_platform(config.platform)
+    connect(config.distributed)
+    choose_platform(config.platform, config.devices)
     if config.deterministic:
         make_deterministic()
     cache_compilations()

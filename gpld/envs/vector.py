@@ -80,6 +80,22 @@ class VectorEnv(contextlib.AbstractContextManager):
         self._pool.send(action)
         self._sent = True
 
+    def wait(self) -> None:
+        """Waits for the step that `send` has started, and leaves it to `recv`.
+
+        Raises:
+            WorkerError: As `recv`.
+            RuntimeError: If no step has been sent.
+        """
+        if self._pool.closed or not (self._sent or self._kept):
+            raise RuntimeError("`send` must be called before `wait`.")
+        self._receive()
+
+    @property
+    def newest(self) -> TimeStep:
+        """The time step that was waited for; valid until the next `send`."""
+        return self._pool.newest
+
     def recv(self) -> TimeStep:
         """Waits for the step that `send` has started; the arrays are new each time.
 

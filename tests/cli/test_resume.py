@@ -54,9 +54,12 @@ def finish(path, args):
     return output
 
 
-def outcome(path):
-    """All that must not depend on how often a run was interrupted."""
-    folder = RunFolder(path)
+def outcomes(path):
+    """All that must not depend on how often runs were interrupted, for each seed."""
+    return [outcome(RunFolder(run)) for run in sorted(path.glob("seed*")) or [path]]
+
+
+def outcome(folder):
     lines = {
         name: [
             {key: value for key, value in line.items() if not key.startswith("time/")}
@@ -72,7 +75,8 @@ def outcome(path):
 
 def kill_at_a_random_moment(path, args, moments, *, while_writing):
     """Kills a run some time after it has begun to do new things; False if it ended before."""
-    folder, checkpoints = RunFolder(path), path / "checkpoints"
+    watched = path / "seed1" if "--seeds" in args else path
+    folder, checkpoints = RunFolder(watched), watched / "checkpoints"
     before = len(folder.read("metrics"))
     process = start(path, args)
     while process.poll() is None and len(folder.read("metrics")) <= before:
@@ -104,12 +108,18 @@ def check_kills(args, num_kills, tmp_path):
         assert killed_in_time, "the run ended before; give it more env steps"
     output = finish(killed, args)
     assert "resumed" in output
-    for actual, expected in zip(outcome(killed), outcome(whole), strict=True):
-        assert actual == expected
+    for run, other in zip(outcomes(killed), outcomes(whole), strict=True):
+        for actual, expected in zip(run, other, strict=True):
+            assert actual == expected
 
 
 def test_three_kills_change_nothing(tmp_path):
     check_kills(QUICK, 3, tmp_path)
+
+
+@pytest.mark.slow
+def test_kills_change_nothing_for_several_seeds(tmp_path):
+    check_kills((*QUICK, "--seeds", "2"), 4, tmp_path)
 
 
 @pytest.mark.slow
@@ -136,7 +146,7 @@ def test_signals_save_and_end_with_a_code_to_requeue_on(tmp_path):
         stopped.rename(moved)
         stopped, moved = moved, stopped
     finish(stopped, QUICK)
-    assert outcome(stopped) == outcome(whole)
+    assert outcomes(stopped) == outcomes(whole)
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path):

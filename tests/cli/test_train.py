@@ -136,6 +136,10 @@ def test_other_files_are_not_overwritten(tmp_path):
         (["--gpld.rho", "1.5"], r"`gpld\.rho` must be in \(0, 1\], got 1\.5"),
         (["--preset", "papr"], r"'papr'.*'paper', 'authors'"),
         (["--env_steps", "0"], r"`env_steps` must be at least 1, got 0"),
+        (
+            ["--seeds", "3", "--devices", "2"],
+            r"`devices` must be a divisor of `seeds` \(3\), got 2",
+        ),
         (["--model.deter", "100"], r"`model\.deter` must be a positive multiple"),
         (["--task"], r"Missing value for argument '--task'"),
         (["--task", "probe_memory"], r"`action_repeat` must be 1 for probe_memory, got 2"),

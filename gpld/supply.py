@@ -1,0 +1,76 @@
+"""What a run learns about: environments, or what another run has stored."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .config import Config
+from .envs import EnvSpec, VectorEnv, make_vector_env
+from .member import Run
+from .offline import Source, find_source, take_over
+from .provenance import num_cores
+from .replay import Replay
+from .seeding import derive_seed
+
+MakeReplay = Callable[[Mapping[str, Any] | None], Replay]
+"""Makes an empty replay, for one that was saved with this manifest or for a new one."""
+
+
+class Supply(NamedTuple):
+    """Where the experience of a run comes from."""
+
+    spec: EnvSpec
+    envs: VectorEnv | None
+    source: Source | None
+    """The run that has stored it, where there are no environments."""
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """Of the replay that is taken over, if one is."""
+        return None if self.source is None else self.source.manifest
+
+    def replay(self, make_replay: MakeReplay) -> Replay:
+        """The replay of a run that begins."""
+        replay = make_replay(self.manifest)
+        if self.source is not None:
+            take_over(self.source, replay)
+        return replay
+
+
+def open_supply(run: Run, num_runs: int, stack: contextlib.ExitStack, process: int = 0) -> Supply:
+    """Opens what the settings say.
+
+    Args:
+        run: The run.
+        num_runs: Runs that are trained together and share the cores.
+        stack: Closes the environments in the end.
+        process: Number of the process that has these environments.
+    """
+    if run.config.offline:
+        source = find_source(run.config, run.path)
+        return Supply(source.spec, None, source)
+    envs = stack.enter_context(make_envs(run.config.share, num_runs, process))
+    return Supply(envs.spec, envs, None)
+
+
+def make_envs(config: Config, num_runs: int = 1, process: int = 0) -> VectorEnv:
+    """The environments that a run collects experience in.
+
+    Args:
+        config: Settings.
+        num_runs: Runs that are trained together and share the cores.
+        process: Number of the process that has these environments.
+    """
+    workers = config.env.workers
+    if workers is None:
+        workers = min(config.env.num_envs, max(1, num_cores() // num_runs))
+    return make_vector_env(
+        config.task,
+        num_envs=config.env.num_envs,
+        seed=derive_seed(config.seed, "collect", process),
+        action_repeat=config.env.action_repeat,
+        workers=workers,
+        timeout=config.env.timeout,
+        # What was lost with a worker cannot be repeated.
+        max_restarts=0 if config.deterministic else config.env.max_restarts,
+    )

@@ -1,0 +1,87 @@
+"""Updates divided among devices are those of one device, tried on virtual devices of the CPU."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpld import training
+from gpld.cli import parse_config
+from gpld.errors import UsageError
+from gpld.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
+COMPARE = Path(__file__).with_name("compare_updates.py")
+ARGS = (
+    *("--preset", "debug", "--task", "probe_memory", "--env.action_repeat", "1"),
+    *("--log.no_tensorboard", "--log.every", "20", "--log.report_every", "0"),
+    *("--env_steps", "120", "--evaluation.every", "60", "--gpld.lambda0", "0"),
+)
+
+
+def run(*args, **env):
+    result = subprocess.run(
+        [sys.executable, *args],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize(("estimator", "precision"), [("rowwise", "float32"), ("joint", "mixed")])
+def test_eight_devices_make_the_update_of_one(estimator, precision):
+    flags = "--xla_backend_optimization_level=0"  # compiles fast, and runs only twice
+    output = run(COMPARE, estimator, precision, XLA_FLAGS=flags)
+    differences = json.loads(output)
+    # The agent's state holds the gradients as the optimiser's moments, next to parameters.
+    assert differences.pop("moved") > 0.1
+    assert max(differences.values()) < 1e-5  # float32 sums in another order: 1e-6
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    return training.train(parse_config(ARGS), tmp_path_factory.mktemp("one") / "run")
+
+
+def _check_same(run, expected):
+    for name in ("metrics", "episodes", "scores"):
+        lines, others = run.read(name), expected.read(name)
+        assert len(lines) == len(others) > 0
+        for line, other in zip(lines, others, strict=True):
+            for key in [key for key in other if not key.startswith("time/")]:
+                # As for several seeds: rounding that 23 updates have carried on.
+                np.testing.assert_allclose(line[key], other[key], rtol=1e-3, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("args", "folder"),
+    [(["--devices", "2"], "."), (["--devices", "2", "--seeds", "2"], "seed0")],
+    ids=["data", "seeds"],
+)
+def test_a_run_on_two_devices_is_stopped_and_goes_on(one_device, tmp_path, args, folder):
+    path = tmp_path / "run"
+    run(TRAIN, *ARGS, "--env_steps", "60", *args, "--run", path)
+    output = run(TRAIN, *ARGS, *args, "--run", path)
+    assert "2 x cpu" in output
+    assert "resumed     at env step 60" in output
+    scores = one_device.read("scores")
+    assert [line["env_step"] for line in scores] == [60, 120]
+    _check_same(RunFolder(path / folder), one_device)
+
+
+def test_more_devices_than_there_are_is_one_line(tmp_path):
+    config = dataclasses.replace(parse_config(ARGS), devices=2)
+    with pytest.raises(UsageError, match="`devices` must be at most 1, the number of") as error:
+        training.train(config, tmp_path / "run")
+    assert "--xla_force_host_platform_device_count=2" in str(error.value)
+    assert not (tmp_path / "run").exists()
