@@ -93,8 +93,8 @@ def train(config: Config, path: Path) -> RunFolder:
         starts = _starts(runs, supplies, states, checkpointer, peers)
         stopwatch = Stopwatch()
         members = [
-            enter(_member(*parts, console, stopwatch, interrupts, peers))
-            for parts in zip(runs, archives, starts, strict=True)
+            enter(_member(*own, console, stopwatch, interrupts, peers))
+            for own in zip(runs, archives, starts, strict=True)
         ]
         state = population.placement.agents(population.stack([start.agent for start in starts]))
         act_keys, update_keys, report_keys = _columns(jr.split(key, 3) for key in loop_keys)
@@ -120,6 +120,7 @@ def train(config: Config, path: Path) -> RunFolder:
             peers=peers,
         )
         _begin(loop, collector, starts, console)
+        del states, starts, state  # or the agents of the beginning stay in memory
         with peers.explained():
             loop.run()
     return RunFolder(path)
