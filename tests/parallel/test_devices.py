@@ -63,20 +63,16 @@ def _check_same(run, expected):
                 np.testing.assert_allclose(line[key], other[key], rtol=1e-3, atol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize(
-    ("args", "folder"),
-    [(["--devices", "2"], "."), (["--devices", "2", "--seeds", "2"], "seed0")],
-    ids=["data", "seeds"],
-)
-def test_a_run_on_two_devices_is_stopped_and_goes_on(one_device, tmp_path, args, folder):
-    path = tmp_path / "run"
+def test_two_seeds_on_two_devices_are_stopped_and_go_on(one_device, tmp_path):
+    # One seed on several devices is stopped in test_hosts.py.
+    path, args = tmp_path / "run", ["--devices", "2", "--seeds", "2"]
     run(TRAIN, *ARGS, "--env_steps", "60", *args, "--run", path)
     output = run(TRAIN, *ARGS, *args, "--run", path)
     assert "2 x cpu" in output
     assert "resumed     at env step 60" in output
     scores = one_device.read("scores")
     assert [line["env_step"] for line in scores] == [60, 120]
-    _check_same(RunFolder(path / folder), one_device)
+    _check_same(RunFolder(path / "seed0"), one_device)
 
 
 def test_more_devices_than_there_are_is_one_line(tmp_path):
