@@ -41,7 +41,8 @@ def _start(*args, **env):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **env},
+        # Such programs compile fast, and run only a few times.
+        env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", **env},
     )
 
 
