@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gpld
-from gpld import training
+from gpld import supply, training
 from gpld.errors import UsageError
 from gpld.presets import PRESETS
 from gpld.replay import Replay
@@ -44,7 +44,7 @@ def test_an_agent_learns_without_environments(source, tmp_path, monkeypatch):
     def nothing_added(*_):
         raise AssertionError("a step was added")
 
-    monkeypatch.setattr(training, "make_vector_env", no_environments)
+    monkeypatch.setattr(supply, "make_vector_env", no_environments)
     monkeypatch.setattr(Replay, "add", nothing_added)
     folder = training.train(_offline(source), tmp_path / "run")
     lines = folder.read("metrics")
