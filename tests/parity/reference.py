@@ -241,6 +241,7 @@ def _load_sequence(data: dict) -> Recording:
     blocks = params["dyn/dynhid0/kernel"].shape[0]
     reward = data["step0/data/reward"]
     config = Config(
+        precision="float32",
         model=ModelConfig(
             deter=params["dyn/dynhid0norm/scale"].size,
             hidden=params["dyn/dynin0/bias"].size,
