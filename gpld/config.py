@@ -369,6 +369,7 @@ class ScheduleConfig:
 
 
 EstimatorName = Literal["rowwise", "joint", "forward", "exact"]
+Precision = Literal["auto", "float32", "mixed", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -490,7 +491,7 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """How it is computed; what is learned does not depend on it, but for rounding."""
+    """How it is computed: numbers change by rounding, and with `sampling` random draws do."""
 
     blocks: Literal["auto", "batched", "separate"] = "auto"
     """Products of the sequence model's blocks. batched: one for all blocks. separate: one
@@ -583,9 +584,6 @@ class CheckpointConfig:
         _check(self.minutes > 0, "checkpoint.minutes", "positive", self.minutes)
         _check(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
         _check(self.keep_every >= 0, "checkpoint.keep_every", "at least 0", self.keep_every)
-
-
-Precision = Literal["auto", "float32", "mixed", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)

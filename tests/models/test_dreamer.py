@@ -12,7 +12,7 @@ from helpers import ACTION_SIZE, CONFIG, SHAPES, build, tiny_model
 
 import gpld.models.layers
 from gpld import agent
-from gpld.config import ModelConfig
+from gpld.config import ComputeConfig, ModelConfig
 from gpld.models import (
     ContinueHead,
     Decoder,
@@ -245,3 +245,13 @@ def test_heads_together_say_what_each_says_alone():
     assert jax.tree.structure(together) == jax.tree.structure(alone)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_settings_of_how_it_is_computed_reach_the_model():
+    compute = ComputeConfig(blocks="batched", sampling="gumbel", unroll=3)
+    config = dataclasses.replace(CONFIG, compute=compute)
+    make = lambda key: agent.init(config, SHAPES, ACTION_SIZE, key=key)  # noqa: E731
+    rssm = eqx.filter_eval_shape(make, jax.random.key(0)).model.rssm
+    assert {rssm.core.form, rssm.core.hidden.form, rssm.core.gates.form} == {"batched"}
+    assert rssm.dist(jnp.zeros((3, 4))).sampling == "gumbel"
+    assert rssm.unroll == 3
