@@ -1,13 +1,19 @@
 """Environments: tasks by name, one at a time or many together."""
 
+from .backend import Backend as Backend, choose_backend as choose_backend
+from .functional import (
+    FunctionalEnv as FunctionalEnv,
+    FunctionalState as FunctionalState,
+    FunctionalVectorEnv as FunctionalVectorEnv,
+)
+from .functional_registry import make_functional_env as make_functional_env
 from .registry import (
     env_factory as env_factory,
-    env_seed as env_seed,
     make_env as make_env,
-    make_vector_env as make_vector_env,
     task_names as task_names,
 )
 from .timestep import (
+    IMAGE as IMAGE,
     ArraySpec as ArraySpec,
     Environment as Environment,
     EnvSpec as EnvSpec,
@@ -15,4 +21,5 @@ from .timestep import (
     TimeStep as TimeStep,
 )
 from .vector import VectorEnv as VectorEnv
+from .vector_registry import env_seed as env_seed, make_vector_env as make_vector_env
 from .worker import WorkerError as WorkerError

@@ -1,4 +1,4 @@
-"""Tasks of the DeepMind Control suite (Tassa et al., 2018), from vector observations.
+"""Tasks of the DeepMind Control suite (Tassa et al., 2018), from vectors and images.
 
 Importing this module imports dm_control, which takes about half a second; the registry
 does so only when a task of the suite, or the list of all tasks, is asked for.
@@ -8,19 +8,21 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
 
 # Left to itself dm_control searches for an OpenGL library while it is imported, and may
-# open a display or a GPU. Nothing here renders; a value set by the user stands.
-os.environ.setdefault("MUJOCO_GL", "off")
+# open a display or a GPU. Who wants images says with what; a value set by the user stands.
+os.environ["MUJOCO_GL"] = os.environ.get("MUJOCO_GL") or "off"
 
 from dm_control import suite
 from dm_control.rl.control import PhysicsError
 
 from .dmc_state import Snapshots
-from .timestep import ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
+from .rendering import CAMERAS, draw_with
+from .timestep import IMAGE, ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 
 # MuJoCo's compiler objects to an attribute in dm_control's own cheetah.
 logging.getLogger("absl").addFilter(lambda record: "compiler attribute" not in record.getMessage())
@@ -36,18 +38,34 @@ class DMControl:
     Episodes of LQR, which dm_control ends only at the goal, are truncated after the 1,000
     control steps that all other tasks have.
 
-    Observations keep dm_control's names with "/" replaced by "_" ("reward" becomes
-    "obs_reward"); float64 becomes float32 and scalars keep the shape (). Actions are
+    Vectors keep dm_control's names with "/" replaced by "_" ("reward" becomes
+    "obs_reward"); float64 becomes float32 and scalars keep the shape (). The picture after
+    the last of the repeated control steps is `image`, of shape `[size, size, 3]` in uint8,
+    seen by the camera that DreamerV3 takes for the domain. Actions are
     clipped to [-1, 1], then mapped linearly to the limits of each actuator.
 
     An episode whose physics diverges is truncated: that step returns the observation
     before it, reward 0 and `is_last` without `is_terminal`, since running into the
     limits of the simulator says nothing about the value of the state.
+
+    Attributes:
+        spec: Shapes and sizes of the task.
+        name: The task's name, no short form.
     """
 
     spec: EnvSpec
+    name: str
 
-    def __init__(self, task: str, *, action_repeat: int = 2, seed: int):
+    def __init__(
+        self,
+        task: str,
+        *,
+        action_repeat: int = 2,
+        observations: Literal["vectors", "pixels", "both"] = "vectors",
+        image_size: int = 64,
+        backend: str | None = None,
+        seed: int,
+    ):
         """Builds the task.
 
         Args:
@@ -55,6 +73,10 @@ class DMControl:
             action_repeat: Control steps per environment step, at least 1. Their rewards
                 are summed and the observations in between discarded; an episode that
                 ends in between cuts the repetition short.
+            observations: vectors, pixels (the image alone), or both.
+            image_size: Pixels along both sides of the image.
+            backend: OpenGL library that draws it, see `find_backend`; None leaves that to
+                the environment variable MUJOCO_GL.
             seed: Seeds the initial states and whatever else the task draws, in
                 [0, 2**32).
 
@@ -69,7 +91,9 @@ class DMControl:
             raise ValueError(f"`action_repeat` must be at least 1, got {action_repeat}.")
         if not 0 <= seed < 2**32:
             raise ValueError(f"`seed` must lie in [0, 2**32), got {seed}.")
-        self._name = name
+        self.name, self._observed, self._image_size = name, observations, image_size
+        if observations != "vectors" and backend is not None:
+            draw_with(backend)
         self._load(seed)
         self._observation: dict[str, np.ndarray] = {}
 
@@ -80,11 +104,8 @@ class DMControl:
         self._low = np.where(limited, limits.minimum, -1.0)
         self._high = np.where(limited, limits.maximum, 1.0)
 
-        zeros = {key: array.generate_value() for key, array in self._env.observation_spec().items()}
         self.spec = EnvSpec(
-            observation={
-                key: ArraySpec(value.shape, value.dtype) for key, value in _convert(zeros).items()
-            },
+            observation=self._observation_spec(),
             action_size=limits.shape[0],
             action_repeat=action_repeat,
             episode_steps=math.ceil(self._env._step_limit / action_repeat),
@@ -92,7 +113,7 @@ class DMControl:
 
     def reset(self) -> TimeStep:
         """Starts an episode from a newly drawn initial state."""
-        self._observation = _convert(self._env.reset().observation)
+        self._observation = self._observe(self._env.reset().observation)
         return single_timestep(self._observation, is_first=True)
 
     def step(self, action: Float32[np.ndarray, " action"]) -> TimeStep:
@@ -104,8 +125,7 @@ class DMControl:
         """
         if not np.all(np.isfinite(action)):
             raise ValueError(f"`action` must be finite, got {action}.")
-        fraction = (np.clip(action, -1, 1).astype(np.float64) + 1) / 2
-        control = fraction * (self._high - self._low) + self._low
+        control = self.control(action)
         try:
             timestep = self._env.step(control)
             reward = np.float32(timestep.reward)
@@ -116,7 +136,7 @@ class DMControl:
                 reward += np.float32(timestep.reward)
         except PhysicsError:
             return self._truncated()
-        observation = _convert(timestep.observation)
+        observation = self._observe(timestep.observation)
         if not all(np.all(np.isfinite(x)) for x in (reward, *observation.values())):
             return self._truncated()
         self._observation = observation
@@ -127,11 +147,16 @@ class DMControl:
             is_terminal=timestep.discount == 0,
         )
 
+    def control(self, action: Float32[np.ndarray, "*batch action"]) -> np.ndarray:
+        """Actions in the units of the actuators."""
+        fraction = (np.clip(action, -1, 1).astype(np.float64) + 1) / 2
+        return fraction * (self._high - self._low) + self._low
+
     def get_state(self) -> EnvState:
         """The state of simulator and task, and the last observation."""
         observation = {key: value.copy() for key, value in self._observation.items()}
         return {
-            "name": self._name,
+            "name": self.name,
             "seed": self._seed,
             "observation": observation,
             **self._snapshots.take(),
@@ -143,33 +168,57 @@ class DMControl:
         Raises:
             ValueError: If the state is one of another task.
         """
-        if state["name"] != self._name:
-            raise ValueError(f"`state` must be one of {self._name}, got one of {state['name']}.")
+        self.check_state(state)
         if state["seed"] != self._seed:  # from which LQR draws its springs
             self.close()
             self._load(state["seed"])
         self._observation = {key: value.copy() for key, value in state["observation"].items()}
         self._snapshots.restore(state)
+        if self._env.physics._contexts is not None:
+            # What was handed over to the renderer (a terrain) is handed over again.
+            self._env.physics._free_rendering_contexts()
+
+    def check_state(self, state: EnvState) -> None:
+        """Raises a ValueError if `state` is one of another task."""
+        if state["name"] != self.name:
+            raise ValueError(f"`state` must be one of {self.name}, got one of {state['name']}.")
 
     def close(self) -> None:
         """Frees the simulator."""
         self._env.physics.free()
 
     def _load(self, seed: int) -> None:
-        self._env = suite.load(*TASKS[self._name], task_kwargs={"random": seed})
-        # quadruped_escape would send its terrain to a renderer at every reset. It skips
-        # that where there is no rendering context, so none is ever made.
-        self._env.physics._make_rendering_contexts = lambda: None
+        self._env = suite.load(*TASKS[self.name], task_kwargs={"random": seed})
+        if self._observed == "vectors":
+            # quadruped_escape would send its terrain to a renderer at every reset. It skips
+            # that where there is no rendering context, so none is ever made.
+            self._env.physics._make_rendering_contexts = lambda: None
         if math.isinf(self._env._step_limit):
             self._env._step_limit = 1000
         self._seed = seed
         self._snapshots = Snapshots(self._env)
 
+    def _observation_spec(self) -> dict[str, ArraySpec]:
+        zeros = {key: array.generate_value() for key, array in self._env.observation_spec().items()}
+        arrays = convert(zeros) if self._observed != "pixels" else {}
+        if self._observed != "vectors":
+            arrays[IMAGE] = np.zeros((self._image_size, self._image_size, 3), np.uint8)
+        return {key: ArraySpec(arrays[key].shape, arrays[key].dtype) for key in sorted(arrays)}
+
+    def _observe(self, vectors: Mapping[str, np.ndarray | np.generic]) -> dict[str, np.ndarray]:
+        observation = convert(vectors) if self._observed != "pixels" else {}
+        if self._observed != "vectors":
+            domain, _ = TASKS[self.name]
+            observation[IMAGE] = self._env.physics.render(
+                self._image_size, self._image_size, camera_id=CAMERAS.get(domain, 0)
+            )
+        return dict(sorted(observation.items()))
+
     def _truncated(self) -> TimeStep:
         return single_timestep(self._observation, is_last=True)
 
 
-def _convert(
+def convert(
     observation: Mapping[str, np.ndarray | np.generic],
 ) -> dict[str, np.ndarray]:
     """Copies an observation of dm_control to our names, dtypes and order."""

@@ -10,7 +10,9 @@ from dm_control.rl import control
 from .timestep import EnvState
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
-_PHYSICS = _mujoco.mjtState.mjSTATE_INTEGRATION.value
+PHYSICS = _mujoco.mjtState.mjSTATE_INTEGRATION.value
+"""What of MuJoCo's data decides how a simulation continues."""
+
 # Textures, meshes and what is derived from them: most of a model, and changed by no task.
 _ASSETS = ("tex_", "mesh_", "skin_", "bvh_", "oct_")
 
@@ -20,28 +22,29 @@ class Snapshots:
 
     Tasks draw targets, terrain and gains into the arrays of MuJoCo's model. Those that
     differ from the model as it was built belong to the state, so tasks are not told apart.
+
+    Attributes:
+        built: Arrays of the model as it was built, by name.
     """
+
+    built: dict[str, np.ndarray]
 
     def __init__(self, env: control.Environment):
         """Notes the model of `env`, which was just built and never reset."""
         self._env = env
-        self._built = {name: array.copy() for name, array in self._model_arrays()}
+        self.built = {name: array.copy() for name, array in self._model_arrays()}
 
     def take(self) -> EnvState:
         """The state of the environment, its random numbers included."""
         physics, task = self._env.physics, self._env.task
         return {
-            "physics": physics.get_state(sig=_PHYSICS),
+            "physics": physics.get_state(sig=PHYSICS),
             "model": {
                 name: array.copy()
                 for name, array in self._model_arrays()
-                if not _same_bits(array, self._built[name])
+                if not same_bits(array, self.built[name])
             },
-            "task": {
-                name: np.array(value) if isinstance(value, np.generic | np.ndarray) else value
-                for name, value in vars(task).items()
-                if isinstance(value, np.generic | np.ndarray | bool | int | float | str | None)
-            },
+            "task": task_state(task),
             "random": task.random.get_state(legacy=False),
             "step_count": self._env._step_count,
             "reset_next_step": self._env._reset_next_step,
@@ -51,10 +54,10 @@ class Snapshots:
         """Puts the environment into a state that was taken from one built like it."""
         physics, task = self._env.physics, self._env.task
         for name, array in self._model_arrays():
-            value = state["model"].get(name, self._built[name])
-            if not _same_bits(array, value):
+            value = state["model"].get(name, self.built[name])
+            if not same_bits(array, value):
                 array[...] = value
-        physics.set_state(state["physics"], sig=_PHYSICS)
+        physics.set_state(state["physics"], sig=PHYSICS)
         # dm_control's legacy step begins with the second half of MuJoCo's and ends with
         # the first half of the next, so positions and velocities must be worked through.
         _mujoco.mj_step1(physics.model.ptr, physics.data.ptr)
@@ -74,6 +77,15 @@ class Snapshots:
                     yield name, value
 
 
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+def task_state(task: control.Task) -> EnvState:
+    """What dm_control's task remembers besides its random numbers."""
+    return {
+        name: np.array(value) if isinstance(value, np.generic | np.ndarray) else value
+        for name, value in vars(task).items()
+        if isinstance(value, np.generic | np.ndarray | bool | int | float | str | None)
+    }
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Unlike ==, this tells 0 from -0 and finds NaN equal to itself."""
     return a.tobytes() == b.tobytes()

@@ -1,5 +1,6 @@
 """Environments that share a process."""
 
+import abc
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,15 +9,51 @@ from jaxtyping import Bool, Float32
 from .timestep import Environment, EnvSpec, EnvState, TimeStep, join_timesteps, single_timestep
 
 
-class EnvGroup:
-    """Environments of one task, stepped in turn and reset automatically.
+class Group(abc.ABC):
+    """Environments of one task that are stepped together and reset automatically.
 
     An environment that was never stepped, or whose last time step had `is_last`, is
     reset by the next step: its action is ignored and its time step has `is_first`.
+
+    Attributes:
+        spec: Shapes and sizes of the task.
+        num_envs: Number of environments.
     """
 
     spec: EnvSpec
     num_envs: int
+
+    @abc.abstractmethod
+    def send(
+        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
+    ) -> None:
+        """Sets the actions of the next step, and which environments it leaves alone."""
+
+    def start(self) -> None:  # noqa: B027 (optional)
+        """Begins the step that was sent, if it can go on while the caller does something else."""
+
+    @abc.abstractmethod
+    def recv(self) -> TimeStep:
+        """Steps every environment, or waits for the step.
+
+        The time step of one that is skipped is of zeros and has `is_last`.
+        """
+
+    @abc.abstractmethod
+    def get_states(self) -> list[EnvState]:
+        """State of each environment in order, and whether the next step resets it."""
+
+    @abc.abstractmethod
+    def set_states(self, states: Sequence[EnvState]) -> None:
+        """Continues from `states`, one per environment."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Releases what the environments hold; they are not used afterwards."""
+
+
+class EnvGroup(Group):
+    """Environments of this process, stepped in turn."""
 
     def __init__(self, envs: Sequence[Environment]):
         """Takes over `envs`, at least one; `close` closes them."""
@@ -30,14 +67,11 @@ class EnvGroup:
     def send(
         self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
     ) -> None:
-        """Sets the actions of the next `recv`, and which environments it leaves alone."""
+        """Sets the actions of the next `recv`."""
         self._action, self._skip = action, skip
 
     def recv(self) -> TimeStep:
-        """Steps every environment; one that is skipped is reset by the step after.
-
-        The time step of one that is skipped is of zeros and has `is_last`.
-        """
+        """Steps every environment."""
         timesteps = [
             self._skipped if skip else env.reset() if reset else env.step(action)
             for env, action, skip, reset in zip(

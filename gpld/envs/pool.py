@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from .group import EnvGroup
+from .group import Group
 from .restarts import Restarts
 from .timestep import EnvSpec, EnvState, TimeStep, join_timesteps, map_timestep
 from .worker import Worker, WorkerError
@@ -31,7 +31,7 @@ class Pool:
     newest: TimeStep
     interrupted: Bool[np.ndarray, " num_envs"]
 
-    def __init__(self, groups: Sequence[EnvGroup | Worker], restarts: Restarts):
+    def __init__(self, groups: Sequence[Group], restarts: Restarts):
         """Takes over `groups`, at least one, and waits for them.
 
         Raises:
@@ -71,20 +71,29 @@ class Pool:
         for group, part in zip(self._groups, self._parts, strict=True):
             group.send(action[part], self._renewed[part])
 
+    def start(self) -> None:
+        """Has the step that was sent go on while the caller does something else."""
+        for group in self._groups:
+            group.start()
+
     def recv(self) -> None:
         """Waits for the step and sets `newest` and `interrupted`.
 
         Raises:
             WorkerError: If a worker failed and no restart is left; all are closed.
         """
-        stepped = join_timesteps(np.concatenate, [self._recv(i) for i in range(len(self._groups))])
+        steps = [self._recv(i) for i in range(len(self._groups))]
+        stepped = steps[0] if len(steps) == 1 else join_timesteps(np.concatenate, steps)
+        self.interrupted, self._renewed = self._renewed, np.zeros(self.num_envs, bool)
+        if not self.interrupted.any():
+            self.newest = stepped
+            return
         truncated = self.newest._replace(
             reward=np.zeros_like(stepped.reward),
             is_first=np.zeros_like(stepped.is_first),
             is_last=np.ones_like(stepped.is_last),
             is_terminal=np.zeros_like(stepped.is_terminal),
         )
-        self.interrupted, self._renewed = self._renewed, np.zeros(self.num_envs, bool)
         self.newest = _select(self.interrupted, truncated, stepped)
 
     def get_state(self) -> EnvState:

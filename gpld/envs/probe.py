@@ -1,8 +1,9 @@
 """Tiny environments whose best return is known, to tell whether an agent learns.
 
 Each isolates one thing that an agent can get wrong. Actions have one entry, of which
-only the sign matters. All observe `time` (), the elapsed fraction of the episode, and
-`signal` (1,), whose meaning is the probe's own and which is 0 where it has none.
+only the sign matters. All but one observe `time` (), the elapsed fraction of the episode, and
+`signal` (1,), whose meaning is the probe's own and which is 0 where it has none; the other
+one observes a picture.
 """
 
 import abc
@@ -20,24 +21,31 @@ class Probe(abc.ABC):
     Attributes:
         length: Steps after which an episode is truncated.
         optimal_return: Undiscounted return per episode of the best policy.
+        observed: Arrays of an observation.
     """
 
     length: ClassVar[int]
     optimal_return: ClassVar[float]
+    observed: ClassVar[dict[str, ArraySpec]] = {
+        "signal": ArraySpec((1,), np.dtype(np.float32)),
+        "time": ArraySpec((), np.dtype(np.float32)),
+    }
 
     def __init__(self, *, seed: int):
-        """Seeds what the probe draws."""
+        """Seeds what the probe draws.
+
+        Raises:
+            ValueError: If `seed < 0`.
+        """
+        if seed < 0:
+            raise ValueError(f"`seed` must be at least 0, got {seed}.")
         self._rng = np.random.default_rng(seed)
 
     @property
     def spec(self) -> EnvSpec:
         """Shapes and sizes of the task."""
-        dtype = np.dtype(np.float32)
         return EnvSpec(
-            observation={
-                "signal": ArraySpec((1,), dtype),
-                "time": ArraySpec((), dtype),
-            },
+            observation=dict(self.observed),
             action_size=1,
             action_repeat=1,
             episode_steps=self.length,
@@ -153,9 +161,35 @@ class Memory(Probe):
         return float(self._elapsed == self.length and sign == self._cue), False
 
 
+class Picture(Probe):
+    """Pays 1 if the action points to the bright half of a picture: tests image encoders.
+
+    Which half is bright is drawn anew at every step, and nothing else tells it. A policy that
+    looks returns `length`, one that does not half as much on average.
+    """
+
+    length = 8
+    optimal_return = 8.0
+    observed: ClassVar[dict[str, ArraySpec]] = {"image": ArraySpec((16, 16, 3), np.dtype(np.uint8))}
+
+    def _begin(self) -> float:
+        return float(self._rng.choice((-1.0, 1.0)))
+
+    def _answer(self, sign: float) -> tuple[float, bool]:
+        right, self._signal = sign == self._signal, self._begin()
+        return float(right), False
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        image = np.full((16, 16, 3), 64, np.uint8)
+        half = slice(8, 16) if self._signal > 0 else slice(0, 8)
+        image[:, half] = 192
+        return {"image": image}
+
+
 TASKS = {
     "probe_constant": ConstantReward,
     "probe_delayed": DelayedReward,
     "probe_memory": Memory,
+    "probe_picture": Picture,
     "probe_termination": Termination,
 }

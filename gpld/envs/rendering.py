@@ -1,12 +1,14 @@
-"""Pictures of an episode, drawn by repeating it in a process of its own.
+"""Pictures of an episode, drawn in a process of its own.
 
 OpenGL is a matter of that process alone: which library works is found out in processes that
-may die of it, and whoever trains or evaluates never loads one. An episode follows from the seed
-of its environment and the actions, so that nothing else has to be handed over.
+may die of it, and whoever trains or evaluates never loads one. An episode of dm_control follows
+from the seed of its environment and the actions, so that nothing else has to be handed over. One
+that another engine has simulated is drawn from its states.
 """
 
 import contextlib
 import functools
+import importlib
 import os
 import signal
 import subprocess
@@ -14,10 +16,10 @@ import sys
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from ..errors import MachineError, UsageError
 from ..subprocesses import Outcome, python_command, python_environment, run_python
@@ -30,8 +32,8 @@ _PATIENCE = 120
 # nothing about what the user wants.
 _OFF = ("", "off", "disable", "disabled", "false", "0")
 
-# Cameras that show more of a domain than its first one.
-_CAMERAS = {"quadruped": 2}
+CAMERAS = {"quadruped": 2}
+"""Cameras of the domains that are not seen by their first one, as in DreamerV3."""
 
 
 def find_backend() -> str:
@@ -67,6 +69,19 @@ def find_backend() -> str:
     )
 
 
+def draw_with(backend: str) -> None:
+    """Lets dm_control draw in this process, also if it was imported without OpenGL.
+
+    Args:
+        backend: What `find_backend` has found.
+    """
+    from dm_control import _render
+
+    if backend != _render.BACKEND:
+        os.environ["MUJOCO_GL"] = backend
+        importlib.reload(_render)  # reads the variable
+
+
 @functools.cache
 def _probe(candidates: tuple[str, ...]) -> Outcome:
     """The first candidate that draws, or why the last one does not."""
@@ -86,7 +101,11 @@ def _try(backend: str) -> Outcome:
 
 
 def draw() -> None:
-    """Runs in a process that tries a library: draws a ball and looks whether it is there."""
+    """Runs in a process that tries a library: draws a ball and looks whether it is there.
+
+    Raises:
+        RuntimeError: If it is not.
+    """
     from dm_control import mujoco
 
     physics = mujoco.Physics.from_xml_string(
@@ -111,6 +130,24 @@ class Repetition(NamedTuple):
     width: int
 
 
+class Playback(NamedTuple):
+    """An episode that was simulated elsewhere, state by state, and how large to draw it."""
+
+    task: str
+    action_repeat: int
+    qpos: Float[np.ndarray, "time nq"]
+    qvel: Float[np.ndarray, "time nv"]
+    act: Float[np.ndarray, "time na"]
+    model: dict[str, np.ndarray]
+    """Arrays of the model into which the task has drawn something, by their names."""
+
+    score: float
+    """Return of the episode."""
+
+    height: int
+    width: int
+
+
 class Drawing(contextlib.AbstractContextManager):
     """The pictures of an episode, one for each env step, as they are drawn.
 
@@ -118,24 +155,24 @@ class Drawing(contextlib.AbstractContextManager):
 
     Attributes:
         fps: Env steps per simulated second.
-        score: Return of the repetition, once all pictures have been taken.
+        score: Return of what was drawn, once all pictures have been taken.
     """
 
     fps: float
     score: float
 
-    def __init__(self, repetition: Repetition):
+    def __init__(self, episode: Repetition | Playback):
         """Starts the process, which resets its environment.
 
         Args:
-            repetition: The episode; its seed is the one of `make_env`.
+            episode: The episode; the seed of one to repeat is the one of `make_env`.
 
         Raises:
             UsageError: If tasks of this kind cannot be drawn.
             MachineError: If no OpenGL library works, or the process failed.
         """
-        if not can_draw(repetition.task):
-            raise UsageError(f"{repetition.task} has no picture: only tasks of dm_control do.")
+        if not can_draw(episode.task):
+            raise UsageError(f"{episode.task} has no picture: only tasks of dm_control do.")
         backend = find_backend()
         self._connection, remote = Pipe()
         with remote:
@@ -150,7 +187,7 @@ class Drawing(contextlib.AbstractContextManager):
                 start_new_session=True,
             )
         try:
-            self._connection.send(repetition)
+            self._connection.send(episode)
             self.fps = self._recv()
         except BaseException:
             self.__exit__()
@@ -205,7 +242,7 @@ def serve(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(descriptor) as connection, contextlib.suppress(BrokenPipeError):
         try:
-            for message in _repeat(connection.recv()):
+            for message in _draw(connection.recv()):
                 connection.send(message)
         except BrokenPipeError:
             raise  # nobody looks any more
@@ -213,33 +250,54 @@ def serve(descriptor: int) -> None:
             connection.send(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-def _repeat(repetition: Repetition) -> Iterator[float | np.ndarray]:
+def _draw(episode: Repetition | Playback) -> Iterator[float | np.ndarray]:
     from .dmc import ALIASES, TASKS, DMControl
 
-    task, seed, action_repeat, actions, height, width = repetition
-    env = DMControl(task, action_repeat=action_repeat, seed=seed)
+    seed = episode.seed if isinstance(episode, Repetition) else 0
+    env = DMControl(episode.task, action_repeat=episode.action_repeat, seed=seed)
     physics = env._env.physics
     # Undoes what keeps tasks from drawing: quadruped_escape hands over its terrain only to
     # contexts that can be made.
     vars(physics).pop("_make_rendering_contexts", None)
-    domain, _ = TASKS[ALIASES.get(task, task)]
-    yield 1 / (env._env.control_timestep() * action_repeat)
+    domain, _ = TASKS[ALIASES.get(episode.task, episode.task)]
+    yield 1 / (env._env.control_timestep() * episode.action_repeat)
 
     def picture():
         return physics.render(
-            height,
-            width,
-            camera_id=_CAMERAS.get(domain, 0),
+            episode.height,
+            episode.width,
+            camera_id=CAMERAS.get(domain, 0),
             render_flag_overrides={"shadow": False, "reflection": False},
         )
 
-    step, score = env.reset(), 0.0
-    yield picture()
-    for action in actions:
-        step = env.step(action)
-        score += float(step.reward)
+    score = 0.0
+    scenes = _repeat(env, episode) if isinstance(episode, Repetition) else _play(env, episode)
+    for scene_score in scenes:
+        score = scene_score
         yield picture()
-        if step.is_last:
-            break
     env.close()
     yield score
+
+
+def _repeat(env: Any, episode: Repetition) -> Iterator[float]:
+    """Puts the environment into each state of the episode; gives the return so far."""
+    step, score = env.reset(), 0.0
+    yield score
+    for action in episode.actions:
+        step = env.step(action)
+        score += float(step.reward)
+        yield score
+        if step.is_last:
+            break
+
+
+def _play(env: Any, episode: Playback) -> Iterator[float]:
+    """The same for an episode whose states are known; gives its return."""
+    env.reset()
+    physics = env._env.physics
+    for name, array in episode.model.items():
+        getattr(physics.model.ptr, name)[...] = array
+    for qpos, qvel, act in zip(episode.qpos, episode.qvel, episode.act, strict=True):
+        physics.data.qpos[:], physics.data.qvel[:], physics.data.act[:] = qpos, qvel, act
+        physics.forward()
+        yield episode.score

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
+IMAGE = "image"
+"""Name of the observation that is a picture."""
+
 EnvState = dict[str, Any]
 """What something has to remember in order to continue bit for bit.
 
@@ -40,7 +43,7 @@ class TimeStep(NamedTuple):
     """What an environment returns from a reset or a step.
 
     Every array leads with the batch axes: none for one environment, `num_envs` for a
-    vector environment.
+    vector environment. Arrays are NumPy's, or JAX's where the environment is functional.
 
     Attributes:
         observation: Arrays by name, as described by `EnvSpec.observation`.
@@ -51,11 +54,11 @@ class TimeStep(NamedTuple):
             is 0. Implies `is_last`; a time limit sets only `is_last`.
     """
 
-    observation: dict[str, Shaped[np.ndarray, "..."]]
-    reward: Float32[np.ndarray, "*batch"]
-    is_first: Bool[np.ndarray, "*batch"]
-    is_last: Bool[np.ndarray, "*batch"]
-    is_terminal: Bool[np.ndarray, "*batch"]
+    observation: dict[str, Shaped[Any, "..."]]
+    reward: Float32[Any, "*batch"]
+    is_first: Bool[Any, "*batch"]
+    is_last: Bool[Any, "*batch"]
+    is_terminal: Bool[Any, "*batch"]
 
 
 @runtime_checkable

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from .group import EnvGroup
+from .group import Group
 from .pool import Pool
 from .restarts import Restarts
 from .timestep import EnvSpec, EnvState, TimeStep, map_timestep
-from .worker import Worker
 
 
 class VectorEnv(contextlib.AbstractContextManager):
@@ -37,7 +36,7 @@ class VectorEnv(contextlib.AbstractContextManager):
     num_envs: int
     interrupted: Bool[np.ndarray, " num_envs"]
 
-    def __init__(self, groups: Sequence[EnvGroup | Worker], restarts: Restarts | None = None):
+    def __init__(self, groups: Sequence[Group], restarts: Restarts | None = None):
         """Takes over `groups`, at least one; their environments keep their order.
 
         Args:
@@ -65,20 +64,14 @@ class VectorEnv(contextlib.AbstractContextManager):
         return self._restarts.failures
 
     def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
-        """Starts a step; worker processes carry it out while the caller goes on.
+        """Starts a step; workers or threads carry it out while the caller goes on.
 
         Raises:
             ValueError: If `action` has the wrong shape.
             RuntimeError: If the previous step has not been received, or after `close`.
         """
-        shape = (self.num_envs, self.spec.action_size)
-        if action.shape != shape:
-            raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
-        self._check_open()
-        if self._sent or self._kept:
-            raise RuntimeError("`recv` must be called between two calls of `send`.")
-        self._pool.send(action)
-        self._sent = True
+        self._send(action)
+        self._pool.start()
 
     def wait(self) -> None:
         """Waits for the step that `send` has started, and leaves it to `recv`.
@@ -112,8 +105,8 @@ class VectorEnv(contextlib.AbstractContextManager):
         return map_timestep(np.copy, self._pool.newest)
 
     def step(self, action: Float32[np.ndarray, "num_envs action"]) -> TimeStep:
-        """Steps every environment: `send`, then `recv`."""
-        self.send(action)
+        """Steps every environment, as `send` and then `recv` do."""
+        self._send(action)
         return self.recv()
 
     def get_state(self) -> EnvState:
@@ -161,6 +154,16 @@ class VectorEnv(contextlib.AbstractContextManager):
     def _check_open(self) -> None:
         if self._pool.closed:
             raise RuntimeError("The vector environment is closed.")
+
+    def _send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
+        shape = (self.num_envs, self.spec.action_size)
+        if action.shape != shape:
+            raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
+        self._check_open()
+        if self._sent or self._kept:
+            raise RuntimeError("`recv` must be called between two calls of `send`.")
+        self._pool.send(action)
+        self._sent = True
 
     def _receive(self) -> None:
         if self._sent:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from .group import EnvGroup
+from .group import EnvGroup, Group
 from .timestep import Environment, EnvSpec, EnvState, TimeStep
 
 # Seconds that a worker gets to finish its step and exit before it is killed.
@@ -32,7 +32,7 @@ class WorkerError(RuntimeError):
     """
 
 
-class Worker:
+class Worker(Group):
     """An `EnvGroup` in another process, which steps it between `send` and `recv`.
 
     The process is a fresh interpreter rather than one of `multiprocessing`, which would
@@ -79,7 +79,7 @@ class Worker:
         self._send((factory, seeds, name))
 
     @functools.cached_property
-    def spec(self) -> EnvSpec:
+    def spec(self) -> EnvSpec:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Sizes of the task; waits until the environments are made."""
         return self._recv()
 

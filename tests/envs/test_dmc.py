@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from dm_control import suite
 
-from gpld.envs.dmc import ALIASES, TASKS, DMControl, _convert
+from gpld.envs.dmc import ALIASES, TASKS, DMControl, convert
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -242,7 +242,7 @@ def test_values_that_are_not_finite_truncate_the_episode(spoilt, monkeypatch):
     assert_same(timestep, first._replace(is_first=np.array(False), is_last=np.array(True)))
 
 
-def test_names_and_dtypes_of_converted_observations():
+def test_names_and_dtypes_ofconverted_observations():
     count = np.array([3], np.int32)
     raw = {
         "walker/height": np.float64(0.1),
@@ -250,7 +250,7 @@ def test_names_and_dtypes_of_converted_observations():
         "count": count,
         "empty": np.zeros((0, 3)),
     }
-    converted = _convert(raw)
+    converted = convert(raw)
     assert list(converted) == ["count", "obs_reward", "walker_height"]
     assert converted["count"].dtype == np.int32
     assert converted["obs_reward"].dtype == np.float32

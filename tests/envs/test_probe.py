@@ -26,10 +26,17 @@ def episode_return(timesteps):
     return sum(float(timestep.reward) for timestep in timesteps)
 
 
+def _brighter(image):
+    """1 where the right half of a picture is brighter than the left one, else -1."""
+    left, right = np.split(image.astype(float), 2, axis=1)
+    return np.sign(right.mean() - left.mean())
+
+
 BEST = {
     "probe_constant": lambda timesteps: 0.0,
     "probe_delayed": lambda timesteps: 0.1,
     "probe_memory": lambda timesteps: timesteps[0].observation["signal"][0],
+    "probe_picture": lambda timesteps: _brighter(timesteps[-1].observation["image"]),
     "probe_termination": lambda timesteps: 0.1,
 }
 
@@ -66,7 +73,7 @@ def test_random_policy_stays_within_the_optimal_return_and_the_spec(task):
         for index, timestep in enumerate(timesteps):
             shapes = {k: (v.shape, v.dtype) for k, v in timestep.observation.items()}
             assert list(shapes.items()) == list(env.spec.observation.items())
-            time = timestep.observation["time"]
+            time = timestep.observation.get("time", np.float32(index / env.length))
             assert time == np.float32(index / env.length)
 
 
@@ -122,6 +129,11 @@ def test_memory_pays_only_a_match_at_the_last_step():
         ),
     )
     assert episode_return(late_mistake) == 0
+
+
+def test_a_negative_seed_is_named():
+    with pytest.raises(ValueError, match="`seed` must be at least 0, got -1"):
+        Memory(seed=-1)
 
 
 def test_seed_decides_the_cues():

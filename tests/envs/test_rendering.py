@@ -3,7 +3,6 @@
 What draws is skipped where no library does.
 """
 
-import functools
 import itertools
 import os
 import signal
@@ -95,22 +94,6 @@ def test_libraries_that_fail_for_real_are_passed_over(monkeypatch):
 def _clear():
     rendering._probe.cache_clear()
     rendering._try.cache_clear()
-
-
-@functools.cache
-def missing_gl():
-    """Why nothing can be drawn here; None if it can."""
-    try:
-        find_backend()
-    except MachineError as error:
-        return str(error)
-    return None
-
-
-@pytest.fixture
-def gl():
-    if (reason := missing_gl()) is not None:
-        pytest.skip(reason)
 
 
 def repetition(task, num_steps, **changes):

@@ -25,7 +25,13 @@ NUM_ENVS = 4
 
 def make(task="probe_memory", *, workers=2, max_restarts=1, **arguments):
     return make_vector_env(
-        task, num_envs=NUM_ENVS, seed=5, workers=workers, max_restarts=max_restarts, **arguments
+        task,
+        num_envs=NUM_ENVS,
+        seed=5,
+        workers=workers,
+        max_restarts=max_restarts,
+        backend="dmc",
+        **arguments,
     )
 
 

@@ -65,7 +65,9 @@ def test_shapes_and_dtypes():
 
 
 def trajectory(task, *, seed, workers, num_steps=40):
-    with make_vector_env(task, num_envs=3, seed=seed, action_repeat=2, workers=workers) as env:
+    with make_vector_env(
+        task, num_envs=3, seed=seed, action_repeat=2, workers=workers, backend="dmc"
+    ) as env:
         actions = random_actions(num_steps, 3, env.spec.action_size)
         return [env.step(action)._asdict() for action in actions]
 
@@ -97,9 +99,21 @@ def test_time_steps_are_fresh_arrays(workers):
     with make_vector_env("probe_delayed", num_envs=2, seed=0, workers=workers) as env:
         action = np.ones((2, 1), np.float32)
         first = env.step(action)
-        before = first.observation["signal"].copy()
-        env.step(action)
-        np.testing.assert_array_equal(first.observation["signal"], before)
+        before = first.observation["time"].copy()
+        second = env.step(action)
+        assert not np.array_equal(second.observation["time"], before)
+        np.testing.assert_array_equal(first.observation["time"], before)
+
+
+def test_what_is_done_to_time_steps_changes_no_state():
+    with make_vector_env("probe_delayed", num_envs=2, seed=0) as env:
+        action = np.ones((2, 1), np.float32)
+        given = env.step(action)
+        given.is_last[:] = True
+        given.observation["time"][:] = 7
+        state = env.get_state()["timestep"]
+    assert not state["is_last"].any()
+    assert not (state["observation"]["time"] == 7).any()
 
 
 def test_send_does_not_wait_for_the_workers():
@@ -112,7 +126,7 @@ def test_send_does_not_wait_for_the_workers():
 
 
 def test_exception_in_a_worker_is_raised_by_recv():
-    env = make_vector_env("cartpole_balance", num_envs=3, seed=0, workers=2)
+    env = make_vector_env("cartpole_balance", num_envs=3, seed=0, workers=2, backend="dmc")
     action = np.zeros((3, 1), np.float32)
     env.step(action)
     workers = processes(env)
@@ -131,7 +145,7 @@ def test_exception_in_a_worker_is_raised_by_recv():
 
 
 def test_exception_without_workers_is_raised_as_it_is():
-    with make_vector_env("cartpole_balance", num_envs=1, seed=0) as env:
+    with make_vector_env("cartpole_balance", num_envs=1, seed=0, backend="dmc") as env:
         env.step(np.zeros((1, 1), np.float32))
         with pytest.raises(ValueError, match="`action` must be finite"):
             env.step(np.full((1, 1), np.nan, np.float32))

@@ -16,7 +16,7 @@ ARGUMENTS = {"num_envs": NUM_ENVS, "seed": 3, "action_repeat": 100}
 
 
 def make(task="reacher_hard", workers=0):
-    return make_vector_env(task, **ARGUMENTS, workers=workers)
+    return make_vector_env(task, **ARGUMENTS, workers=workers, backend="dmc")
 
 
 def random_actions(env, num_steps, seed=0):

@@ -1,0 +1,59 @@
+"""Which engine steps a task."""
+
+from typing import Literal, get_args
+
+from . import probe
+
+Backend = Literal["auto", "dmc", "batch", "mjx"]
+
+NOT_IN_MJX = {
+    task: "MJX has no collisions of ellipsoids with boxes" for task in ("fish_swim", "fish_upright")
+}
+"""Tasks that are defined but not simulated by MJX, each with the reason."""
+
+
+def choose_backend(
+    task: str, backend: str = "auto", observations: str = "vectors"
+) -> Literal["dmc", "batch", "mjx"]:
+    """The engine that steps a task; `auto` takes batch where it can.
+
+    Probes are stepped as tasks of dmc are, one after the other; for mjx some are functions too.
+
+    Args:
+        task: A known task, or a short form.
+        backend: What was asked for, one of `Backend`.
+        observations: vectors, pixels or both.
+
+    Raises:
+        ValueError: If that engine cannot step the task; says why.
+    """
+    if backend not in get_args(Backend):
+        allowed = ", ".join(get_args(Backend))
+        raise ValueError(f"`backend` must be one of {allowed}, got {backend!r}.")
+    if backend == "dmc":
+        return "dmc"
+    if backend == "mjx" and task in probe.TASKS:
+        from .functional_probe import TASKS  # imports JAX
+
+        reason = None if task in TASKS else "this probe is no function in JAX"
+    else:
+        reason = _why_not(task, backend, observations)
+    if backend == "auto":
+        return "dmc" if reason else "batch"
+    if reason is not None:
+        raise ValueError(f"`backend` must be auto or dmc for {task}, got {backend}: {reason}.")
+    return "batch" if backend == "batch" else "mjx"
+
+
+def _why_not(task: str, backend: str, observations: str) -> str | None:
+    if task in probe.TASKS:
+        return "a probe is no task of MuJoCo"
+    if observations != "vectors":
+        return "it draws no pictures"
+    from . import dmc  # chooses OpenGL before mujoco is imported
+    from .suite import COVERED
+
+    name = dmc.ALIASES.get(task, task)
+    if name not in COVERED:
+        return "it has no definition of this task's observation and reward"
+    return NOT_IN_MJX.get(name) if backend == "mjx" else None

@@ -1,0 +1,69 @@
+"""The models of dm_control's tasks, in the form that MJX takes."""
+
+import copy
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from ..dmc import ALIASES, DMControl
+from ..timestep import EnvSpec
+
+_mujoco: Any = mujoco  # compiled, and unknown to pyright
+
+
+class TaskModel(NamedTuple):
+    """What an engine has to know of a task beside its observation and reward."""
+
+    name: str
+    """As in `gpld.envs.dmc.TASKS`."""
+
+    spec: EnvSpec
+    model: Any
+    """A `mujoco.MjModel`."""
+
+    num_substeps: int
+    """Steps of the simulator per control step."""
+
+    control_steps: int
+    """Of an episode."""
+
+    low: Float[np.ndarray, " action"]
+    """Control that action -1 stands for."""
+
+    high: Float[np.ndarray, " action"]
+    """Control that action 1 stands for."""
+
+
+def load_model(task: str, action_repeat: int) -> TaskModel:
+    """Takes the model of a task from dm_control.
+
+    Two changes leave the physics as they are. Energies, which MJX refuses to compute, are
+    not computed. What can touch nothing does not look for contacts: decorations, and all where
+    the model has none, since MJX refuses pairs of shapes also there.
+
+    Args:
+        task: Name of a task.
+        action_repeat: Control steps per environment step, at least 1.
+
+    Raises:
+        ValueError: As `DMControl`.
+    """
+    env = DMControl(task, action_repeat=action_repeat, seed=0)
+    env.reset()  # tasks write sizes and dampings into their model
+    model = copy.copy(env._env.physics.model.ptr)
+    model.opt.enableflags &= ~_mujoco.mjtEnableBit.mjENBL_ENERGY.value
+    touchless = model.opt.disableflags & _mujoco.mjtDisableBit.mjDSBL_CONTACT.value
+    for geom in range(model.ngeom):
+        if touchless or model.geom(geom).name.endswith("_decoration"):
+            model.geom_contype[geom] = model.geom_conaffinity[geom] = 0
+    return TaskModel(
+        name=ALIASES.get(task, task),
+        spec=env.spec,
+        model=model,
+        num_substeps=env._env._n_sub_steps,
+        control_steps=int(env._env._step_limit),
+        low=env._low,
+        high=env._high,
+    )

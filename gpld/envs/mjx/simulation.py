@@ -1,0 +1,201 @@
+"""One control step of dm_control's physics as a pure function of a small state."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Float
+from mujoco import mjx
+
+from ..suite import Physics
+from .collisions import corrected_collisions
+from .model import TaskModel
+from .solver import refined_solver
+from .targets import Target
+
+_mujoco: Any = mujoco  # compiled, and unknown to pyright
+
+Implementation = Literal["jax", "warp"]
+"""Of the simulator's steps: JAX's own, which also differentiates, or Warp's for NVIDIA GPUs."""
+
+
+class SimulationState(NamedTuple):
+    """What the physics of the next step follow from: some hundred bytes."""
+
+    qpos: Float[Array, " nq"]
+    qvel: Float[Array, " nv"]
+    act: Float[Array, " na"]
+    qacc_warmstart: Float[Array, " nv"]
+    """Where the solver of constraints begins: the acceleration of the step before."""
+
+    target: Float[Array, " target"]
+    """What the task has drawn for the episode, see `Target`; empty for most."""
+
+
+class Simulation:
+    """The physics of a task in MJX, without its observation and reward.
+
+    A control step is dm_control's: steps of the simulator with the same control, after which
+    positions, velocities and sensors of both are worked out for the new state, while sensors
+    of forces and accelerations are those of the last of these steps.
+
+    Numbers are float64 if JAX has it enabled when the simulation is made, otherwise float32.
+
+    Attributes:
+        task: The task and its model.
+        target: What the task draws for an episode.
+        dtype: Of all numbers.
+    """
+
+    task: TaskModel
+    target: Target
+    dtype: np.dtype
+
+    def __init__(self, task: TaskModel, impl: Implementation = "jax", max_envs: int = 1):
+        """Hands the model over to MJX.
+
+        Args:
+            task: The task and its model, which MJX can simulate; see `NOT_IN_MJX`.
+            impl: What takes the steps. All else, such as sensors of the new state, is JAX's.
+            max_envs: How many environments at most are stepped together, for which Warp
+                reserves memory; contacts beyond it are lost. JAX has no such limit.
+        """
+        self.task = task
+        self.target = Target(task)
+        model = self.target.constant_model(task.model)
+        self._model = mjx.put_model(model)
+        self.dtype = self._model.qpos0.dtype
+        # Whatever a step does not compute anew is the same for all states.
+        self._blank = mjx.make_data(model)
+        self._stepped = (self._model, self._blank)
+        if impl == "warp":
+            self._stepped = _warp(model, max_envs)
+        self._impl = impl
+        passive = model.opt.disableflags | _mujoco.mjtDisableBit.mjDSBL_ACTUATION.value
+        self._passive_option = self._model.opt.replace(disableflags=passive)
+        needs = model.sensor_needstage
+        self._has_forces = bool(np.any(needs == _mujoco.mjtStage.mjSTAGE_ACC.value))
+
+    def state(self, qpos: Array, qvel: Array | None = None, **parts: Array) -> SimulationState:
+        """A state; what is not given is 0, and `parts` are fields of `SimulationState`."""
+        model, dtype = self.task.model, qpos.dtype
+        zeros = SimulationState(
+            qpos,
+            jnp.zeros(model.nv, dtype) if qvel is None else qvel,
+            jnp.zeros(model.na, dtype),
+            jnp.zeros(model.nv, dtype),
+            jnp.zeros(self.target.size, dtype),
+        )
+        return zeros._replace(**parts)
+
+    def step(
+        self, state: SimulationState, ctrl: Float[Array, " action"]
+    ) -> tuple[SimulationState, Physics]:
+        """Applies controls, in units of the actuators, for one control step."""
+        with _faithful():
+            state, sensors = self.substeps(state, ctrl, self.task.num_substeps)
+            return state, self._derive(state, ctrl, sensors)
+
+    def substeps(
+        self, state: SimulationState, ctrl: Float[Array, " action"], count: int
+    ) -> tuple[SimulationState, Float[Array, " sensordata"]]:
+        """Several steps of the simulator; also gives the sensors of the last of them."""
+        model, blank = self._stepped
+        if self._impl == "jax":
+            model = self.target.write(model, state.target)
+
+        def substep(carry, _):
+            state, _ = carry
+            mixed = self.target.mix(state.target, ctrl)
+            data = mjx.step(model, _fill(blank, state, mixed))
+            state = SimulationState(
+                data.qpos, data.qvel, data.act, data.qacc_warmstart, state.target
+            )
+            return (state, data.sensordata), None
+
+        with _faithful():
+            carry = state, jnp.zeros_like(self._blank.sensordata)
+            carry, _ = jax.lax.scan(substep, carry, length=count)
+        return carry
+
+    def look(self, state: SimulationState) -> Physics:
+        """What a reset shows: forces and accelerations are those without controls."""
+        ctrl = jnp.zeros(self.task.model.nu, state.qpos.dtype)
+        with _faithful():
+            if not self._has_forces:
+                return self._derive(state, ctrl, jnp.zeros_like(self._blank.sensordata))
+            model = self.target.write(self._model, state.target)
+            model = model.replace(opt=self._passive_option)
+            return _physics(mjx.forward(model, _fill(self._blank, state, ctrl)), ctrl)
+
+    def clearance(self, qpos: Float[Array, " nq"]) -> Float[Array, " contacts"]:
+        """Signed distances of everything that could touch, beyond their margins."""
+        with _faithful():
+            data = mjx.kinematics(self._model, self._blank.replace(qpos=qpos))
+            contact = cast(Any, mjx.collision(self._model, data)._impl).contact
+            return contact.dist - contact.includemargin
+
+    def _derive(
+        self,
+        state: SimulationState,
+        ctrl: Float[Array, " action"],
+        sensors: Float[Array, " sensors"],
+    ) -> Physics:
+        """Works out positions and velocities; of `sensors` those of forces stay."""
+        model = self.target.write(self._model, state.target)
+        data = _fill(self._blank, state, ctrl).replace(sensordata=sensors)
+        for stage in (mjx.kinematics, mjx.com_pos, mjx.sensor_pos, mjx.com_vel, mjx.sensor_vel):
+            data = stage(model, data)
+        return _physics(data, ctrl)
+
+
+def _fill(blank: mjx.Data, state: SimulationState, ctrl: Float[Array, " action"]) -> mjx.Data:
+    qpos, qvel, act, warmstart, _ = state
+    return blank.replace(qpos=qpos, qvel=qvel, act=act, ctrl=ctrl, qacc_warmstart=warmstart)
+
+
+def _warp(model: Any, max_envs: int) -> tuple[mjx.Model, mjx.Data]:
+    """Model and data for Warp, with room for all contacts that can be."""
+    possible = mjx.make_data(model)._impl
+    contacts = cast(Any, possible).contact.dist.size
+    constraints = cast(Any, possible).efc_J.shape[0]
+    data = mjx.make_data(
+        model, impl="warp", naconmax=max(1, contacts * max_envs), njmax=max(1, constraints)
+    )
+    return mjx.put_model(model, impl="warp"), data
+
+
+def _physics(data: mjx.Data, ctrl: Float[Array, " action"]) -> Physics:
+    return Physics(
+        qpos=data.qpos,
+        qvel=data.qvel,
+        act=data.act,
+        ctrl=ctrl,
+        xpos=data.xpos,
+        xmat=data.xmat,
+        xipos=data.xipos,
+        geom_xpos=data.geom_xpos,
+        geom_xmat=data.geom_xmat,
+        site_xpos=data.site_xpos,
+        sensordata=data.sensordata,
+    )
+
+
+@contextlib.contextmanager
+def _faithful() -> Iterator[None]:
+    """How MJX is traced: collisions corrected, solver refined, no product rounded to TF32.
+
+    MJX relies on JAX's own rules for ranks and dtypes, whatever they are outside.
+    """
+    with (
+        corrected_collisions(),
+        refined_solver(),
+        jax.default_matmul_precision("highest"),
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+    ):
+        yield

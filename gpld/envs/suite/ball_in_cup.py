@@ -1,0 +1,28 @@
+"""Ball in cup: a cup swings and catches the ball that hangs from it."""
+
+from .task import Array, Model, Physics
+
+
+class Catch:
+    """The ball is in the cup, or nothing."""
+
+    drawn = ()
+
+    def __init__(self, model: Model):
+        """Resolves names in `model`."""
+        self._target, self._ball = model.site("target").id, model.body("ball").id
+        size = model.site("target").size[[0, 2]] - model.geom("ball").size[0]
+        self._width, self._depth = size.tolist()
+
+    def observe(self, physics: Physics) -> dict[str, Array]:
+        """Positions and velocities of cup and ball."""
+        return {"position": physics.qpos, "velocity": physics.qvel}
+
+    def reward(self, physics: Physics) -> Array:
+        """1 in the cup, otherwise 0."""
+        distance = abs(physics.site_xpos[..., self._target, :] - physics.xpos[..., self._ball, :])
+        caught = (distance[..., 0] < self._width) & (distance[..., 2] < self._depth)
+        return caught.astype(distance.dtype)
+
+
+TASKS = {"ball_in_cup_catch": Catch}
