@@ -1,7 +1,13 @@
-"""Sequence replay on the host: contents, sampling, and saving beside the training."""
+"""Sequence replay on the host or the device: contents, sampling, saving beside the training."""
 
+from .abstract_replay import (
+    AbstractReplay as AbstractReplay,
+    Sample as Sample,
+    stream_length as stream_length,
+)
 from .chunk_file import DamagedReplayError as DamagedReplayError
-from .replay import Replay as Replay, Sample as Sample, stream_length as stream_length
+from .device_replay import DeviceReplay as DeviceReplay
+from .replay import Replay as Replay
 from .snapshot import Snapshot as Snapshot
 from .storage import StepSpec as StepSpec
 from .store import ReplayStore as ReplayStore

@@ -93,6 +93,7 @@ class FrozenChunk:
                 chunk[name][streams, offsets] = old.view(chunk[name].dtype)
         self._kept.clear()
         self._untouched = None
+        del self._ring  # it may be a copy, of which this was the last use
         return chunk
 
 

@@ -2,7 +2,7 @@
 
 `format` is the version of all this, `chunk_length` the steps of a stream in a chunk,
 `num_streams` their number, `arrays` dtype and shape of one step of each array by group and
-name, `state` what `Replay.get_state` gave, and `files` what `ChunkFile` says of each.
+name, `state` what `AbstractReplay.get_state` gave, and `files` what `ChunkFile` says of each.
 """
 
 from collections.abc import Mapping

@@ -1,44 +1,22 @@
-"""Sequence replay on the host (Hafner et al., 2025, "Experience replay").
-
-Every environment writes one endless stream of steps, in which episode follows episode. An
-item is a window of consecutive steps of one stream, which may cross the ends of episodes.
-Items are drawn uniformly; besides, each step is used once soon after it was collected
-(the online queue). The agent's latent states are stored with the steps, start the
-sequences that are sampled, and are refreshed with the ones recomputed in training.
-"""
+"""Replay on the host, in memory or in files that are mapped into it."""
 
 from collections import deque
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from .abstract_replay import AbstractReplay, Sample, stream_length
 from .ring import Arrays, Ring
-from .storage import StepSpec
+from .storage import StepSpec, allocate
 
 
-class Sample(NamedTuple):
-    """Windows drawn from replay."""
+class Replay(AbstractReplay):
+    """Uniform replay over all windows of all streams, with an online queue, on the host.
 
-    steps: dict[str, Shaped[np.ndarray, "batch steps ..."]]
-    stream: Int[np.ndarray, " batch"]
-    """Stream of each window."""
-
-    start: Int[np.ndarray, " batch"]
-    """Position in its stream of each window's first step, counted from the beginning."""
-
-
-class Replay:
-    """Uniform replay over all windows of all streams, with an online queue.
-
-    All streams grow together, one step at a time. The oldest windows are dropped once
-    there are more than `capacity`.
-
-    Attributes:
-        ring: The steps that are there.
-        window: Steps per window.
+    It draws random numbers of NumPy.
     """
 
     def __init__(
@@ -70,57 +48,21 @@ class Replay:
                 keeps them in memory.
 
         Raises:
-            ValueError: If `capacity` is below one window per stream, or a name in `mutable`
+            ValueError: If sizes are not allowed, see `stream_length`, or a name in `mutable`
                 is none of `specs`.
             MachineError: If the folder has not enough space.
         """
-        if capacity < num_streams:
-            raise ValueError(
-                f"`capacity` must hold a window for each of {num_streams} streams, got {capacity}."
-            )
         length = stream_length(num_streams, window, capacity, max_steps)
-        self.window = window
-        self.ring = Ring(
-            specs, num_streams=num_streams, length=length, mutable=mutable, folder=folder
-        )
+        arrays = allocate(specs, num_streams=num_streams, length=length, folder=folder)
+        super().__init__(Ring(arrays, mutable=mutable), window)
         self._windows = {name: _windows(array, window) for name, array in self.ring.arrays.items()}
         self._online = online
         self._queue: deque[tuple[int, int]] = deque()
         self._rng = np.random.default_rng(seed)
 
-    @property
-    def num_added(self) -> int:
-        """Steps of each stream so far, those that were dropped included."""
-        return self.ring.num_added
-
-    @property
-    def num_windows(self) -> int:
-        """Windows that can be drawn now."""
-        return self.ring.num_streams * self._windows_per_stream
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the replay once it is full."""
-        return sum(array.nbytes for array in self.ring.arrays.values())
-
-    @property
-    def _windows_per_stream(self) -> int:
-        return max(0, self.ring.num_added - self.ring.oldest - self.window + 1)
-
     def add(self, steps: Arrays) -> None:
-        """Appends one step to every stream.
-
-        Args:
-            steps: Arrays by name, with a leading stream axis.
-
-        Raises:
-            ValueError: If names or shapes differ from the specs; nothing is added then.
-        """
-        arrays = self.ring.arrays
-        if steps.keys() != arrays.keys():
-            raise ValueError(f"`steps` must have the names {sorted(arrays)}, got {sorted(steps)}.")
-        for name, values in steps.items():
-            _check_shape(name, values, arrays[name][:, 0].shape)
+        """Appends one step to every stream, as `AbstractReplay.add`."""
+        self._check_steps(steps)
         self.ring.append(steps)
         # Windows that begin at steps 1, 1 + window, ... as they become complete; together
         # they hold every step but the first.
@@ -129,24 +71,8 @@ class Replay:
             self._queue.extend((stream, start) for stream in range(self.ring.num_streams))
 
     def sample(self, batch_size: int, *, context_only: Collection[str] = ()) -> Sample:
-        """Draws windows with replacement, those of the online queue first.
-
-        Args:
-            batch_size: Number of windows.
-            context_only: Names of arrays of which only the context step, the first of each
-                window, is read. Latents are most of a step's bytes, and none else is used.
-
-        Returns:
-            The windows. An episode that is cut off by the beginning of another counts as
-            ended at its last step in the window.
-
-        Raises:
-            ValueError: If there is no window yet.
-        """
-        if self.num_windows == 0:
-            raise ValueError(
-                f"`sample` needs at least {self.window} steps per stream, got {self.num_added}."
-            )
+        """Draws windows with replacement, as `AbstractReplay.sample`."""
+        self._check_windows()
         oldest = self.ring.oldest
         queued = []
         while self._queue and len(queued) < batch_size:
@@ -183,23 +109,8 @@ class Replay:
         }
 
     def refresh(self, sample: Sample, values: Arrays) -> None:
-        """Overwrites stored arrays of a sample, the context step excepted.
-
-        Where windows overlap the last one wins; steps that were dropped since are skipped.
-
-        Args:
-            sample: Windows that were drawn from this replay.
-            values: Mutable arrays by name, of shape `[batch, window - 1, ...]`.
-
-        Raises:
-            ValueError: If one of the arrays is not mutable, or has another shape.
-        """
-        mutable = self.ring.groups["mutable"]
-        if not values.keys() <= set(mutable):
-            raise ValueError(f"`values` must be among {list(mutable)}, got {sorted(values)}.")
-        batch = (sample.start.size, self.window - 1)
-        for name, new in values.items():
-            _check_shape(name, new, (*batch, *self.ring.arrays[name].shape[2:]))
+        """Overwrites stored arrays of a sample, as `AbstractReplay.refresh`."""
+        self._check_values(sample, values)
         for row, (stream, start) in enumerate(zip(sample.stream, sample.start, strict=True)):
             dropped = max(0, self.ring.oldest - int(start) - 1)
             if dropped < self.window - 1:
@@ -216,20 +127,11 @@ class Replay:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `get_state` gave, whose steps must be there (`ReplayStore.load`).
-
-        Of more steps than this replay keeps, the oldest are dropped.
-        """
+        """Takes over what `get_state` gave, as `AbstractReplay.set_state`."""
         self.ring.num_added = state["num_added"]
         self.ring.oldest = max(state["oldest"], state["num_added"] - self.ring.length)
         self._queue = deque((stream, start) for stream, start in state["queue"])
         self._rng.bit_generator.state = state["rng"]
-
-
-def stream_length(num_streams: int, window: int, capacity: int, max_steps: int) -> int:
-    """Steps of each stream that a replay keeps: what its windows cover."""
-    windows = capacity // num_streams
-    return max(window, min(max_steps, windows + window - 1))
 
 
 def _windows(
@@ -238,8 +140,3 @@ def _windows(
     """A view of all windows, which overlap in it."""
     view = np.lib.stride_tricks.sliding_window_view(array, window, axis=1)
     return np.moveaxis(view, -1, 2)
-
-
-def _check_shape(name: str, values: Shaped[np.ndarray, "..."], expected: tuple[int, ...]) -> None:
-    if values.shape != expected:
-        raise ValueError(f"`{name}` must have shape {expected}, got {values.shape}.")

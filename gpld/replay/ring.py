@@ -1,13 +1,10 @@
 """The last steps of several endless streams, addressed by their number from the beginning."""
 
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped
-
-from .storage import StepSpec, allocate
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 
@@ -32,40 +29,28 @@ class Ring:
         watcher: Is told of steps that are about to be overwritten, if there is one.
     """
 
-    def __init__(
-        self,
-        specs: Mapping[str, StepSpec],
-        *,
-        num_streams: int,
-        length: int,
-        mutable: Collection[str] = (),
-        folder: Path | None = None,
-    ):
+    def __init__(self, arrays: Mapping[str, Any], *, mutable: Collection[str] = ()):
         """Makes an empty ring.
 
         Args:
-            specs: Arrays by name, for one step of one stream.
-            num_streams: Number of streams.
-            length: Most steps of a stream.
+            arrays: By name, of shape `[stream, length, ...]`.
             mutable: Names of the arrays that `overwrite` may change.
-            folder: Where the arrays are; None for memory (`storage.allocate`).
 
         Raises:
-            ValueError: If a name in `mutable` is none of `specs`.
-            MachineError: If the folder has not enough space.
+            ValueError: If a name in `mutable` is none of `arrays`.
         """
-        if not specs.keys() >= set(mutable):
-            raise ValueError(f"`mutable` must be among {sorted(specs)}, got {sorted(mutable)}.")
-        self.arrays = allocate(specs, num_streams=num_streams, length=length, folder=folder)
+        if not arrays.keys() >= set(mutable):
+            raise ValueError(f"`mutable` must be among {sorted(arrays)}, got {sorted(mutable)}.")
+        self.arrays: dict[str, Any] = dict(arrays)
         self.groups: dict[Group, tuple[str, ...]] = {
-            "immutable": tuple(sorted(specs.keys() - set(mutable))),
+            "immutable": tuple(sorted(arrays.keys() - set(mutable))),
             "mutable": tuple(sorted(mutable)),
         }
-        self.num_streams, self.length = num_streams, length
+        self.num_streams, self.length = next(iter(arrays.values())).shape[:2]
         self.num_added = self.oldest = 0
         self.watcher: Watcher | None = None
         self._changes = 0
-        self._changed_at = np.zeros(length, np.int64)
+        self._changed_at = np.zeros(self.length, np.int64)
 
     def append(self, steps: Arrays) -> None:
         """Adds one step to every stream: arrays by name, with a leading stream axis."""
@@ -107,6 +92,10 @@ class Ring:
         array = self.arrays[name]
         for offsets, positions in self.pieces(first, first + values.shape[1]):
             array[:, positions] = values[:, offsets].view(array.dtype)
+
+    def on_host(self) -> "Ring":
+        """A ring that holds what this one does now, until that is overwritten here."""
+        return self
 
     def pieces(self, first: int, stop: int) -> list[tuple[slice, slice]]:
         """Where consecutive steps are: pairs of offsets from `first` and positions."""

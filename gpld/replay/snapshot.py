@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..durability import sync_folder
 from . import chunk_file
 from .chunk_file import ChunkFile
 from .frozen_chunk import FrozenChunk
@@ -82,7 +83,11 @@ class Snapshot:
                 return end.value
 
     def parts(self) -> Generator[None, None, Manifest]:
-        """`write` in pieces, between which whoever drives it may do something else."""
+        """`write` in pieces, between which whoever drives it may do something else.
+
+        Raises:
+            RuntimeError: If the snapshot was written or discarded before.
+        """
         if not self._open:
             raise RuntimeError("The snapshot was written or discarded before.")
         self.begun = True
@@ -92,7 +97,7 @@ class Snapshot:
             for pending in self._pending:
                 files.append((yield from self._write(pending)))
                 yield
-            _sync(self._folder)
+            sync_folder(self._folder)
             self._check_current()
             files.extend(self._current)
             self._done(files)
@@ -130,12 +135,3 @@ class Snapshot:
         for chunk in range(first // length, (stop - 1) // length + 1):
             if steps := self._chunks.get((group, chunk)):
                 steps.keep(streams, first, stop)
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names of new files outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

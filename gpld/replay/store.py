@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from . import chunk_file, manifest as manifests
+from .abstract_replay import AbstractReplay
 from .chunk_file import ChunkFile
 from .frozen_chunk import FrozenChunk, chunk_dtype
 from .manifest import Manifest
-from .replay import Replay
 from .ring import Group, Ring
 from .snapshot import PendingFile, Snapshot
 
@@ -49,7 +49,7 @@ class ReplayStore:
         self._snapshot: Snapshot | None = None
         self._serial = max((serial for _, _, serial in self._files()), default=-1) + 1
 
-    def snapshot(self, replay: Replay) -> Snapshot:
+    def snapshot(self, replay: AbstractReplay) -> Snapshot:
         """Fixes the contents of a replay as they are now, which takes milliseconds.
 
         The replay goes on at once, whichever thread writes the snapshot and whenever. One
@@ -68,14 +68,15 @@ class ReplayStore:
                 self._ring, self._current = ring, {}
             if self._chunk_length is None:
                 self._chunk_length = _chunk_length(ring, self._chunk_bytes)
-            current, pending = [], []
+            current, pending, frozen = [], [], None
             for group, chunk, first, stop in _chunks(ring, self._chunk_length):
                 file = self._current.get((group, chunk))
                 if file is not None and self._holds(file, ring, first, stop):
                     current.append(file)
                 else:
                     name = f"{group}-{chunk:06d}-{self._serial:06d}.npy"
-                    steps = FrozenChunk(ring, ring.groups[group], first, stop)
+                    frozen = frozen or ring.on_host()
+                    steps = FrozenChunk(frozen, ring.groups[group], first, stop)
                     pending.append(PendingFile(name, group, chunk, steps))
             self._serial += 1
             changes = ring.num_changes
@@ -89,7 +90,7 @@ class ReplayStore:
             )
             return self._snapshot
 
-    def load(self, manifest: Mapping[str, Any], replay: Replay) -> None:
+    def load(self, manifest: Mapping[str, Any], replay: AbstractReplay) -> None:
         """Fills an empty replay with what was saved.
 
         Afterwards it goes on as the saved one would have: it draws the same windows next.

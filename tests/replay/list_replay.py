@@ -8,8 +8,8 @@ import numpy as np
 from gpld.replay import Replay, StepSpec
 
 SPECS = {
-    "stream": StepSpec((), np.dtype(int)),
-    "time": StepSpec((), np.dtype(int)),
+    "stream": StepSpec((), np.dtype(np.int32)),
+    "time": StepSpec((), np.dtype(np.int32)),
     "image": StepSpec((2, 3), np.dtype(np.uint8)),
     "latent": StepSpec((2,), np.dtype(np.float32)),
     "latent/deter": StepSpec((3,), np.dtype(ml_dtypes.bfloat16)),
@@ -76,8 +76,8 @@ def random_steps(num_streams, time, rng=None):
     rng = rng or np.random.default_rng(0)
     shape = (num_streams,)
     return {
-        "stream": np.arange(num_streams),
-        "time": np.full(shape, time),
+        "stream": np.arange(num_streams, dtype=np.int32),
+        "time": np.full(shape, time, np.int32),
         "image": rng.integers(256, size=(*shape, 2, 3)).astype(np.uint8),
         **random_latents(shape, rng),
         "is_first": rng.random(shape) < 0.3,

@@ -108,6 +108,12 @@ def test_capacity_of_at_least_one_window_per_stream():
         empty_replay(num_streams=3, capacity=2)
 
 
+@pytest.mark.parametrize("name", ["num_streams", "window"])
+def test_sizes_are_at_least_one(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be at least 1, got 0"):
+        empty_replay(**{name: 0})
+
+
 def test_windows_are_drawn_uniformly():
     replay = filled_replay(12, num_streams=3, capacity=18, online=False)  # 6 windows each
     sample = replay.sample(30_000)

@@ -1,0 +1,206 @@
+"""The loop on the device does what the loop on the host does."""
+
+import dataclasses
+import os
+import signal
+import threading
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from gpld import agent, checkpoint, faults, training
+from gpld.config import ReplayConfig
+from gpld.device_program import Clock, DeviceProgram, Keys, Task
+from gpld.envs import functional_probe, make_functional_env
+from gpld.errors import Interrupted, MachineError
+from gpld.experience import make_replay
+from gpld.models import StoredLatent
+from gpld.population import Population, init_agents
+from gpld.presets import PRESETS
+from gpld.replay import functional
+from gpld.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+DEBUG = PRESETS["debug"]
+HOST = dataclasses.replace(
+    DEBUG,
+    task="probe_memory",
+    seed=3,
+    env_steps=700,
+    env=dataclasses.replace(DEBUG.env, num_envs=3, action_repeat=1, backend="mjx"),
+    # Rings that overflow, and updates that are due now after none and now after one step.
+    replay=dataclasses.replace(DEBUG.replay, capacity=300, train_ratio=8),
+    gpld=dataclasses.replace(DEBUG.gpld, lambda0=0.0),  # compiles sooner
+    optimizer=dataclasses.replace(DEBUG.optimizer, max_skips=20),
+    evaluation=dataclasses.replace(DEBUG.evaluation, every=350),
+    log=dataclasses.replace(DEBUG.log, every=25, report_every=100, tensorboard=False),
+)
+DEVICE = dataclasses.replace(HOST, loop="device")
+
+
+def timeless(folder, name):
+    lines = folder.read(name)
+    return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
+
+
+@pytest.fixture
+def on_host(monkeypatch):
+    """Trains on the host, with the draws from replay of the device loop."""
+
+    def replay(config, *args, **kwargs):
+        return make_replay(dataclasses.replace(config, loop="device"), *args, **kwargs)
+
+    monkeypatch.setattr("gpld.training.make_replay", replay)
+    return training.train
+
+
+def plant(monkeypatch, is_bad):
+    """NaN in an observation on its way into replay, at chosen steps of each stream."""
+    append = functional.append
+
+    def planted(steps, counters, new):
+        time = jnp.where(is_bad(counters.num_added), jnp.nan, new["time"])
+        return append(steps, counters, {**new, "time": time})
+
+    monkeypatch.setattr(functional, "append", planted)
+
+
+def assert_close(actual, expected):
+    """Lines agree but for the rounding of sums that were compiled in another order."""
+    assert len(actual) == len(expected) > 0
+    for line, other in zip(actual, expected, strict=True):
+        assert line.keys() == other.keys()
+        for name, value in other.items():
+            np.testing.assert_allclose(line[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupts."""
+    return training.train(DEVICE, tmp_path_factory.mktemp("device") / "run")
+
+
+def test_the_same_metrics_over_hundreds_of_updates(on_host, monkeypatch, tmp_path):
+    """Also where updates are skipped, and what they left to be done comes early or not at all."""
+    plant(monkeypatch, lambda step: (step == 40) | (step == 90))
+    host = on_host(HOST, tmp_path / "host")
+    device = training.train(DEVICE, tmp_path / "device")
+    last = timeless(device, "metrics")[-1]
+    assert last["update"] > 300
+    assert last["faults/skipped_updates"] > 10
+    assert timeless(device, "episodes") == timeless(host, "episodes")
+    for name in ("metrics", "scores"):
+        assert_close(timeless(device, name), timeless(host, name))
+
+
+def test_seeds_that_are_interrupted_are_those_that_are_trained_apart(whole, tmp_path):
+    path, settings = tmp_path / "runs", dataclasses.replace(DEVICE, seeds=2)
+    with pytest.raises(Interrupted, match="SIGTERM ended the run at env step"):
+        terminated_after(300, path / "seed3", lambda: training.train(settings, path))
+    stopped_at = RunFolder(path / "seed3").latest_checkpoint()
+    assert 300 < int(stopped_at.name) < DEVICE.env_steps
+    training.train(settings, path)
+    assert timeless(RunFolder(path / "seed3"), "episodes") == timeless(whole, "episodes")
+    for name in ("metrics", "scores"):
+        # Much later a class is sampled that is another one after rounding.
+        actual, expected = (timeless(run, name) for run in (RunFolder(path / "seed3"), whole))
+        assert_close(actual[:10], expected[:10])
+    seeds = [timeless(RunFolder(path / name), "metrics") for name in ("seed3", "seed4")]
+    assert [line["update"] for line in seeds[0]] == [line["update"] for line in seeds[1]]
+    assert seeds[0] != seeds[1]
+
+
+def terminated_after(env_step, path, train):
+    """Trains until metrics of an env step are there, then sends SIGTERM."""
+
+    def watch():
+        while not ended.wait(0.01):
+            lines = RunFolder(path).read("metrics") if (path / "metrics.jsonl").exists() else []
+            if lines and lines[-1]["env_step"] > env_step:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    ended = threading.Event()
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        train()
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_run_that_is_resumed_is_the_one_that_never_stopped(whole, tmp_path):
+    """Bit for bit, and wherever the calls of the program end."""
+    path = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        terminated_after(200, path, lambda: training.train(DEVICE, path))
+    training.train(DEVICE, path)
+    for name in ("metrics", "episodes", "scores"):
+        assert timeless(RunFolder(path), name) == timeless(whole, name)
+    final = [checkpoint.read(run.latest_checkpoint()) for run in (RunFolder(path), whole)]
+    agents = [found.manifest["files"]["agent.eqx"]["sha256"] for found in final]
+    assert agents[0] == agents[1]
+    replays = [sorted(f["sha256"] for f in found.manifest["replay"]["files"]) for found in final]
+    assert replays[0] == replays[1]
+
+
+def test_many_skips_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
+    plant(monkeypatch, lambda step: step >= 25)
+    config = dataclasses.replace(DEVICE, optimizer=DEBUG.optimizer)
+    with pytest.raises(MachineError, match="not finite in 3 updates in a row") as error:
+        training.train(config, tmp_path / "run")
+    [path] = (tmp_path / "run" / "faults").iterdir()
+    assert f"python scripts/replay_update.py {path}" in str(error.value)
+    lines = faults.examine(path)
+    bad = {tuple(line.split()[:2]) for line in lines if "not finite" in line}
+    assert ("batch", "observation/time") in bad
+    assert not any(kind == "parameters" for kind, _ in bad)
+
+
+def test_an_action_that_is_not_finite_stops_the_run(monkeypatch, tmp_path):
+    class Bad(functional_probe.Memory):
+        def step(self, state, action):
+            state = super().step(state, action)
+            time = state.timestep.observation["time"]
+            observation = {**state.timestep.observation, "time": time / (time < 0.5)}
+            return state._replace(timestep=state.timestep._replace(observation=observation))
+
+    monkeypatch.setitem(functional_probe.TASKS, "probe_memory", Bad)
+    # The third time step of every episode is bad.
+    message = r"action is not finite at env step 6, in environments \[0, 1, 2\]"
+    with pytest.raises(MachineError, match=message):
+        training.train(DEVICE, tmp_path / "run")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_program_copies_no_replay(seeds, monkeypatch):
+    """What it takes beside its arguments has nothing to do with how long the replay is."""
+
+    def update(state, batch, *, config, key):
+        """No networks: XLA compiles this a hundred times faster, and orders it as freely."""
+        del config, key
+        latents = StoredLatent(
+            *(jnp.repeat(x[:, None], batch.reward.shape[1], axis=1) for x in batch.context)
+        )
+        bad = jnp.isnan(jnp.sum(batch.context.deter))
+        return state, latents, {"opt/skipped": bad.astype(jnp.float32)}
+
+    monkeypatch.setattr(agent, "update", update)
+    config = dataclasses.replace(DEVICE, env_steps=300_000, replay=ReplayConfig())
+    env = make_functional_env(config.task, num_envs=config.env.num_envs)
+    replay, population = make_replay(config, env.spec, None), Population(seeds)
+    [state] = init_agents(config, env.spec, keys=[jr.key(0)])
+    program = DeviceProgram(config, population, env, replay.layout, max_steps=4)
+    training = program.begin(population.stack([state] * seeds), [jr.key(0)] * seeds)
+    keys = Keys(*(population.stack([jr.key(0)] * seeds) for _ in Keys._fields))
+    sums = [program.metrics(training, keys)] * seeds
+    steps = {k: population.stack([jnp.asarray(x)] * seeds) for k, x in replay.ring.arrays.items()}
+    clock = Clock(jnp.uint32(0), jnp.int32(0), replay.counters)
+    task = Task(jnp.int32(4), jnp.zeros(5, jnp.int32), jnp.int32(4))
+    planned = program.lower(steps, training, sums, clock, keys, task).compile().memory_analysis()
+    assert planned.alias_size_in_bytes >= seeds * replay.nbytes
+    assert planned.temp_size_in_bytes < seeds * replay.nbytes / 20
