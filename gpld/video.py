@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from .envs import TimeStep, env_seed
-from .envs.rendering import Drawing, Repetition
+from .envs.rendering import Drawing, Playback, Repetition
 from .errors import Interrupted, MachineError, UsageError
 
 
@@ -53,7 +53,7 @@ class Video(NamedTuple):
     frames: int
     fps: float
     score: float
-    """Return of the repetition that was drawn."""
+    """Return of what was drawn."""
 
     original_score: float
     """Return of the episode. The same, since tasks are deterministic."""
@@ -97,8 +97,35 @@ def record_video(
         UsageError: If the task cannot be drawn, or the file has another ending.
         MachineError: If nothing can be drawn here, or the file cannot be written.
     """
-    check_name(path)
     repetition = Repetition(task, env_seed(seed, 0), action_repeat, episode.actions, height, width)
+    return _draw(path, repetition, episode.score, should_stop)
+
+
+def play_video(
+    path: Path, playback: Playback, *, should_stop: Callable[[], bool] | None = None
+) -> Video:
+    """Draws an episode from its states in a process, and writes a video in simulated time.
+
+    Args:
+        path: As for `record_video`, like the last.
+        playback: The episode.
+        should_stop: Asked at every frame whether to give up.
+
+    Raises:
+        Interrupted: As `record_video`, like the next two.
+        UsageError: If the task cannot be drawn, or the file has another ending.
+        MachineError: If nothing can be drawn here, or the file cannot be written.
+    """
+    return _draw(path, playback, playback.score, should_stop)
+
+
+def _draw(
+    path: Path,
+    episode: Repetition | Playback,
+    score: float,
+    should_stop: Callable[[], bool] | None,
+) -> Video:
+    check_name(path)
 
     def frames(drawing):
         for frame in drawing:
@@ -106,9 +133,9 @@ def record_video(
                 raise Interrupted("The video was interrupted.")
             yield frame
 
-    with Drawing(repetition) as drawing:
+    with Drawing(episode) as drawing:
         count = write_video(path, frames(drawing), fps=drawing.fps)
-        return Video(path, count, drawing.fps, drawing.score, episode.score)
+        return Video(path, count, drawing.fps, drawing.score, score)
 
 
 def write_video(

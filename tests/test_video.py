@@ -9,7 +9,6 @@ import PIL.Image
 import pytest
 
 from gpld.envs import make_vector_env
-from gpld.envs.rendering import find_backend
 from gpld.errors import Interrupted, MachineError, UsageError
 from gpld.video import FirstEpisode, record_video, write_video
 
@@ -84,23 +83,17 @@ def test_an_error_while_drawing_leaves_no_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def episode():
-    """The first of two episodes that began together, of 10 control steps each."""
+    """The first of two episodes that began together; dm_control will repeat it."""
     episode, rng = FirstEpisode(), np.random.default_rng(0)
-    with make_vector_env("walker_walk", num_envs=2, seed=6, action_repeat=2) as envs:
+    with make_vector_env(
+        "walker_walk", num_envs=2, seed=6, action_repeat=2, backend="batch"
+    ) as envs:
         action = np.zeros((2, 6), np.float32)
         for _ in range(12):
             step = envs.step(action)
             action = rng.normal(size=(2, 6)).astype(np.float32)  # not clipped
             episode(step, action)
     return episode
-
-
-@pytest.fixture
-def gl():
-    try:
-        find_backend()
-    except MachineError as error:
-        pytest.skip(str(error))
 
 
 def test_the_episode_on_the_video_is_the_recorded_one(gl, tmp_path, episode):

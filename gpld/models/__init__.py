@@ -14,14 +14,16 @@ from .distributions import (
     unimix_softmax as unimix_softmax,
 )
 from .dreamer import Dreamer as Dreamer, parameter_counts as parameter_counts
-from .encoder import Encoder as Encoder
+from .encoder import Encoder as Encoder, split_shapes as split_shapes
 from .factored import FactoredMap as FactoredMap
 from .heads import (
     ContinueHead as ContinueHead,
     PolicyHead as PolicyHead,
     TwoHotHead as TwoHotHead,
     apply_heads as apply_heads,
+    first_layers as first_layers,
 )
+from .images import ImageDecoder as ImageDecoder, ImageEncoder as ImageEncoder
 from .layers import (
     MLP as MLP,
     Hidden as Hidden,
@@ -36,3 +38,4 @@ from .rssm import (
     Rollout as Rollout,
     StoredLatent as StoredLatent,
 )
+from .vectors import VectorDecoder as VectorDecoder, VectorEncoder as VectorEncoder

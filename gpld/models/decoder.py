@@ -1,65 +1,82 @@
 """Decoder: latent states back to observations."""
 
-import math
 from collections.abc import Mapping
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from ..config import ModelConfig
 from .distributions import symlog_mse
-from .layers import MLP, Linear
+from .encoder import split_shapes
+from .images import ImageDecoder
+from .layers import at_least_float32
 from .rssm import Latent
+from .vectors import Shapes, VectorDecoder
 
 
 class Decoder(eqx.Module):
-    """Predicts every vector observation in symlog space, from one trunk.
+    """Predicts every vector in symlog space, and every image with values in [0, 1]."""
 
-    Its input is `stoch` before `deter`, the reverse of the feature that all other heads
-    see; this is the order in DreamerV3's code.
-    """
+    vectors: VectorDecoder | None
+    images: ImageDecoder | None
 
-    mlp: MLP
-    outputs: dict[str, Linear]
-    shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
-
-    def __init__(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        feat_size: int,
-        *,
-        units: int,
-        num_layers: int,
-        key: PRNGKeyArray,
-    ):
-        """Initialises the decoder.
+    def __init__(self, shapes: Shapes, config: ModelConfig, *, key: PRNGKeyArray):
+        """Initialises the decoders that there are observations for.
 
         Args:
-            shapes: Shape of each observation by its key, without batch axes.
-            feat_size: Width of `deter` and flattened `stoch` together.
-            units: Width of the hidden layers.
-            num_layers: Number of hidden layers.
+            shapes: Shape of each observation by its name, without batch axes.
+            config: Sizes.
             key: Random key.
         """
-        mlp_key, *out_keys = jr.split(key, 1 + len(shapes))
-        self.shapes = tuple(sorted(shapes.items()))
-        self.mlp = MLP(feat_size, units, num_layers, key=mlp_key)
-        self.outputs = {
-            name: Linear(units, math.prod(shape), key=out_key)
-            for (name, shape), out_key in zip(self.shapes, out_keys, strict=True)
-        }
+        vectors, images = split_shapes(shapes)
+        vector_key, image_key = jr.split(key)
+        dims, stoch_size = config.dims, config.stoch * config.dims.classes
+        self.vectors = self.images = None
+        if vectors:
+            self.vectors = VectorDecoder(
+                vectors,
+                dims.deter + stoch_size,
+                units=dims.units,
+                num_layers=config.decoder_layers,
+                key=vector_key,
+            )
+        if images:
+            self.images = ImageDecoder(
+                images,
+                dims.deter,
+                stoch_size,
+                units=dims.units,
+                channels=config.channels,
+                side=config.kernel,
+                blocks=config.image_blocks,
+                key=image_key,
+            )
 
     def __call__(self, latent: Latent) -> dict[str, Float[Array, "..."]]:
-        """Predictions in symlog space, in the shape of each observation."""
-        x = self.mlp(jnp.concatenate([latent.stoch.reshape(-1), latent.deter]))
-        return {name: self.outputs[name](x).reshape(s) for name, s in self.shapes}
+        """Predictions in the shape of each observation; vectors in symlog space."""
+        parts = [part for part in (self.vectors, self.images) if part is not None]
+        return {name: value for part in parts for name, value in part(latent).items()}
 
     def losses(
         self, latent: Latent, observation: Mapping[str, Shaped[Array, "..."]]
     ) -> dict[str, Float[Array, ""]]:
-        """Squared error of each observation in symlog space, summed over its numbers."""
+        """Squared error of each observation, summed over its numbers.
+
+        That of a vector is taken in symlog space, that of an image between values in [0, 1].
+        """
         return {
-            name: jnp.sum(symlog_mse(prediction, observation[name]))
+            name: jnp.sum(_squared_error(prediction, observation[name]))
             for name, prediction in self(latent).items()
         }
+
+
+def _squared_error(
+    prediction: Float[Array, "*shape"], target: Shaped[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    if target.ndim < 3:
+        return symlog_mse(prediction, target)
+    target = jax.lax.stop_gradient(at_least_float32(target) / 255)
+    return jnp.square(at_least_float32(prediction) - target)

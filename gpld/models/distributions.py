@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from .layers import at_least_float32
 
@@ -135,6 +135,9 @@ def symexp_bins(num_bins: int = 255) -> np.ndarray:
     """Bin centres of the symexp two-hot distribution, float32, antisymmetric.
 
     `symexp(linspace(-20, 0))` and its mirror image, so the middle one is exactly zero.
+
+    Raises:
+        ValueError: If `num_bins` is even.
     """
     if num_bins % 2 == 0:
         raise ValueError(f"`num_bins` must be odd, got {num_bins}.")
@@ -205,7 +208,7 @@ class Binary(eqx.Module):
 
 
 def symlog_mse(
-    prediction: Float[Array, "*batch"], target: Float[Array, "*batch"]
+    prediction: Float[Array, "*batch"], target: Shaped[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
     """Squared error in symlog space, `(prediction - symlog(target))^2`, elementwise."""
     target = jax.lax.stop_gradient(symlog(at_least_float32(target)))

@@ -50,13 +50,7 @@ class Dreamer(eqx.Module):
         keys = dict(zip(names, jr.split(key, len(names)), strict=True))
         dims = config.dims
         feat = dims.deter + config.stoch * dims.classes
-        self.encoder = Encoder(
-            shapes,
-            units=dims.units,
-            num_layers=config.encoder_layers,
-            dtype=dtype,
-            key=keys["encoder"],
-        )
+        self.encoder = Encoder(shapes, config, dtype=dtype, key=keys["encoder"])
         self.rssm = RSSM(
             self.encoder.embed_size,
             action_size,
@@ -72,13 +66,7 @@ class Dreamer(eqx.Module):
             compute=compute,
             key=keys["rssm"],
         )
-        self.decoder = Decoder(
-            shapes,
-            feat,
-            units=dims.units,
-            num_layers=config.decoder_layers,
-            key=keys["decoder"],
-        )
+        self.decoder = Decoder(shapes, config, key=keys["decoder"])
         self.reward = TwoHotHead(
             feat,
             units=dims.units,

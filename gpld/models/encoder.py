@@ -1,66 +1,76 @@
 """Encoder: observations to the embedding that the posterior sees."""
 
-import math
 from collections.abc import Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
+import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from .distributions import symlog
-from .layers import MLP, at_least_float32
-
-
-def concat_vectors(
-    values: Mapping[str, Shaped[Array, "..."]], keys: tuple[str, ...], dtype: jnp.dtype
-) -> Float[Array, " size"]:
-    """Flattens the named values of one observation and joins them in that order.
-
-    Symlog is taken in float32 before the cast to the compute dtype, because bfloat16
-    would round large observations first.
-    """
-    flat = [symlog(at_least_float32(values[k])).reshape(-1) for k in keys]
-    return jnp.concatenate(flat).astype(dtype)
+from ..config import ModelConfig
+from .images import ImageEncoder
+from .vectors import Shapes, VectorEncoder
 
 
 class Encoder(eqx.Module):
-    """Symlog, then a chain of hidden layers, over all vector observations.
+    """The embeddings of vectors and of images, one behind the other."""
 
-    Vector observations have at most one axis and enter in sorted key order.
-    """
+    vectors: VectorEncoder | None
+    images: ImageEncoder | None
 
-    mlp: MLP
-    keys: tuple[str, ...] = eqx.field(static=True)
-    dtype: jnp.dtype = eqx.field(static=True)
-
-    def __init__(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        *,
-        units: int,
-        num_layers: int,
-        dtype: jnp.dtype,
-        key: PRNGKeyArray,
-    ):
-        """Initialises the encoder.
+    def __init__(self, shapes: Shapes, config: ModelConfig, *, dtype: jnp.dtype, key: PRNGKeyArray):
+        """Initialises the encoders that there are observations for.
 
         Args:
-            shapes: Shape of each observation by its key, without batch axes.
-            units: Width of the hidden layers, and of the embedding.
-            num_layers: Number of hidden layers.
+            shapes: Shape of each observation by its name, without batch axes.
+            config: Sizes.
             dtype: Compute dtype of the embedding.
             key: Random key.
         """
-        self.keys = tuple(sorted(shapes))
-        size = sum(math.prod(shape) for shape in shapes.values())
-        self.mlp = MLP(size, units, num_layers, key=key)
-        self.dtype = jnp.dtype(dtype)
+        vectors, images = split_shapes(shapes)
+        vector_key, image_key = jr.split(key)
+        self.vectors = self.images = None
+        if vectors:
+            self.vectors = VectorEncoder(
+                vectors,
+                units=config.dims.units,
+                num_layers=config.encoder_layers,
+                dtype=dtype,
+                key=vector_key,
+            )
+        if images:
+            self.images = ImageEncoder(
+                images,
+                channels=config.channels,
+                side=config.kernel,
+                dtype=dtype,
+                key=image_key,
+            )
 
     @property
     def embed_size(self) -> int:
         """Width of the embedding."""
-        return self.mlp.layers[-1].norm.scale.shape[-1]
+        return sum(part.embed_size for part in self._parts())
 
     def __call__(self, observation: Mapping[str, Shaped[Array, "..."]]) -> Float[Array, " embed"]:
         """The embedding of one observation."""
-        return self.mlp(concat_vectors(observation, self.keys, self.dtype))
+        return jnp.concatenate([part(observation) for part in self._parts()])
+
+    def _parts(self) -> list[VectorEncoder | ImageEncoder]:
+        return [part for part in (self.vectors, self.images) if part is not None]
+
+
+def split_shapes(shapes: Shapes) -> tuple[Shapes, Shapes]:
+    """Vectors, which have one axis or two or are numbers, and images, which have three.
+
+    Raises:
+        ValueError: If an observation has more axes, or there is none.
+    """
+    if not shapes:
+        raise ValueError("`shapes` must name at least one observation.")
+    for name, shape in shapes.items():
+        if len(shape) > 3:
+            raise ValueError(f"Observations must have at most 3 axes, {name} has {shape}.")
+    vectors = {name: shape for name, shape in shapes.items() if len(shape) < 3}
+    images = {name: shape for name, shape in shapes.items() if len(shape) == 3}
+    return vectors, images

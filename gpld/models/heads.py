@@ -6,10 +6,10 @@ from typing import Any
 
 import equinox as eqx
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from .distributions import Binary, BoundedNormal, SymexpTwoHot
-from .layers import MLP, Linear, shared_input
+from .layers import MLP, Linear, recalled, shared_input, split
 
 
 class Head(eqx.Module):
@@ -26,10 +26,33 @@ class Head(eqx.Module):
         """The distribution that the last hidden layer stands for."""
 
 
-def apply_heads(heads: Sequence[Head], feat: Float[Array, " feat"]) -> tuple[Any, ...]:
-    """What several heads say of one state, with their first layers in one product."""
-    first = shared_input([head.mlp.layers[0].linear for head in heads], feat)
-    return tuple(head.output(head.mlp.trunk(y)) for head, y in zip(heads, first, strict=True))
+def first_layers(heads: Sequence[Head], feat: Float[Array, " feat"]) -> Float[Array, " units"]:
+    """What the affine maps of the heads' first layers say of one state, one behind the other."""
+    return shared_input(_first_linears(heads), feat)
+
+
+def apply_heads(
+    heads: Sequence[Head],
+    feat: Shaped[Array, " feat"],
+    *,
+    first: Float[Array, " units"] | None = None,
+) -> tuple[Any, ...]:
+    """What several heads say of one state, with their first layers in one product.
+
+    Args:
+        heads: Heads on the same feature.
+        feat: Model feature.
+        first: `first_layers(heads, feat)`, where it was kept. It is not computed again then,
+            and no derivative passes to the feature.
+    """
+    linears = _first_linears(heads)
+    y = shared_input(linears, feat) if first is None else recalled(linears, feat, first)
+    parts = split(linears, y)
+    return tuple(head.output(head.mlp.trunk(y)) for head, y in zip(heads, parts, strict=True))
+
+
+def _first_linears(heads: Sequence[Head]) -> list[Linear]:
+    return [head.mlp.layers[0].linear for head in heads]
 
 
 class TwoHotHead(Head):

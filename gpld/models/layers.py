@@ -59,13 +59,44 @@ class Linear(eqx.Module):
         return x @ self.kernel.astype(x.dtype) + self.bias.astype(x.dtype)
 
 
-def shared_input(linears: Sequence[Linear], x: Float[Array, " inputs"]) -> list[Float[Array, " _"]]:
-    """Several affine maps of one input, in one product: wide ones are faster."""
+def shared_input(linears: Sequence[Linear], x: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
+    """Several affine maps of one input, one behind the other, in one product.
+
+    Wide products are faster than narrow ones.
+    """
+    kernel, bias = _side_by_side(linears)
+    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+
+
+def recalled(
+    linears: Sequence[Linear], x: Shaped[Array, " inputs"], y: Float[Array, " outputs"]
+) -> Float[Array, " outputs"]:
+    """`y`, which is `shared_input(linears, x)`, with its derivative by the parameters.
+
+    For a result that was kept: only the derivative is computed. There is none by `x`.
+    """
+    return _recalled(*_side_by_side(linears), x, y)
+
+
+def split(linears: Sequence[Linear], y: Float[Array, " outputs"]) -> list[Float[Array, " _"]]:
+    """The parts of `shared_input` that belong to each affine map."""
+    return jnp.split(y, np.cumsum([linear.bias.size for linear in linears])[:-1])
+
+
+def _side_by_side(linears):
     kernel = jnp.concatenate([linear.kernel for linear in linears], axis=1)
-    bias = jnp.concatenate([linear.bias for linear in linears])
-    y = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
-    ends = np.cumsum([linear.bias.size for linear in linears])[:-1]
-    return jnp.split(y, ends)
+    return kernel, jnp.concatenate([linear.bias for linear in linears])
+
+
+@jax.custom_jvp
+def _recalled(kernel, bias, x, y):
+    return y
+
+
+@_recalled.defjvp
+def _recalled_jvp(primals, tangents):
+    (_, _, x, y), (kernel, bias, _, _) = primals, tangents
+    return y, x.astype(y.dtype) @ kernel.astype(y.dtype) + bias.astype(y.dtype)
 
 
 # The two functions below state their derivatives, which JAX would find by itself, in the

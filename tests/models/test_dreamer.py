@@ -17,11 +17,13 @@ from gpld.models import (
     ContinueHead,
     Decoder,
     Dreamer,
-    Encoder,
     Latent,
     PolicyHead,
     TwoHotHead,
+    VectorDecoder,
+    VectorEncoder,
     apply_heads,
+    first_layers,
     parameter_counts,
 )
 
@@ -37,7 +39,7 @@ def _symlog(x):
 
 def test_encoder_reads_flattened_symlogs_in_sorted_key_order():
     shapes = {"b": (2, 3), "c": (1,), "a": (), "B": (2,)}  # capitals sort first
-    encoder = build(Encoder, shapes, units=8, num_layers=3, dtype=FLOAT32)
+    encoder = build(VectorEncoder, shapes, units=8, num_layers=3, dtype=FLOAT32)
     rng = np.random.default_rng(0)
     values = {k: np.asarray(30 * rng.normal(size=s), np.float32) for k, s in shapes.items()}
     values["c"] = np.array([7], np.int32)
@@ -51,7 +53,7 @@ def test_encoder_reads_flattened_symlogs_in_sorted_key_order():
 
 
 def test_encoder_takes_symlog_before_it_casts():
-    encoder = build(Encoder, {"x": (64,)}, units=8, num_layers=1, dtype=jnp.dtype("bfloat16"))
+    encoder = build(VectorEncoder, {"x": (64,)}, units=8, num_layers=1, dtype=jnp.dtype("bfloat16"))
     # In steps finer than bfloat16's, which symlog brings closer together.
     x = np.linspace(8, 9, 64, dtype=np.float32)
     right = _symlog(x).astype(jnp.bfloat16)
@@ -68,8 +70,7 @@ def test_encoder_takes_symlog_before_it_casts():
 
 @pytest.fixture(scope="module")
 def decoder():
-    shapes = {"b": (2, 3), "a": ()}
-    return build(Decoder, shapes, 10, units=8, num_layers=3)
+    return build(VectorDecoder, {"b": (2, 3), "a": ()}, 10, units=8, num_layers=3)
 
 
 def _latent():
@@ -91,8 +92,9 @@ def test_decoder_reads_stoch_before_deter(decoder):
     )
 
 
-def test_reconstruction_sums_squares_over_the_numbers_of_a_key(decoder):
-    latent = _latent()
+def test_reconstruction_sums_squares_over_the_numbers_of_a_key():
+    config = ModelConfig(deter=4, units=8, stoch=2, classes=3, blocks=1)
+    decoder, latent = build(Decoder, {"b": (2, 3), "a": ()}, config), _latent()
     predictions = {k: np.asarray(v, np.float64) for k, v in decoder(latent).items()}
     target = {"a": np.float32(5.0), "b": np.arange(6, dtype=np.float32).reshape(2, 3)}
     losses = decoder.losses(latent, {k: jnp.asarray(v) for k, v in target.items()})
@@ -220,7 +222,9 @@ def test_every_network_has_its_own_number_of_layers():
         "prior": model.rssm.prior_mlp,
         "posterior": model.rssm.posterior_mlp,
         "continue": model.cont.mlp,
-        **{name: getattr(model, name).mlp for name in names if hasattr(model, name)},
+        "encoder": model.encoder.vectors.mlp,
+        "decoder": model.decoder.vectors.mlp,
+        **{name: getattr(model, name).mlp for name in ("reward", "policy", "value")},
     }
     assert {name: len(mlp.layers) for name, mlp in parts.items()} == expected
 
@@ -233,7 +237,7 @@ def test_an_observation_may_not_be_named_like_a_loss(name):
 
 def test_networks_compute_in_float32_by_default():
     model = eqx.filter_eval_shape(Dreamer, CONFIG.model, SHAPES, ACTION_SIZE, key=jr.key(0))
-    assert model.encoder.dtype == model.rssm.dtype == np.float32
+    assert model.encoder.vectors.dtype == model.rssm.dtype == np.float32
 
 
 def test_heads_together_say_what_each_says_alone():
@@ -245,6 +249,26 @@ def test_heads_together_say_what_each_says_alone():
     assert jax.tree.structure(together) == jax.tree.structure(alone)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_first_layers_that_were_kept_are_not_computed_again():
+    model = tiny_model()
+    heads = (model.policy, model.value)
+    feat = jnp.asarray(np.random.default_rng(0).normal(size=16 + 12), jnp.float32)
+    first = first_layers(heads, feat)
+
+    def outputs(heads, feat, first=None):
+        policy, value = apply_heads(heads, feat, first=first)
+        return jnp.sum(jnp.sin(policy.mean)) + jnp.sum(policy.std) + value.loss(jnp.float32(3))
+
+    by_heads, by_feat = eqx.filter_grad(lambda x, *rest: outputs(*x, *rest))((heads, feat))
+    again, none = eqx.filter_grad(lambda x, *rest: outputs(*x, *rest))((heads, feat), first)
+    assert outputs(heads, feat, first) == outputs(heads, feat)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(by_heads), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    assert np.any(by_feat != 0)
+    assert np.all(none == 0)  # nothing passes to the feature
+    assert np.all(outputs(heads, feat, first + 1) != outputs(heads, feat))  # it is read
 
 
 def test_settings_of_how_it_is_computed_reach_the_model():

@@ -1,0 +1,57 @@
+"""What the world model predicts of stored sequences, of which it sees the first half."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .losses import Batch, observe
+from .models import Dreamer, Latent, symexp
+
+Predictions = dict[str, Float[Array, "batch time ..."]]
+"""Observations by name: vectors in their own units, images between 0 and 1."""
+
+
+def predict_open_loop(
+    model: Dreamer, batch: Batch, num_seen: int, *, key: PRNGKeyArray
+) -> Predictions:
+    """Reconstructs the beginning of sequences and dreams the rest.
+
+    From the step `num_seen` on the model is told the actions alone; latent states are sampled.
+
+    Args:
+        model: Networks.
+        batch: Replayed sequences.
+        num_seen: Steps that the model sees, at least 1 and fewer than the sequences have.
+        key: Random key.
+
+    Returns:
+        Predictions for every step of every sequence.
+    """
+    observe_key, dream_key = jr.split(key)
+    beginning = {
+        name: jax.tree.map(lambda x: x[:, :num_seen], value)
+        for name, value in batch._asdict().items()
+        if name != "context"
+    }
+    seen = observe(model, batch._replace(**beginning), key=observe_key).latent
+
+    def dream(latent: Latent, actions: Float[Array, "time action"], key: PRNGKeyArray) -> Latent:
+        def step(latent, inputs):
+            action, key = inputs
+            latent = model.rssm.imagine(latent, action, key=key)
+            return latent, latent
+
+        keys = jr.split(key, actions.shape[0])
+        return jax.lax.scan(step, latent, (actions, keys))[1]
+
+    last = jax.tree.map(lambda x: x[:, -1], seen)
+    actions = batch.prev_action[:, num_seen:]
+    dreamed = jax.vmap(dream)(last, actions, jr.split(dream_key, actions.shape[0]))
+    latents = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), seen, dreamed)
+
+    def decode(latent: Latent) -> dict[str, Float[Array, "..."]]:
+        decoded = model.decoder(latent)
+        return {name: x if x.ndim == 3 else symexp(x) for name, x in decoded.items()}
+
+    return jax.vmap(jax.vmap(decode))(latents)
