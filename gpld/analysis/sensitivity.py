@@ -110,7 +110,7 @@ def measure_sensitivity(
             config.task,
             num_envs=min(num_envs, num_states),
             seed=seed,
-            action_repeat=config.env.action_repeat,
+            **config.env.options,
         ) as envs:
             states = visit_states(state.model, envs, num_states, key=act_key)
         posterior, prior = measure(state.model.rssm, states, key=perturb_key)

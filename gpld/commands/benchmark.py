@@ -15,6 +15,7 @@ from ..benchmark import Report
 from ..cli import check_least, choose_platform, one_line_errors, parse_config, parse_known
 from ..config import Config, Precision
 from ..errors import MachineError, UsageError
+from ..heap import keep_freed_memory
 from ..subprocesses import python_command, python_environment
 
 # What is measured without a name: the standard set.
@@ -36,18 +37,22 @@ class BenchmarkArgs:
             "penalty",
             "collect",
             "train",
+            "loop",
             "startup",
             "table4",
             "replay",
+            "env",
             "plot",
         ]
     ]
     """update: whole updates without the penalty and with each estimator. penalty: every
     estimator by itself, literally and through the Gram identity. collect: environments and
-    policy. train: a run end to end, and the share of each part. startup: time to the first
+    policy. train: a run end to end, and the share of each part. loop: runs end to end on the
+    host and on the device, and several seeds there, one after the other. startup: time to the first
     update, with an empty and a filled cache of compiled programs. all, or nothing: these,
     each in a process of its own. table4: the rows of the paper's Table 4. replay: sampling
-    from it, refreshing, adding and saving. plot: draws results of update and table4."""
+    from it, refreshing, adding and saving. env: control steps per second of the engines and
+    seconds that MJX compiles. plot: draws results of update and table4."""
 
     repetitions: int = 5
     """How often everything is timed, in turn."""
@@ -59,6 +64,9 @@ class BenchmarkArgs:
     updates: int = 32
     """Updates that `train` measures, at least."""
 
+    seeds_at_once: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Numbers of seeds that `loop` trains together on the device."""
+
     cores: int | None = None
     """Cores of the processor to use; None takes all. Linux only."""
 
@@ -68,15 +76,30 @@ class BenchmarkArgs:
     steps: int = 5_000_000
     """Env steps in replay, for `replay`; fewer where they do not fit."""
 
-    results: Path = Path("benchmarks/cpu_1core")
+    tasks: tuple[str, ...] = ("cartpole_swingup", "walker_walk", "quadruped_run")
+    """Tasks that `env` measures."""
+
+    batch_sizes: tuple[int, ...] = (1, 16, 128, 1024, 8192)
+    """Environments that MJX steps together, for `env`; those after one that takes seconds for
+    each step are left out."""
+
+    results: Path = Path("benchmarks/epyc_1core")
     """Folder with the results that `plot` draws."""
 
     out: Path | None = None
-    """File for the results as JSON; None only prints them. For `all` a folder, for `plot`
-    the picture, which is docs/benchmarks.png for None."""
+    """File for the results, NAME.json, or a folder for files named after the benchmarks; None
+    only prints them. For `plot` the picture, which is docs/benchmarks.png for None."""
 
     def __post_init__(self):
         check_least(self, repetitions=1, updates=1, steps=1)
+        if not self.batch_sizes or min(self.batch_sizes) < 1:
+            raise ValueError(
+                f"`batch_sizes` must be numbers of at least 1, got {self.batch_sizes}."
+            )
+        if not self.seeds_at_once or min(self.seeds_at_once) < 1:
+            raise ValueError(
+                f"`seeds_at_once` must be numbers of at least 1, got {self.seeds_at_once}."
+            )
         if self.cores is not None:
             check_least(self, cores=1)
 
@@ -97,11 +120,31 @@ def main(args: Sequence[str] | None = None) -> None:
         if options.what == "all":
             _all(options, rest)
             return
+        file = None if options.out is None else _file(options.out, options.what)
         choose_platform(config.platform)
+        keep_freed_memory()  # as training does
         report = _report(options, config)
         print(report.table())
-        if options.out is not None:
-            report.save(options.out)
+        if file is not None:
+            report.save(file)
+
+
+def _file(out: Path, what: str) -> Path:
+    """Where the results go, which is tried out before they are measured.
+
+    Raises:
+        MachineError: If nothing can be written there.
+    """
+    path = out if out.suffix == ".json" and not out.is_dir() else out / f"{what}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        path.open("a").close()
+        if new:
+            path.unlink()
+    except OSError as error:
+        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+    return path
 
 
 def _report(options: BenchmarkArgs, config: Config) -> Report:
@@ -121,10 +164,18 @@ def _report(options: BenchmarkArgs, config: Config) -> Report:
             return benchmark.benchmark_penalty(config, thorough=options.thorough, **shared)
         case "train":
             return benchmark.benchmark_train(config, updates=options.updates, **shared)
+        case "loop":
+            return benchmark.benchmark_loop(
+                config, updates=options.updates, seeds=options.seeds_at_once, **shared
+            )
         case "replay":
             storage = config.replay.storage
             return benchmark.benchmark_replay(
                 config, steps=options.steps, storage=storage, **shared
+            )
+        case "env":
+            return benchmark.benchmark_env(
+                config, tasks=options.tasks, batch_sizes=options.batch_sizes, **shared
             )
         case "collect":
             return benchmark.benchmark_collect(config, **shared)

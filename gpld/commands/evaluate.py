@@ -147,7 +147,7 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
             num_episodes=options.episodes,
             num_envs=options.num_envs,
             seed=env_seed,
-            action_repeat=action_repeat,
+            **player.config.env.options,
             actions=options.actions,
             record=first_episode,
         )

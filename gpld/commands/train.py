@@ -10,6 +10,7 @@ from ..cli import choose_platform, one_line_errors, parse_config
 from ..compilations import cache_compilations
 from ..config import Config
 from ..envs import task_names
+from ..heap import keep_freed_memory
 from ..peers import connect
 
 
@@ -37,5 +38,6 @@ def run(config: Config) -> None:
     if config.deterministic:
         make_deterministic()
     cache_compilations()
+    keep_freed_memory()
     path = run_start.default_path(config) if config.run is None else Path(config.run)
     training.train(config, path)

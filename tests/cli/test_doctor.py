@@ -2,27 +2,16 @@
 
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import pytest
+from run_script import run
 
 from gpld import _xla, doctor
 from gpld.doctor import Check
 from gpld.subprocesses import Outcome
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "doctor.py"
 PINS = "`pip install 'dm_control==1.0.50' 'mujoco==3.17.0' 'mujoco-mjx==3.17.0'`"
-
-
-def run(*args, **env):
-    """Runs the script in a process of its own."""
-    command = [sys.executable, SCRIPT, *args]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **env}, check=False
-    )
 
 
 def distribution(folder, name, version):
@@ -39,7 +28,7 @@ def test_a_wrong_mujoco_is_named_and_the_rest_examined(tmp_path):
     (tmp_path / "dm_control" / "__init__.py").write_text(
         "raise AttributeError(\"'MjModel' object has no attribute 'flex_vertedge'\")"
     )
-    result = run(PYTHONPATH=str(tmp_path))
+    result = run("doctor.py", PYTHONPATH=str(tmp_path))
     assert (result.returncode, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
     assert all(re.match(r"(ok|warning|failed) +[\w-]+ +\S", line) for line in lines)
@@ -72,7 +61,7 @@ def test_without_jaxlib_the_rest_is_examined(tmp_path):
         "importlib.metadata.version = of_all_but_jaxlib\n"
         "sys.meta_path.insert(0, NoJaxlib())\n"
     )
-    result = run(PYTHONPATH=str(tmp_path))
+    result = run("doctor.py", PYTHONPATH=str(tmp_path))
     assert (result.returncode, result.stderr) == (1, "")
     failed = {
         line.split()[1]: line for line in result.stdout.splitlines() if line.startswith("failed")
@@ -84,7 +73,7 @@ def test_without_jaxlib_the_rest_is_examined(tmp_path):
 
 @pytest.mark.parametrize(("args", "code"), [(["--help"], 0), (["--fast"], 2)])
 def test_it_has_no_options(args, code):
-    result = run(*args)
+    result = run("doctor.py", *args)
     assert result.returncode == code
     assert ("exit code is 1" in result.stdout) == (code == 0)
     assert result.stderr == ("error: Unknown argument --fast; there are none.\n" if code else "")

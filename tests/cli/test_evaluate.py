@@ -1,15 +1,12 @@
 """`scripts/evaluate.py`, as a user runs it."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from run_script import run
 
 from gpld.commands.evaluate import main as evaluate
 from gpld.envs.rendering import find_backend
@@ -17,26 +14,14 @@ from gpld.errors import MachineError
 
 pytestmark = pytest.mark.slow
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def run(script, *args, **env):
-    """Runs a script in a process of its own."""
-    return subprocess.run(
-        [sys.executable, SCRIPTS / script, *args],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **env},
-        check=False,
-    )
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run with two checkpoints."""
     path = tmp_path_factory.mktemp("runs") / "cartpole"
     args = ("--preset", "debug", "--task", "cartpole_balance", "--checkpoint.every", "100")
-    result = run("train.py", *args, "--run", path)
+    # Episodes of 100 steps.
+    result = run("train.py", *args, "--env.action_repeat", "10", "--run", path)
     assert result.returncode == 0, result.stderr
     return path
 
@@ -67,7 +52,7 @@ def test_several_checkpoints_and_seeds_in_one_file(finished, tmp_path):
     }
     assert record["versions"]["mujoco"] == "3.17.0"
     first, last = record["checkpoints"]
-    assert (first["env_step"], first["frame"], last["env_step"]) == (100, 200, 200)
+    assert (first["env_step"], first["frame"], last["env_step"]) == (100, 1000, 200)
     assert (last["run"], last["task"]) == (str(finished), "cartpole_balance")
     assert last["update"] == 43
     everything = []
@@ -77,7 +62,7 @@ def test_several_checkpoints_and_seeds_in_one_file(finished, tmp_path):
         assert checkpoint["std"] == pytest.approx(np.std(scores), abs=1e-12)
         for seed, evaluation in zip((0, 3), checkpoint["evaluations"], strict=True):
             assert evaluation["seed"] == seed
-            assert evaluation["lengths"] == [501] * 3
+            assert evaluation["lengths"] == [101] * 3
             assert evaluation["std"] == pytest.approx(np.std(evaluation["scores"]), abs=1e-12)
         everything += scores
     assert len(set(everything)) == 12  # neither checkpoints nor seeds share episodes
@@ -111,7 +96,7 @@ def test_a_video_of_every_checkpoint(finished, again, tmp_path):
     assert len(videos) == 2  # although both runs have the same name
     assert all(video.name.endswith("cartpole-000000200.mp4") for video in videos)
     for video in videos:
-        assert f"wrote {video}: 501 frames, 50 per second\n" in result.stdout
+        assert f"wrote {video}: 101 frames, 10 per second\n" in result.stdout
     # The same agent, seed and so actions: the same pictures.
     assert videos[0].read_bytes() == videos[1].read_bytes()
 

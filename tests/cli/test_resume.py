@@ -21,11 +21,11 @@ QUICK = (
     *("--env_steps", "600", "--evaluation.every", "250", "--log.every", "20"),
     *("--log.report_every", "0", "--checkpoint.every", "30", "--gpld.lambda0", "0"),
 )
-SLOW = (
+WORKERS = (
     *("--preset", "debug", "--task", "cartpole_swingup", "--env.workers", "2"),
     *("--deterministic", "--platform", "cpu"),
-    *("--env_steps", "3000", "--evaluation.every", "1400", "--log.every", "25"),
-    *("--log.report_every", "1200", "--checkpoint.every", "40"),
+    *("--env_steps", "1200", "--evaluation.every", "500", "--log.every", "25"),
+    *("--log.report_every", "400", "--checkpoint.every", "40"),
 )
 
 
@@ -97,12 +97,18 @@ def kill_at_a_random_moment(path, args, moments, *, while_writing):
     return process.returncode == -signal.SIGKILL
 
 
-def check_kills(args, num_kills, tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupts."""
+    path = tmp_path_factory.mktemp("uninterrupted") / "run"
+    finish(path, QUICK)
+    return path
+
+
+def check_kills(args, num_kills, killed, whole):
     seed = random.randrange(2**32)
     print(f"moments drawn from seed {seed}")
     moments = random.Random(seed)
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(whole, args)
     for i in range(num_kills):
         killed_in_time = kill_at_a_random_moment(killed, args, moments, while_writing=i % 2 == 1)
         assert killed_in_time, "the run ended before; give it more env steps"
@@ -113,25 +119,25 @@ def check_kills(args, num_kills, tmp_path):
             assert actual == expected
 
 
-def test_three_kills_change_nothing(tmp_path):
-    check_kills(QUICK, 3, tmp_path)
+def test_two_kills_change_nothing(whole, tmp_path):
+    check_kills(QUICK, 2, tmp_path / "killed", whole)
 
 
 @pytest.mark.slow
-def test_kills_change_nothing_for_several_seeds(tmp_path):
-    check_kills((*QUICK, "--seeds", "2"), 4, tmp_path)
+@pytest.mark.parametrize(
+    ("args", "num_kills"),
+    [((*QUICK, "--seeds", "2"), 2), (WORKERS, 4)],
+    ids=["seeds", "workers"],
+)
+def test_kills_change_nothing(args, num_kills, tmp_path):
+    finish(tmp_path / "whole", args)
+    check_kills(args, num_kills, tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(tmp_path):
-    check_kills(SLOW, 20, tmp_path)
-
-
-@pytest.mark.slow
-def test_signals_save_and_end_with_a_code_to_requeue_on(tmp_path):
+def test_signals_save_and_end_with_a_code_to_requeue_on(whole, tmp_path):
     """SIGTERM first, then Ctrl-C; between them the run is moved to another folder."""
-    whole, stopped, moved = (tmp_path / name for name in ("whole", "stopped", "moved"))
-    finish(whole, QUICK)
+    stopped, moved = tmp_path / "stopped", tmp_path / "moved"
     for number in (signal.SIGTERM, signal.SIGINT):
         process = start(stopped, QUICK)
         before = len(RunFolder(stopped).read("metrics")) if stopped.exists() else 0
@@ -149,10 +155,11 @@ def test_signals_save_and_end_with_a_code_to_requeue_on(tmp_path):
     assert outcomes(stopped) == outcomes(whole)
 
 
-def test_a_second_interrupt_stops_at_once(tmp_path):
+def test_a_second_interrupt_stops_at_once(real_programs, tmp_path):
     """Also while XLA compiles, when Python's own handlers do not run."""
-    args = (*QUICK, "--model.units", str(random.randrange(17, 33)))  # never compiled before
-    process = start(tmp_path / "run", args, JAX_ENABLE_COMPILATION_CACHE="false")
+    # Such programs take half a minute to compile.
+    env = {**real_programs, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    process = start(tmp_path / "run", QUICK, **env)
     for line in process.stdout:
         if line.startswith("memory"):
             break

@@ -2,23 +2,13 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from run_script import run
 
 from gpld.commands.sensitivity import main as sensitivity
 
 pytestmark = pytest.mark.slow
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def run(script, *args):
-    """Runs a script in a process of its own."""
-    command = [sys.executable, SCRIPTS / script, *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -5,27 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from run_script import SCRIPTS, run
 
 import gpld
 from gpld.cli import parse_config
 from gpld.config import Config, to_dict
 from gpld.errors import MachineError, UsageError
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def run(script, *args, **env):
-    """Runs a script in a process of its own."""
-    return subprocess.run(
-        [sys.executable, SCRIPTS / script, *args],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **env},
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +32,7 @@ def test_announces_what_it_will_do(finished):
     _, output = finished
     for text in ("updates per env step", "parameters", "GiB for replay", "400 frames"):
         assert text in output
+    assert "engine      batch: MuJoCo's batched simulation, 1 thread\n" in output
 
 
 def test_shows_plain_progress_where_there_is_no_terminal(finished):
@@ -134,7 +122,7 @@ def test_other_files_are_not_overwritten(tmp_path):
         (["--gpld.lambda0", "-1"], r"`gpld\.lambda0` must be non-negative, got -1\.0"),
         (["--gpld.lambda0", "x"], r"--gpld\.lambda0: could not convert string to float: 'x'"),
         (["--gpld.rho", "1.5"], r"`gpld\.rho` must be in \(0, 1\], got 1\.5"),
-        (["--preset", "papr"], r"'papr'.*'paper', 'authors'"),
+        (["--preset", "papr"], r"'papr'.*'paper', 'paper_pixels'"),
         (["--env_steps", "0"], r"`env_steps` must be at least 1, got 0"),
         (
             ["--seeds", "3", "--devices", "2"],
@@ -142,6 +130,10 @@ def test_other_files_are_not_overwritten(tmp_path):
         ),
         (["--model.deter", "100"], r"`model\.deter` must be a positive multiple"),
         (["--task"], r"Missing value for argument '--task'"),
+        (
+            ["--task", "dog_run", "--env.backend", "batch"],
+            r"auto or dmc for dog_run, got batch: it",
+        ),
         (["--task", "probe_memory"], r"`action_repeat` must be 1 for probe_memory, got 2"),
     ],
 )
@@ -177,6 +169,12 @@ def test_help_explains_settings_with_unit_and_source():
     assert result.returncode == 0
     for text in ("--gpld.lambda0", "(paper, table 2)", "Env steps between evaluations"):
         assert text in result.stdout
+
+
+def test_output_that_nobody_reads_is_no_error():
+    command = f"'{sys.executable}' '{SCRIPTS / 'train.py'}' --help | true"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert result.stderr == ""
 
 
 def test_missing_gpu_is_one_line(tmp_path):

@@ -1,0 +1,324 @@
+"""Pictures that compare methods: curves of each task, and of all tasks together.
+
+Arms differ in their line, marker and lightness as well as in their colour, so that a picture in
+grey is as good. All positions are in frames.
+"""
+
+import itertools
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from ..errors import MachineError
+from .curves import (
+    BEST_RETURN,
+    Arm,
+    Curve,
+    arm_scores,
+    by_arm,
+    curve,
+    interquartile_mean_of_best,
+    relative_to,
+)
+from .published import PAPER_FRAMES, PublishedScore, paper_table3, published_curves
+from .scores import RunScores, ScoreTable, performance_profile, stratified_bootstrap
+
+
+class Style(NamedTuple):
+    """How an arm is drawn."""
+
+    color: str
+    line: str
+    marker: str
+
+
+_STYLES = (
+    Style("#1b4f9c", "-", "o"),
+    Style("#e08a1e", "--", "s"),
+    Style("#2d8f6f", "-.", "^"),
+    Style("#7a3b8f", ":", "D"),
+    Style("#b5b53c", (0, (5, 1, 1, 1, 1, 1)), "v"),  # pyright: ignore[reportArgumentType]
+    Style("#c0392b", (0, (1, 1)), "P"),  # pyright: ignore[reportArgumentType]
+)
+_PUBLISHED = {"DreamerV3, official": ("0.45", ":"), "TD-MPC2": ("0.65", "-.")}
+_MARKERS = 6  # on each curve
+_FROM_EDGE = 0.97  # where a mark stands that belongs beyond the right edge
+_LABEL = "frames (env steps x action repeat)"
+
+
+def arm_styles(arms: Sequence[str], baseline: str | None) -> dict[str, Style]:
+    """A style for each arm; the baseline's is the same in every picture."""
+    others = itertools.cycle(style for i, style in enumerate(_STYLES) if i != 1)
+    return {arm: _STYLES[1] if arm == baseline else next(others) for arm in arms}
+
+
+def draw_task_curves(
+    runs: Sequence[RunScores],
+    path: Path,
+    *,
+    baseline: str | None = None,
+    smooth: float | None = None,
+    published: bool = True,
+    stamp: str | None = None,
+) -> list[Path]:
+    """Draws a panel for each task: mean over seeds with bootstrap intervals.
+
+    Args:
+        runs: Evaluations.
+        path: The picture, without a suffix.
+        baseline: Arm that others are compared with.
+        smooth: As for `arm_scores`; stated in the picture.
+        published: Whether the paper's table and curves of others are drawn as well.
+        stamp: What makes the runs less than they look like, written at the top.
+
+    Returns:
+        The files: a PNG and a PDF.
+
+    Raises:
+        UsageError: If runs of one arm have no evaluations at the same frames.
+        MachineError: If a file cannot be written.
+    """
+    tasks = sorted({run.task for run in runs})
+    styles = arm_styles(sorted({run.arm for run in runs}), baseline)
+    columns = min(len(tasks), 6, max(1, int(np.ceil(np.sqrt(1.5 * len(tasks))))))
+    rows = -(-len(tasks) // columns)
+    size = (6.4, 4.4) if len(tasks) == 1 else (1 + 2.6 * columns, 1.2 + 2.1 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, task in zip(panels, tasks, strict=False):
+        own = [run for run in runs if run.task == task]
+        curves = {arm: curve(arm_scores(r, smooth=smooth)) for arm, r in by_arm(own).items()}
+        draw_arms(axes, curves, styles)
+        axes.set_xlim(0, max(c.frames[-1] for c in curves.values()) * 1.04)
+        if published:
+            _draw_published(axes, task, styles, pixels=all(run.pixels for run in own))
+        axes.set_ylim(bottom=0)
+        axes.set_title(task, fontsize="medium")
+        finish(axes)
+    for axes in list(panels):  # those that no task was left for
+        axes.remove()
+    figure.supxlabel(_LABEL, fontsize="medium")
+    figure.supylabel("return of an episode", fontsize="medium")
+    legend(figure, f"mean over seeds, 95 % bootstrap intervals; {_smoothing(smooth)}", stamp)
+    return save(figure, path)
+
+
+def draw_aggregates(
+    runs: Sequence[RunScores],
+    table: ScoreTable,
+    path: Path,
+    *,
+    baseline: str | None = None,
+    smooth: float | None = None,
+    stamp: str | None = None,
+) -> list[Path]:
+    """Draws what all common tasks come to: ratios, interquartile means, performance profiles.
+
+    Args:
+        runs: Evaluations.
+        table: Scores at one moment, for the profiles.
+        path: The picture, without a suffix.
+        baseline: Arm whose scores at its end are the references, as in the paper; None leaves
+            the ratios out.
+        smooth: As for `arm_scores`; stated in the picture.
+        stamp: As for `draw_task_curves`.
+
+    Returns:
+        The files: a PNG and a PDF.
+
+    Raises:
+        UsageError: If arms have no task in common, or none at that moment.
+        MachineError: If a file cannot be written.
+    """
+    names = list(by_arm(runs))
+    tasks = list(table.common(*names)[0])
+    arms = {
+        name: arm_scores([run for run in own if run.task in tasks], smooth=smooth)
+        for name, own in by_arm(runs).items()
+    }
+    styles = arm_styles(names, baseline)
+    figure = Figure(figsize=(12.6 if baseline else 8.6, 4.2), layout="constrained")
+    *over_time, profiles = figure.subplots(1, 3 if baseline else 2)
+    if baseline is not None:
+        _draw_ratios(over_time[0], arms, baseline, styles)
+    best = {name: curve(arm, interquartile_mean_of_best) for name, arm in arms.items()}
+    draw_arms(over_time[-1], best, styles)
+    over_time[-1].set_title("return / 1000,\ninterquartile mean over all runs", fontsize="medium")
+    for axes in over_time:
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(_LABEL)
+        finish(axes)
+    _draw_profiles(profiles, table, names, styles)
+    of = f"{len(tasks)} task{'s' * (len(tasks) > 1)}"
+    legend(figure, f"{of}; 95 % stratified bootstrap intervals; {_smoothing(smooth)}", stamp)
+    return save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Writes a picture as PNG and PDF.
+
+    Raises:
+        MachineError: If a file cannot be written.
+    """
+    files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "pdf")]
+    try:
+        for file in files:
+            figure.savefig(file, dpi=150)
+    except OSError as error:
+        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+    return files
+
+
+def draw_arms(axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, Style]) -> None:
+    """Draws a line with its interval for each arm."""
+    for arm, own in curves.items():
+        style = styles[arm]
+        fewest, most = own.seeds
+        seeds = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        axes.plot(
+            own.frames,
+            own.estimate,
+            color=style.color,
+            linestyle=style.line,
+            marker=style.marker,
+            markersize=4,
+            markevery=max(1, len(own.frames) // _MARKERS),
+            label=f"{arm} ({seeds} seed{'s' * (most > 1)})",
+        )
+        axes.fill_between(own.frames, own.low, own.high, color=style.color, alpha=0.18, linewidth=0)
+
+
+def _draw_published(axes: Axes, task: str, styles: Mapping[str, Style], *, pixels: bool) -> None:
+    """Curves of others as far as ours go, and the paper's means with their deviations."""
+    end = axes.get_xlim()[1]
+    for other in published_curves(task, pixels=pixels):
+        color, line = _PUBLISHED[other.label]
+        label = f"{other.label}, published ({other.seeds} seeds)"
+        shown = np.searchsorted(other.frames, end) + 1  # one point more: lines go to the edge
+        axes.plot(
+            other.frames[:shown],
+            other.mean[:shown],
+            color=color,
+            linestyle=line,
+            linewidth=1.2,
+            label=label,
+        )
+    if pixels:
+        return  # the table's agents saw vectors
+    beyond = bool(end < PAPER_FRAMES)
+    where = f"at {_frames(PAPER_FRAMES)}{', beyond the right edge' * beyond}"
+    for i, (method, scores) in enumerate(paper_table3().items()):
+        if task in scores:
+            label = f"{method}, table 3 of the paper ({where})"
+            style = styles.get(method, Style("0.3", "", "s" if method == "DreamerV3" else "o"))
+            # Side by side, so that both can be seen.
+            x = _FROM_EDGE * end if beyond else PAPER_FRAMES
+            _mark(axes, x + (i - 0.5) * 0.02 * end, scores[task], style, label)
+
+
+def _mark(axes: Axes, x: float, score: PublishedScore, style: Style, label: str) -> None:
+    axes.errorbar(
+        [x],
+        [score.mean],
+        yerr=[score.std],
+        color=style.color,
+        marker=style.marker,
+        markerfacecolor="white",
+        linestyle="",
+        capsize=2,
+        zorder=3,
+        label=label,
+    )
+
+
+def _draw_ratios(
+    axes: Axes, arms: Mapping[str, Arm], baseline: str, styles: Mapping[str, Style]
+) -> None:
+    """The paper's normalised aggregate, over the tasks on which the baseline has a return."""
+    end = arms[baseline]
+    references = {task: float(scores[-1].mean()) for task, scores in end.scores.items()}
+    positive = {task: reference for task, reference in references.items() if reference > 0}
+    title = f"return over that of {baseline} at {_frames(int(end.frames[-1]))},\nmean over tasks"
+    if len(positive) < len(references):
+        title += f" ({len(positive)}; it has none on {len(references) - len(positive)})"
+    if positive:
+        curves = {
+            name: curve(
+                arm._replace(scores={task: arm.scores[task] for task in positive}),
+                relative_to(positive),
+            )
+            for name, arm in arms.items()
+        }
+        draw_arms(axes, curves, styles)
+        axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_title(title, fontsize="medium")
+
+
+def _draw_profiles(
+    axes: Axes, table: ScoreTable, arms: Sequence[str], styles: Mapping[str, Style]
+) -> None:
+    """Share of runs above each return, at the moment of the table."""
+    thresholds = np.linspace(0, BEST_RETURN, 101)
+    for arm, scores in zip(arms, table.common(*arms), strict=True):
+        profile = stratified_bootstrap(lambda s: performance_profile(s, thresholds), scores)
+        style = styles[arm]
+        axes.plot(
+            thresholds,
+            profile.estimate,
+            color=style.color,
+            linestyle=style.line,
+            marker=style.marker,
+            markersize=4,
+            markevery=len(thresholds) // _MARKERS,
+        )
+        axes.fill_between(
+            thresholds, profile.low, profile.high, color=style.color, alpha=0.18, linewidth=0
+        )
+    axes.set_title(f"performance profile at {_frames(table.frame)}", fontsize="medium")
+    axes.set(xlabel="return", ylabel="share of runs with more", ylim=(0, 1.02))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def finish(axes: Axes) -> None:
+    """Frames with their units, and no box."""
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend(figure: Figure, title: str, stamp: str | None = None) -> None:
+    """One legend for all panels, with what the lines and bands are, below a stamp."""
+    if stamp is not None:
+        width = int(10 * figure.get_figwidth())  # letters that go into a line
+        title = "\n".join([*textwrap.wrap(stamp, width), title])
+    entries = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= {label: entries.get(label, h) for h, label in zip(handles, labels, strict=True)}
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside upper center",
+        ncols=1 if figure.get_figwidth() < 7 else 2,
+        frameon=False,
+        fontsize="small",
+        title=title,
+        title_fontsize="small",
+    )
+
+
+def _smoothing(smooth: float | None) -> str:
+    if smooth is None:
+        return "not smoothed"
+    return f"SMOOTHED: exponential moving average, newest evaluation {smooth:g}"
+
+
+def _frames(number: int) -> str:
+    return f"{EngFormatter(sep='').format_eng(number)} frames"

@@ -1,0 +1,151 @@
+"""A sweep on one page that needs no other file: pictures, tables, settings, versions."""
+
+import base64
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import flatten
+from ..errors import MachineError
+from ..run_folder import RunFolder
+from .scores import RunScores
+from .tables import Table
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1a1a1a; background: #fff; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+img { max-width: 100%; } .scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: left; }
+th { border-bottom: 2px solid #888; } td:first-child { white-space: nowrap; }
+.stamp { border: 2px solid #b00020; color: #b00020; padding: .6rem 1rem; font-weight: 600; }
+.note { color: #555; font-size: .9rem; }
+"""
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    runs: Sequence[RunScores],
+    tables: Sequence[Table],
+    pictures: Sequence[Path],
+    stamp: str | None = None,
+    choices: Sequence[str] = (),
+) -> None:
+    """Writes the page.
+
+    Args:
+        path: The file.
+        title: What it is about.
+        runs: The runs, for settings, versions and videos; videos are linked, not copied.
+        tables: Tables, in their order.
+        pictures: PNG files.
+        stamp: What makes this less than it looks like, shown at the top.
+        choices: What was decided where the paper leaves it open.
+
+    Raises:
+        MachineError: If it cannot be written.
+    """
+    parts = [f"<h1>{html.escape(title)}</h1>"]
+    if stamp is not None:
+        parts.append(f'<p class="stamp">{html.escape(stamp)}</p>')
+    parts += [_picture(picture) for picture in pictures]
+    parts += [_table(table) for table in tables]
+    if choices:
+        items = "".join(f"<li>{html.escape(choice)}</li>" for choice in choices)
+        parts.append(f"<h2>Choices where the paper leaves it open</h2><ul>{items}</ul>")
+    records = [RunFolder(run.path).record() for run in runs]
+    parts += [_table(settings_table(runs)), _table(_cost_table(runs, records))]
+    parts += [_table(_versions_table(records)), _videos(runs, path.parent)]
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+    try:
+        path.write_text(page)
+    except OSError as error:
+        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def settings_table(runs: Sequence[RunScores]) -> Table:
+    """Settings that differ from the defaults in some run: the values of each arm."""
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        arms.setdefault(run.arm, []).append(flatten(RunFolder(run.path).config()))
+    everything = [settings for own in arms.values() for settings in own]
+    defaults = flatten(type(RunFolder(runs[0].path).config())())
+    hidden = ("task", "seed", "seeds", "run", "resume")
+    rows = []
+    for name, default in defaults.items():
+        if name in hidden or all(settings.get(name) == default for settings in everything):
+            continue
+        cells = [", ".join(dict.fromkeys(str(s.get(name)) for s in own)) for own in arms.values()]
+        rows.append([name, *cells, str(default)])
+    notes = ["Settings that are not the defaults (the preset paper) in some run."]
+    return Table("Settings", ["setting", *arms, "default"], rows, notes)
+
+
+def _cost_table(runs: Sequence[RunScores], records: Sequence[dict[str, Any]]) -> Table:
+    """How long runs took, and where."""
+    rows: dict[tuple[str, str], list[float]] = {}
+    for run, record in zip(runs, records, strict=True):
+        lines = RunFolder(run.path).read("metrics")
+        seconds = sum(line["time/seconds"] or 0.0 for line in lines)
+        rows.setdefault((run.arm, _machine(record)), []).append(seconds / 3600)
+    cells = [
+        [arm, machine, str(len(hours)), f"{sum(hours):.2f}", f"{sum(hours) / len(hours):.2f}"]
+        for (arm, machine), hours in rows.items()
+    ]
+    header = ["arm", "machine", "runs", "hours", "hours of a run"]
+    notes = ["As the runs' own clocks have it; programs at the same time slow each other down."]
+    return Table("Time", header, cells, notes)
+
+
+def _versions_table(records: Sequence[dict[str, Any]]) -> Table:
+    """Versions and commits; several where runs differ."""
+    values: dict[str, dict[str, None]] = {}
+    for record in records:
+        own = {"commit": record["commit"], "precision": record.get("precision")}
+        for name, value in {**own, **record["versions"]}.items():
+            values.setdefault(name, {})[str(value)] = None
+    rows = [[name, ", ".join(found)] for name, found in values.items()]
+    return Table("Versions", ["", "of all runs"], rows, [])
+
+
+def _machine(record: dict[str, Any]) -> str:
+    machine = record["machine"]
+    cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
+    return f"{cores}, {machine['processor']}, {', '.join(machine['devices'])}"
+
+
+def _picture(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'
+
+
+def _table(table: Table) -> str:
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+
+    rows = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table.rows)
+    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)
+    body = f"<table><tr>{cells(table.header, 'th')}</tr>{rows}</table>"
+    return f'<h2>{html.escape(table.title)}</h2><div class="scroll">{body}</div>{notes}'
+
+
+def _videos(runs: Sequence[RunScores], folder: Path) -> str:
+    """A link to the last video of each run that has one."""
+    links = []
+    for run in runs:
+        videos = sorted(run.path.glob("videos/*.mp4"))
+        if videos:
+            href = html.escape(os.path.relpath(videos[-1].resolve(), folder.resolve()))
+            name = html.escape(f"{run.arm}, {run.task}, seed {run.seed}")
+            links.append(f'<li><a href="{href}">{name}</a></li>')
+    return f"<h2>Videos</h2><ul>{''.join(links)}</ul>" if links else ""

@@ -1,0 +1,37 @@
+"""Scores of runs: from their folders to a table, and from tables to statistics."""
+
+from .arms import ARMS as ARMS, label_arms as label_arms
+from .at_step import (
+    ScoreTable as ScoreTable,
+    last_common_frame as last_common_frame,
+    score_at as score_at,
+    score_table as score_table,
+)
+from .bootstrap import Interval as Interval, stratified_bootstrap as stratified_bootstrap
+from .relative import (
+    RELATIVE as RELATIVE,
+    TaskMeans as TaskMeans,
+    mean_ratio as mean_ratio,
+    means as means,
+    ratios as ratios,
+)
+from .runs import (
+    CHECKPOINT_SCORES as CHECKPOINT_SCORES,
+    Record as Record,
+    RunScores as RunScores,
+    Source as Source,
+    find_runs as find_runs,
+    read_runs as read_runs,
+    tidy as tidy,
+    write_csv as write_csv,
+)
+from .statistics import (
+    TaskScores as TaskScores,
+    interquartile_mean as interquartile_mean,
+    mean as mean,
+    median as median,
+    optimality_gap as optimality_gap,
+    performance_profile as performance_profile,
+    probability_of_improvement as probability_of_improvement,
+    task_means as task_means,
+)

@@ -1,0 +1,39 @@
+"""Names of what is compared: methods, and settings in which they differ."""
+
+from collections.abc import Sequence
+
+from ...config import Config, flatten
+from ...config.flat import MAY_CHANGE
+
+ARMS = "arms.json"
+"""In the folder of a sweep: the name of each arm by the folder that holds its runs."""
+
+_NO_ARM = ("task", "seed", "seeds", "resume", "offline", "deterministic", "distributed.")
+
+
+def label_arms(configs: Sequence[Config]) -> list[str]:
+    """Names the arm of each run, from its settings.
+
+    DreamerV3 has no penalty and GPLD has one. Settings in which the runs of one of these differ
+    are appended, but for those that do not touch what is learned.
+    """
+    methods = [_method(config) for config in configs]
+    settings = [_settings(config) for config in configs]
+    labels = []
+    for method, own in zip(methods, settings, strict=True):
+        same = [s for m, s in zip(methods, settings, strict=True) if m == method]
+        differing = [name for name in own if any(s[name] != own[name] for s in same)]
+        labels.append(", ".join([method, *(f"{name} {own[name]}" for name in differing)]))
+    return labels
+
+
+def _method(config: Config) -> str:
+    return "GPLD" if config.gpld.coefficients else "DreamerV3"
+
+
+def _settings(config: Config) -> dict[str, object]:
+    """What can make an arm; without a penalty, its other settings do nothing."""
+    settings = {k: v for k, v in flatten(config).items() if not k.startswith(MAY_CHANGE + _NO_ARM)}
+    if not config.gpld.coefficients:
+        settings = {k: v for k, v in settings.items() if not k.startswith("gpld.")}
+    return settings

@@ -1,0 +1,34 @@
+"""`scripts/pack.py`: puts what runs have measured into one small file."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from ..analysis.packed import pack
+from ..cli import one_line_errors, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class PackArgs:
+    """Packs settings, versions, metrics and scores of runs, without checkpoints and pictures.
+
+    `scripts/plot.py` takes such a file for the folder that it was made from.
+    """
+
+    runs: tyro.conf.Positional[Path]
+    """Folder of a sweep, or any other that holds runs."""
+
+    file: tyro.conf.Positional[Path]
+    """File to write, whose name ends in .json.gz."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """`scripts/pack.py`: puts what runs have measured into one small file."""
+    with one_line_errors():
+        options: PackArgs = parse(PackArgs, sys.argv[1:] if args is None else args)
+        count = pack(options.runs, options.file)
+        size = options.file.stat().st_size / 1024
+        print(f"packed {count} runs into {options.file}, {size:,.0f} KiB", flush=True)

@@ -1,0 +1,153 @@
+"""`scripts/plot.py`: compares runs in pictures and tables."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from ..analysis.curve_figures import draw_aggregates, draw_task_curves
+from ..analysis.packed import SUFFIX, unpacked
+from ..analysis.report import write_report
+from ..analysis.scores import (
+    CHECKPOINT_SCORES,
+    RunScores,
+    Source,
+    read_runs,
+    score_table,
+    tidy,
+    write_csv,
+)
+from ..analysis.tables import aggregate_table, task_table
+from ..cli import check_least, one_line_errors, parse
+from ..errors import MachineError, UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotArgs:
+    """Compares runs: curves, aggregates over tasks, tables, all evaluations as CSV.
+
+    Writes curves.png, aggregates.png, both as PDF, scores.md, scores.csv, and all of it in
+    report.html. How scores and intervals are computed is in docs/evidence.md.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders, sweeps, folders that hold them, and files of `scripts/pack.py`."""
+
+    out: Path = Path("figures")
+    """Folder for pictures and tables."""
+
+    baseline: str | None = None
+    """Arm that others are compared with; None takes DreamerV3, if there is one."""
+
+    frame: int | None = None
+    """Frame at which scores are compared; None takes the last that every run has reached."""
+
+    window_frames: int = 0
+    """Frames before it whose evaluations are averaged; 0 takes the last evaluation alone."""
+
+    smooth: float | None = None
+    """Weight of the newest evaluation in a moving average of each curve, such as the published
+    code's 0.1; None draws evaluations as they are. Tables are never smoothed."""
+
+    source: Source = "training"
+    """Scores in tables: those of evaluations during training, or those of checkpoints by
+    `scripts/evaluate.py --out RUN/evaluation.json`. Curves are of the former."""
+
+    published: bool = True
+    """Whether the paper's table and published curves of others are drawn as well."""
+
+    def __post_init__(self):
+        check_least(self, window_frames=0)
+        if not self.runs:
+            raise ValueError("`runs` must name the folder of a run, or a packed file.")
+        if self.smooth is not None and not 0 < self.smooth <= 1:
+            raise ValueError(f"`smooth` must lie in (0, 1], got {self.smooth}.")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """`scripts/plot.py`: compares runs in pictures and tables."""
+    with one_line_errors():
+        options: PlotArgs = parse(PlotArgs, sys.argv[1:] if args is None else args)
+        title = ", ".join(run.name.removesuffix(SUFFIX) for run in options.runs)
+        with unpacked(options.runs) as folders:
+            options = dataclasses.replace(options, runs=tuple(folders))
+            for line in compare(options, title=title):
+                print(line, flush=True)
+
+
+def compare(
+    options: PlotArgs,
+    *,
+    title: str,
+    stamp: str | None = None,
+    choices: Sequence[str] = (),
+    pictures: Sequence[Path] = (),
+) -> list[str]:
+    """Draws and writes what the options ask for.
+
+    Args:
+        options: Options.
+        title: Title of the report.
+        stamp: As for `write_report`, like the next one.
+        choices: What the report tells about open questions.
+        pictures: Files that the report shows before all others; those that are PNGs.
+
+    Returns:
+        The tables and what was written.
+
+    Raises:
+        UsageError: If there are no runs, or none can be compared.
+        MachineError: If a file cannot be written.
+    """
+    runs, _ = _with_evaluations(options.runs, "training")
+    scored, empty = _with_evaluations(options.runs, options.source)
+    table = score_table(scored, frame=options.frame, window_frames=options.window_frames)
+    table = table._replace(missing=table.missing + empty)
+    baseline = options.baseline
+    if baseline is None and "DreamerV3" in table.scores:
+        baseline = "DreamerV3"
+    tables = [task_table(table, published=options.published)]
+    if baseline is not None:
+        tables.append(aggregate_table(table, baseline=baseline))
+    text = "\n".join(own.markdown() for own in tables)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_csv(options.out / "scores.csv", tidy(runs))
+        (options.out / "scores.md").write_text(text)
+    except OSError as error:
+        raise MachineError(f"Cannot write to {options.out}: {error.strerror}.") from error
+    draw = {"baseline": baseline, "smooth": options.smooth, "stamp": stamp}
+    curves = draw_task_curves(runs, options.out / "curves", published=options.published, **draw)
+    drawn = [run for run in runs if run.arm in table.scores]
+    aggregates = draw_aggregates(drawn, table, options.out / "aggregates", **draw)
+    write_report(
+        options.out / "report.html",
+        title=title,
+        runs=runs,
+        tables=tables,
+        pictures=[file for file in (*pictures, *curves, *aggregates) if file.suffix == ".png"],
+        stamp=stamp,
+        choices=choices,
+    )
+    files = [file.name for file in (*curves, *aggregates)]
+    written = ["scores.csv", "scores.md", *files, "report.html"]
+    return [text, f"wrote {', '.join(written)} in {options.out}"]
+
+
+def _with_evaluations(roots: Sequence[Path], source: Source) -> tuple[list[RunScores], list[str]]:
+    """Runs that have been evaluated, and a line about each of the others.
+
+    Raises:
+        UsageError: If no run has been.
+    """
+    runs = read_runs(roots, source)
+    some = [run for run in runs if run.env_steps.size]
+    if not some:
+        hint = " yet"
+        if source == "checkpoints":
+            command = f"python scripts/evaluate.py RUN --out RUN/{CHECKPOINT_SCORES}"
+            hint = f" of its checkpoints: `{command}` makes one"
+        raise UsageError(f"None of {len(runs)} runs has an evaluation{hint}.")
+    return some, [f"{run.name} has no evaluation." for run in runs if not run.env_steps.size]

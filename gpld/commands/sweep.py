@@ -1,0 +1,142 @@
+"""`scripts/sweep.py`: runs a grid of tasks, arms and seeds."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from ..cli import check_least, one_line_errors, parse
+from ..errors import MachineError
+from ..sweep import Job, Sweep, plan, read_sweep
+from ..sweep.forecast import predict
+from ..sweep.job import record
+from ..sweep.local import run_local
+from ..sweep.slurm import SlurmOptions, in_queue, submit, wait
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HowToRun:
+    """Where the programs of a sweep run, and how many at a time."""
+
+    dry_run: bool = False
+    """Only shows what there is to do and how long it will probably take."""
+
+    processes: int = 1
+    """Programs that run at a time on this machine, which share its cores."""
+
+    gpus: tuple[str, ...] = ()
+    """GPUs that they share, by CUDA's numbers; none leaves the choice to JAX."""
+
+    like: Path | None = None
+    """Run whose speed predicts the hours; None takes those of the sweep's own runs."""
+
+    where: Literal["here", "slurm"] = "here"
+    """here: on this machine. slurm: as an array of jobs, submitted from here."""
+
+    wait: bool = False
+    """Whether to wait for the jobs on SLURM, and tell which failed."""
+
+    slurm: SlurmOptions = SlurmOptions()
+
+    def __post_init__(self):
+        check_least(self, processes=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepArgs(HowToRun):
+    """Trains every arm on every task with every seed; the same command does what is missing."""
+
+    file: tyro.conf.Positional[Path]
+    """What the sweep is, as TOML or Python (docs/evidence.md)."""
+
+    out: Path | None = None
+    """Folder of the sweep; None takes `runs/` and the file's name."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """`scripts/sweep.py`: runs a grid of tasks, arms and seeds."""
+    with one_line_errors():
+        options: SweepArgs = parse(SweepArgs, sys.argv[1:] if args is None else args)
+        root = Path("runs") / options.file.stem if options.out is None else options.out
+        run(read_sweep(options.file), root, options)
+
+
+def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
+    """Does what is missing of a sweep, and says what failed.
+
+    Args:
+        sweep: The sweep.
+        root: Its folder.
+        options: How it is run.
+
+    Raises:
+        UsageError: If the sweep is not understood, or does not belong into its folder.
+        MachineError: If jobs failed.
+        Interrupted: If a signal came.
+    """
+    jobs = plan(sweep, root)
+    left = [job for job in jobs if not job.finished]
+    if options.dry_run:
+        _say("\n".join(_describe(jobs, options)))
+        return
+    record(sweep, root)
+    _say(f"{len(jobs) - len(left)} of {len(jobs)} jobs are finished, {len(left)} are left")
+    for job in left:
+        if job.failure.exists():
+            _say(f"before, {job.failure.read_text().rstrip()}")
+    if not left:
+        return
+    if options.where == "here":
+        failures = run_local(left, processes=options.processes, gpus=options.gpus, say=_say)
+    else:
+        failures = _run_on_slurm(left, root, options)
+    if failures:
+        _say("\n".join(failures))
+        raise MachineError(f"{len(failures)} of {len(left)} jobs failed, as listed above.")
+
+
+def _run_on_slurm(jobs: Sequence[Job], root: Path, options: HowToRun) -> list[str]:
+    """Submits what is not there yet."""
+    there = in_queue(jobs, root)
+    for name, number in there.items():
+        _say(f"{name}: is job {number} already")
+    jobs = [job for job in jobs if job.name not in there]
+    submitted = submit(jobs, root, options.slurm) if jobs else []
+    for job, own in zip(jobs, submitted, strict=True):
+        _say(f"{job.name}: submitted as job {own.job_id}, log in {job.log}")
+    return wait(jobs, submitted) if options.wait else []
+
+
+def _describe(jobs: Sequence[Job], options: HowToRun) -> list[str]:
+    """A line for each job, with its command, and what all will take."""
+    left = [job for job in jobs if not job.finished]
+    hours = predict(jobs, options.like)
+    lines = []
+    for job in jobs:
+        state = "begun" if any((run / "config.json").exists() for run in job.runs) else "new"
+        state = "failed" if job.failure.exists() else state
+        if job in left:
+            time = f"{hours[job.name]:.2f} h" if job.name in hours else "unknown time"
+            lines.append(f"{job.name}: {state}, {job.env_steps_left:,} env steps left, {time}")
+            lines.append(f"    python scripts/train.py {' '.join(job.flags)}")
+        else:
+            lines.append(f"{job.name}: finished")
+    total = sum(hours[job.name] for job in left if job.name in hours)
+    unknown = sum(job.name not in hours for job in left)
+    lines.append(
+        f"{len(left)} of {len(jobs)} jobs are left: {total:.2f} h, "
+        f"{total / options.processes:.2f} h with {options.processes} at a time as fast as alone"
+    )
+    if unknown:
+        lines.append(
+            f"{unknown} of these are not in it: no run tells their speed yet; `--like RUN` names "
+            "one"
+        )
+    return lines
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,168 @@
+"""Programs of a sweep: what they train, where that goes, and what is left of it to do."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+from ..analysis.scores import ARMS, CHECKPOINT_SCORES
+from ..config import Config, differences, flatten
+from ..errors import MachineError, UsageError
+from ..member import planned_runs
+from ..run_folder import RunFolder
+from .spec import Sweep
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One program: an arm on a task, with one or several seeds."""
+
+    name: str
+    """Its place in the sweep, such as `GPLD/walker_run/seed0`."""
+
+    path: Path
+    """Folder of the run, or of the runs of all its seeds."""
+
+    log: Path
+    """File for what the program prints."""
+
+    config: Config
+    flags: tuple[str, ...]
+    """Flags of `scripts/train.py`."""
+
+    evaluation_episodes: int
+
+    @property
+    def failure(self) -> Path:
+        """File that is there if the program failed when it ran last."""
+        return self.log.with_suffix(".failed")
+
+    @property
+    def runs(self) -> list[Path]:
+        """Run folder of each seed."""
+        return [run.path for run in planned_runs(self.config, self.path)]
+
+    @property
+    def env_steps_left(self) -> int:
+        """Env steps that have not been collected, by the last checkpoints."""
+        return max(self.config.env_steps - min(map(_env_steps, self.runs)), 0)
+
+    @property
+    def trained(self) -> bool:
+        """Whether all runs have all their env steps."""
+        return self.env_steps_left == 0
+
+    @property
+    def unevaluated(self) -> list[Path]:
+        """Runs whose last agent has not been evaluated, if that is asked for."""
+        return [run for run in self.runs if self.evaluation_episodes and not evaluated(run)]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.trained and not self.unevaluated
+
+    def check(self) -> None:
+        """Checks that what is in its folder is a part of this job.
+
+        Raises:
+            UsageError: If it has other settings.
+        """
+        for run, planned in zip(self.runs, planned_runs(self.config, self.path), strict=True):
+            if not (run / "config.json").exists():
+                continue
+            wanted = flatten(planned.config)
+            if wanted["precision"] == "auto":  # settled by the machine, and checked there
+                del wanted["precision"]
+            if differing := differences(flatten(RunFolder(run).config()), wanted):
+                raise UsageError(
+                    f"{run} holds a run with other settings ({'; '.join(differing)}); use them, "
+                    "or another folder with `--out`."
+                )
+
+
+def plan(sweep: Sweep, root: Path) -> list[Job]:
+    """All programs of a sweep: the first seeds of every arm and task, then the next.
+
+    So that there is something to compare early on.
+
+    Args:
+        sweep: The sweep.
+        root: Its folder.
+
+    Raises:
+        UsageError: If settings are bad, or the folder has runs with others.
+    """
+    folders = {arm: re.sub(r"[^\w.,=+-]+", "_", arm) for arm in sweep.arms}
+    if len(set(folders.values())) < len(folders):
+        raise UsageError(f"`arms` must differ in letters and digits, got {', '.join(folders)}.")
+    jobs, parsed = [], dict[tuple[str, str, int], Config]()
+    for seeds in sweep.seed_groups:
+        own = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
+        for task in sweep.tasks:
+            for arm, folder in folders.items():
+                name = f"{folder}/{task}/{own}"
+                path = root / name
+                key = (arm, task, len(seeds))
+                if key not in parsed:
+                    parsed[key] = sweep.config(arm, task, seeds)
+                job = Job(
+                    name=name,
+                    path=path,
+                    log=root / "logs" / f"{name.replace('/', '-')}.log",
+                    config=dataclasses.replace(parsed[key], seed=seeds[0]),
+                    flags=(*sweep.flags(arm, task, seeds), "--run", str(path)),
+                    evaluation_episodes=sweep.evaluation_episodes,
+                )
+                job.check()
+                jobs.append(job)
+    return jobs
+
+
+def record(sweep: Sweep, root: Path) -> None:
+    """Writes into the folder of a sweep what it is, and the names of its arms.
+
+    Raises:
+        UsageError: If the folder holds one whose programs have other seeds.
+        MachineError: If it cannot be written.
+    """
+    path = root / "sweep.json"
+    if path.exists():
+        before = json.loads(path.read_text())["seeds_per_program"]
+        if before != sweep.seeds_per_program:
+            raise UsageError(
+                f"`seeds_per_program` must be {before}, as in {path}, got "
+                f"{sweep.seeds_per_program}."
+            )
+    arms = {re.sub(r"[^\w.,=+-]+", "_", arm): arm for arm in sweep.arms}
+    try:
+        (root / "logs").mkdir(parents=True, exist_ok=True)
+        if (root / ARMS).exists():  # arms of before, which the file has no more
+            arms = json.loads((root / ARMS).read_text()) | arms
+        for name, values in ((path.name, dataclasses.asdict(sweep)), (ARMS, arms)):
+            temporary = root / f".{name}.tmp"
+            temporary.write_text(json.dumps(values, indent=2) + "\n")
+            temporary.replace(root / name)
+    except OSError as error:
+        raise MachineError(f"Cannot write to {root}: {error.strerror}.") from error
+
+
+def _env_steps(run: Path) -> int:
+    """Env steps that a run can be resumed from, or that it ended with.
+
+    Where checkpoints have been removed to save space, the last evaluation counts, which every
+    run makes at its end.
+    """
+    folder = RunFolder(run)
+    if (run / "checkpoints").exists():
+        return max(folder.checkpoints(), default=0)
+    return max((line["env_step"] for line in folder.read("scores")), default=0)
+
+
+def evaluated(run: Path) -> bool:
+    """Whether the agent of its last checkpoint has been evaluated."""
+    try:
+        checkpoints = json.loads((run / CHECKPOINT_SCORES).read_text())["checkpoints"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return any(checkpoint["env_step"] >= _env_steps(run) for checkpoint in checkpoints)

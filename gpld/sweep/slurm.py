@@ -1,0 +1,207 @@
+"""Jobs on a cluster: SLURM array jobs through submitit, requeued when they are preempted."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import MachineError, UsageError
+from . import program
+from .job import Job
+
+_IDS = "slurm/submitted.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class SlurmOptions:
+    """What is asked of the cluster for each job."""
+
+    partition: str | None = None
+    """Partition; None takes the cluster's own choice."""
+
+    account: str | None = None
+    """Account that is charged."""
+
+    hours: float = 24.0
+    """Wall time of a job, after which it is requeued and goes on."""
+
+    cpus: int = 8
+    """Cores."""
+
+    gpus: int = 1
+    """GPUs."""
+
+    memory_gb: int = 32
+    """Memory in GB."""
+
+    at_a_time: int = 256
+    """Jobs of the array that may run at the same time."""
+
+    warning_seconds: int = 120
+    """Seconds before its end at which a job is told to save."""
+
+    requeues: int = 100
+    """How often a job may reach the end of its wall time."""
+
+
+class Submission:
+    """A job as submitit runs it: a process that is told to save before the cluster takes over."""
+
+    def __init__(self, job: Job):
+        """Of `job`."""
+        self._job = job
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self) -> str:
+        """Runs the job.
+
+        Returns:
+            Its name.
+
+        Raises:
+            MachineError: If it failed; with the last lines that it printed.
+        """
+        self._process = program.start(self._job)
+        code = self._process.wait()
+        if program.was_interrupted(code):  # by a signal to the whole job: it is preempted
+            self._requeue()
+        elif reason := program.ended(self._job, code):
+            raise MachineError(reason)
+        return self._job.name
+
+    def checkpoint(self) -> Any:
+        """Tells the program to save; called by submitit when the job is about to end."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None:
+            # This interrupts `Popen.wait`, whose lock it must not wait for.
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._process.pid, signal.SIGTERM)
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        return DelayedSubmission(Submission(self._job))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the process."""
+        return {"_job": self._job, "_process": None}
+
+    def _requeue(self) -> None:
+        """Does what submitit does when the cluster warns it: `checkpoint`, requeue, end."""
+        from submitit.core.job_environment import JobEnvironment
+
+        os.kill(os.getpid(), JobEnvironment._usr_sig())
+        time.sleep(60)  # the handler ends the process of the first task; others follow it
+
+
+def submit(
+    jobs: Sequence[Job],
+    root: Path,
+    options: SlurmOptions,
+    *,
+    cluster: Literal["slurm", "local"] = "slurm",
+) -> list[Any]:
+    """Submits jobs as an array; those of an earlier call that are waiting or running stay.
+
+    Args:
+        jobs: The jobs.
+        root: Folder of the sweep.
+        options: What is asked for.
+        cluster: slurm, or local for processes that behave like it.
+
+    Returns:
+        submitit's job of each.
+
+    Raises:
+        UsageError: If submitit is not installed.
+        MachineError: If the cluster cannot be reached.
+    """
+    try:
+        from submitit.core.utils import FailedJobError
+    except ImportError:
+        raise UsageError("`--where slurm` needs submitit: install `gpld[slurm]`.") from None
+    processes = {job.config.distributed.processes for job in jobs}
+    if len(processes) > 1:
+        raise UsageError(
+            f"`distributed.processes` must be the same in all arms on SLURM, got {processes}."
+        )
+    try:
+        executor = _executor(root, options, cluster, num_nodes=processes.pop())
+        with executor.batch():
+            submitted = [executor.submit(Submission(job)) for job in jobs]
+    except (RuntimeError, OSError, FailedJobError) as error:
+        raise MachineError(f"SLURM took no jobs: {error}") from error
+    ids = {job.name: own.job_id for job, own in zip(jobs, submitted, strict=True)}
+    (root / _IDS).write_text(json.dumps(_ids(root) | ids, indent=2) + "\n")
+    return submitted
+
+
+def _executor(root: Path, options: SlurmOptions, cluster: str, num_nodes: int) -> Any:
+    """What submits jobs on some nodes, each of which trains a part of every run."""
+    import submitit
+
+    executor = submitit.AutoExecutor(
+        root / "slurm", cluster=cluster, slurm_max_num_timeout=options.requeues
+    )
+    wanted = {
+        "name": root.name,
+        "timeout_min": int(60 * options.hours),
+        "cpus_per_task": options.cpus,
+        "gpus_per_node": options.gpus,
+        "mem_gb": options.memory_gb,
+        "nodes": num_nodes,
+        "tasks_per_node": 1,
+        "slurm_partition": options.partition,
+        "slurm_account": options.account,
+        "slurm_array_parallelism": options.at_a_time,
+        "slurm_signal_delay_s": options.warning_seconds,
+    }
+    executor.update_parameters(**{k: v for k, v in wanted.items() if v is not None})
+    return executor
+
+
+def in_queue(jobs: Sequence[Job], root: Path) -> dict[str, str]:
+    """SLURM's numbers of jobs that were submitted before and have not ended, by name.
+
+    Raises:
+        MachineError: If the cluster cannot be asked.
+    """
+    ids = {job.name: own for job in jobs if (own := _ids(root).get(job.name)) is not None}
+    if not ids:
+        return {}
+    # Asks the controller itself: not every cluster keeps accounts, which submitit would need.
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise MachineError(f"SLURM does not tell what is in its queue: {error}") from error
+    return {name: own for name, own in ids.items() if own in result.stdout.split()}
+
+
+def wait(jobs: Sequence[Job], submitted: Sequence[Any]) -> list[str]:
+    """Waits until all jobs have ended.
+
+    Args:
+        jobs: The jobs.
+        submitted: What `submit` has returned for them.
+
+    Returns:
+        Why each failed job did.
+    """
+    failures = []
+    for job, own in zip(jobs, submitted, strict=True):
+        own.wait()
+        if job.failure.exists():
+            failures.append(job.failure.read_text().rstrip())
+        elif not job.finished:
+            failures.append(f"{job.name}: SLURM ended it ({own.state}); see {own.paths.stderr}")
+    return failures
+
+
+def _ids(root: Path) -> dict[str, str]:
+    path = root / _IDS
+    return json.loads(path.read_text()) if path.exists() else {}

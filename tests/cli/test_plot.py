@@ -1,0 +1,151 @@
+"""`scripts/plot.py`, on run folders as training leaves them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from run_folders import configured, write_learning_run, write_run
+
+from gpld.analysis.scores import CHECKPOINT_SCORES
+from gpld.commands.plot import main as plot
+
+FINAL = {"walker_run": (459, 627), "cartpole_balance_sparse": (1000, 990)}
+QUICK = {"env_steps": 60_000, "scale": 30_000}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    for arm, lambda0 in (("base", 0.0), ("gpld", 0.5)):
+        for task, final in FINAL.items():
+            for seed in range(3):
+                path = root / arm / task / f"seed{seed}"
+                own = final[arm == "gpld"]
+                write_learning_run(path, task, seed, final=own, lambda0=lambda0, **QUICK)
+    return root
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """Everything that is written in pictures, by file name."""
+    return recorded(monkeypatch, Figure.savefig)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """The same of pictures that are not drawn, which is most of the time."""
+    return recorded(monkeypatch, lambda figure, path, **options: path.write_bytes(b""))
+
+
+def recorded(monkeypatch, save):
+    found = {}
+
+    def record(figure, path, **options):
+        words = [t.get_text() for t in figure.findobj(lambda x: hasattr(x, "get_text"))]
+        found[path.name] = "\n".join(words)
+        save(figure, path, **options)
+
+    monkeypatch.setattr(Figure, "savefig", record)
+    return found
+
+
+def test_pictures_tables_and_csv(runs, tmp_path, capsys, texts):
+    out = tmp_path / "new" / "figures"
+    plot([str(runs), "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert printed.endswith(
+        "wrote scores.csv, scores.md, curves.png, curves.pdf, aggregates.png, aggregates.pdf, "
+        f"report.html in {out}\n"
+    )
+    with (out / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 * 12
+    last = [row for row in rows if row["frame"] == "120000"]
+    ours = [float(row["score"]) for row in last
+            if (row["arm"], row["task"]) == ("GPLD", "walker_run")]  # fmt: skip
+    expected = f"{np.mean(ours):.1f} ± {np.std(ours):.1f}; {np.median(ours):.1f}; 3"
+    (line,) = [line for line in printed.splitlines() if line.startswith("| walker_run")]
+    assert expected in line
+    assert "458.5 ± 122.8 | 627.1 ± 77.2 |" in line
+    assert "The paper's columns are at 1,000,000 frames, ours at 120,000: they cannot" in printed
+    assert "| mean of ratios (the paper's), over DreamerV3 | - |" in printed
+    assert (out / "scores.md").read_text() in printed
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    for text in (expected, "<td>gpld.lambda0</td><td>0.0</td><td>0.5</td><td>0.5</td>", "c0ffee"):
+        assert text in page
+    assert "http" not in page  # nothing is loaded from elsewhere
+
+    for name in ("curves", "aggregates"):
+        assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        with Image.open(out / f"{name}.png") as image:
+            assert image.convert("L").getextrema() == (0, 255)
+        assert "not smoothed" in texts[f"{name}.png"]
+        assert "frames (env steps x action repeat)" in texts[f"{name}.png"]
+    for text in ("DreamerV3 (3 seeds)", "GPLD (3 seeds)", "DreamerV3, official, published",
+                 "TD-MPC2, published (3 seeds)", "walker_run",
+                 "GPLD, table 3 of the paper (at 1M frames, beyond the right edge)"):  # fmt: skip
+        assert text in texts["curves.png"]
+    assert "return over that of DreamerV3 at 120k frames" in texts["aggregates.png"]
+
+
+def test_smoothing_is_said_and_changes_no_table(runs, tmp_path, capsys, undrawn):
+    only = [str(runs / arm / "walker_run") for arm in ("base", "gpld")]
+    plot([*only, "--out", str(tmp_path / "raw"), "--no_published"])
+    raw = (tmp_path / "raw" / "scores.md").read_text()
+    assert "official" not in undrawn["curves.png"]
+    assert "paper at" not in raw
+    smooth = ("--smooth", "0.1", "--no_published", "--frame", "120000")
+    plot([*only, "--out", str(tmp_path / "smooth"), *smooth])
+    assert (tmp_path / "smooth" / "scores.md").read_text() == raw
+    for name in ("curves.png", "aggregates.png"):
+        assert "SMOOTHED: exponential moving average, newest evaluation 0.1" in undrawn[name]
+    assert "| without the largest ratio, over DreamerV3 | - | undefined |" in raw
+    capsys.readouterr()
+
+
+def test_checkpoints_missing_runs_and_a_baseline_of_nothing(tmp_path, capsys, undrawn):
+    paths = []
+    for lambda0, scores in ((0.0, [0.0, 0.0]), (0.5, [1.0, 3.0])):
+        config = configured("walker_run", 0, env_steps=10_000, lambda0=lambda0)
+        paths.append(tmp_path / f"lambda{lambda0}")
+        write_run(paths[-1], config, [(5_008, [7.0]), (10_000, [lambda0])])
+        checkpoint = {"env_step": 10_000, "evaluations": [{"scores": scores}]}
+        (paths[-1] / CHECKPOINT_SCORES).write_text(json.dumps({"checkpoints": [checkpoint]}))
+    write_run(tmp_path / "empty", configured("hopper_hop", 4), [])
+    (tmp_path / "empty" / CHECKPOINT_SCORES).write_text('{"checkpoints": []}')
+    args = (str(tmp_path), "--out", str(tmp_path / "out"), "--source", "checkpoints")
+    plot([*args, "--frame", "20000"])
+    printed = capsys.readouterr().out
+    assert "| walker_run | 0.0 ± 0.0; 0.0; 1 | 2.0 ± 0.0; 2.0; 1 |" in printed
+    assert "| mean of ratios (the paper's), over DreamerV3 | - | undefined |" in printed
+    assert "Missing: GPLD on hopper_hop, seed 4" in printed
+    assert "mean over tasks (0; it has none on 1)" in undrawn["aggregates.png"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "`runs` must name the folder of a run"),
+        (["nowhere"], "nowhere holds no run folder"),
+        (["RUNS", "--frame", "5"], "no evaluation"),
+        (["RUNS", "--smooth", "2"], "`smooth` must lie in (0, 1], got 2.0"),
+        (["RUNS", "--window_frames", "-1"], "`window_frames` must be at least 0, got -1"),
+        (["RUNS", "--baseline", "GPLDD"], "no arm GPLDD at 120,000 frames, but DreamerV3, GPLD"),
+        (
+            ["RUNS", "--source", "checkpoints"],
+            "has an evaluation of its checkpoints: `python scripts",
+        ),
+    ],
+)
+def test_bad_usage_is_one_line(runs, tmp_path, capsys, args, message):
+    args = [str(runs) if arg == "RUNS" else arg for arg in args]
+    with pytest.raises(SystemExit) as exit:
+        plot([*args, "--out", str(tmp_path)])
+    output = capsys.readouterr()
+    assert (exit.value.code, output.out) == (2, "")
+    assert message in output.err
+    assert output.err.count("\n") == 1
