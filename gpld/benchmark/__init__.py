@@ -1,6 +1,8 @@
 """What things cost, as ratios measured in one run."""
 
 from .collect import benchmark_collect as benchmark_collect
+from .env import benchmark_env as benchmark_env
+from .loop import benchmark_loop as benchmark_loop
 from .measure import Case as Case, measure as measure
 from .penalty import benchmark_penalty as benchmark_penalty
 from .plot import plot as plot

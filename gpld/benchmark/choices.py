@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from ..agent import choose_precision
 from ..config import Config
+from ..precision import choose_precision
 
 
 def choices() -> dict[str, Any]:
@@ -27,6 +27,7 @@ def describe(config: Config) -> dict[str, Any]:
     """What settings come to here, as a report keeps it."""
     return {
         "preset": config.preset,
+        "observations": config.env.observations,
         "size": config.model.size,
         "batch": [config.replay.batch_size, config.replay.batch_length],
         "imag_length": config.ac.imag_length,

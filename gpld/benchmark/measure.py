@@ -59,16 +59,17 @@ def measure(
     unit = _compile(Case(lambda x: x @ x, (jnp.ones((2048, 2048), jnp.float32),)))
     ready: dict[str, _Ready] = {}
     for name, case in cases.items():
-        progress(f"compiling {name}")
+        if case.args is not None:
+            progress(f"compiling {name}")
         ready[name] = _compile(case)
     seconds: dict[str, list[float]] = {name: [] for name in (UNIT, *cases)}
     for repetition in range(repetitions + 1):
         progress(f"round {repetition} of {repetitions}" + (" (not timed)" * (repetition == 0)))
-        units = [_seconds(unit.run)]
+        units = [mean_seconds(unit.run)]
         times = {}
         for name, case in cases.items():
-            units.append(_seconds(unit.run))
-            times[name] = _seconds(ready[name].run, case.calls)
+            units.append(mean_seconds(unit.run))
+            times[name] = mean_seconds(ready[name].run, case.calls)
         if repetition > 0:
             for name, value in {UNIT: float(np.mean(units)), **times}.items():
                 seconds[name].append(value)
@@ -83,8 +84,8 @@ def measure(
     }
 
 
-def _seconds(run: Callable[[], Any], calls: int = 1) -> float:
-    """Mean seconds of several calls."""
+def mean_seconds(run: Callable[[], Any], calls: int = 1) -> float:
+    """Mean seconds of several calls, until what they return is there."""
     began = time.perf_counter()
     for _ in range(calls):
         jax.block_until_ready(run())

@@ -11,7 +11,7 @@ from ..models import Dreamer
 from .choices import describe
 from .measure import Case, Progress, measure
 from .report import Report
-from .update import ACTION_SIZE, SHAPES
+from .update import ACTION_SIZE, observation_shapes
 
 BASELINE = "forward and backward"
 
@@ -32,10 +32,12 @@ def benchmark_penalty(
         over the same states.
     """
     states = max(1, int(config.gpld.rho * config.replay.batch_size * config.replay.batch_length))
-    make = lambda key: Dreamer(config.model, SHAPES, ACTION_SIZE, key=key).rssm  # noqa: E731
-    rssm = eqx.filter_jit(make)(jr.key(0))
+    shapes = observation_shapes(config)
+    make = eqx.filter_jit(lambda key: Dreamer(config.model, shapes, ACTION_SIZE, key=key))
+    model = make(jr.key(0))
+    rssm = model.rssm
     deter = jnp.tanh(jr.normal(jr.key(1), (states, rssm.deter)))
-    embed = jax.nn.silu(jr.normal(jr.key(2), (states, config.model.dims.units)))
+    embed = jax.nn.silu(jr.normal(jr.key(2), (states, model.encoder.embed_size)))
     fn, inputs = rssm.posterior_map(), (deter, embed)
     weights = jr.normal(jr.key(3), (states, rssm.stoch, rssm.classes))
     plain = lambda fn, inputs: jnp.mean(jax.vmap(fn)(*inputs) * weights)  # noqa: E731

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from .report import Published
 
-AUTHORS = "the authors' code (jax 0.4.33, float32), on the same kind of core"
+AUTHORS = "the authors' code (jax 0.4.33, float32) on a core of a Xeon"
 """Where the two constants below come from: the paper's setting, one core, one update. They
 were measured with the authors' published code on a shared machine with Sapphire Rapids
 processors, over the unit in the same run: 12.35 s and 15.35 s."""

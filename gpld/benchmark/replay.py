@@ -9,20 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-import jax.random as jr
 import numpy as np
 
-from .. import agent
 from ..config import Config
 from ..envs import ArraySpec, EnvSpec
 from ..experience import step_specs
 from ..memory import available_memory
 from ..replay import Replay, ReplayStore, Sample
 from .choices import describe
-from .measure import Case, Progress, measure
+from .measure import Progress, measure
 from .report import Figure, Measurement, Report
-from .update import ACTION_SIZE, SHAPES, random_batch
+from .update import update_cases
 
 BASELINE = "update"
 LATENTS = ("latent/deter", "latent/classes")
@@ -73,9 +70,7 @@ def benchmark_replay(
     Returns:
         The report; ratios refer to an update.
     """
-    update = lambda state, batch, key: agent.update(state, batch, config=config, key=key)  # noqa: E731
-    state = jax.jit(lambda key: agent.init(config, SHAPES, ACTION_SIZE, key=key))(jr.key(0))
-    cases = {BASELINE: Case(update, (state, random_batch(config), jr.key(1)), BASELINE)}
+    cases = update_cases({BASELINE: (config, BASELINE)})
     measurements = measure(cases, repetitions=repetitions, progress=progress)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         path = Path(name)

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from ..config import Config
 from ..experience import train_ratio
+from ..member import planned_runs
 from ..run_folder import RunFolder
 from .choices import describe
 from .measure import Progress, measure
-from .process import train_until
+from .process import Watched, train_until
 from .report import UNIT, Figure, Report, spread
 
 # Updates that must be made before anything counts.
@@ -43,12 +44,7 @@ def benchmark_train(
     Returns:
         The report: rates and shares over the measured part of the run.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "run"
-        run = _settings(config, updates, folder)
-        progress(f"training for {updates} updates after the first, {run.env_steps:,} env steps")
-        log = Path(name) / "log"
-        section, watched = train_until(run, lambda: find_section(folder, updates), log=log)
+    section, watched = train_section(config, updates, progress)
     unit = measure({}, repetitions=repetitions, progress=progress)
     per_update = section.seconds / section.updates
     figures = {
@@ -72,9 +68,29 @@ def benchmark_train(
     return Report("train", settings, unit, figures)
 
 
+def train_section(config: Config, updates: int, progress: Progress) -> tuple[Section, Watched]:
+    """Trains in a temporary folder until enough updates were made.
+
+    Args:
+        config: Settings.
+        updates: Updates to measure, at least, after those that warm up.
+        progress: Is told what happens.
+
+    Returns:
+        The measured part of the run, or of that of the first seed; and how the process did.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        run = _settings(config, updates, folder)
+        progress(f"training for {updates} updates after the first, {run.env_steps:,} env steps")
+        first = planned_runs(run, folder)[0].path
+        log = Path(name) / "log"
+        return train_until(run, lambda: find_section(first, updates), log=log)
+
+
 def find_section(folder: Path, updates: int) -> Section | None:
     """The lines of metrics after the first that follows the warm-up, once they are enough."""
-    lines = RunFolder(folder).read("metrics")
+    lines = RunFolder(folder).read("metrics") if folder.exists() else []
     lines = [line for line in lines if line["update"] >= WARMUP]
     for last in range(1, len(lines)):
         if lines[last]["update"] - lines[0]["update"] >= updates:

@@ -11,16 +11,18 @@ import numpy as np
 
 from .. import agent
 from ..config import Config, Precision
+from ..envs import IMAGE
 from ..losses import Batch
 from ..models import StoredLatent
+from ..precision import choose_precision, compute_dtype
 from .choices import describe
 from .measure import Case, Progress, measure
 from .report import Report
 
 BASELINE = "vanilla"
 
-# Observations and actions of walker_walk.
-SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
+# Vectors and actions of walker_walk.
+_VECTORS = {"height": (), "orientations": (14,), "velocity": (9,)}
 ACTION_SIZE = 6
 
 
@@ -50,7 +52,7 @@ def benchmark_update(
     variants, chosen = {}, {}
     for precision in precisions:
         variant: Config = dataclasses.replace(config, precision=precision)
-        chosen[precision] = agent.choose_precision(variant)
+        chosen[precision] = choose_precision(variant)
         for name, changes in _variants(thorough).items():
             gpld = dataclasses.replace(config.gpld, **changes)
             reference = first if name == BASELINE else f"{BASELINE}, {precision}"
@@ -69,14 +71,26 @@ def update_cases(variants: dict[str, tuple[Config, str]]) -> dict[str, Case]:
     inputs: dict[str, tuple[agent.AgentState, Batch]] = {}
 
     def case(config: Config, baseline: str) -> Case:
-        dtype = str(agent.compute_dtype(config))
+        dtype = str(compute_dtype(config))
         if dtype not in inputs:  # variants share the agent, and so the memory for it
-            init = jax.jit(lambda key: agent.init(config, SHAPES, ACTION_SIZE, key=key))
+            shapes = observation_shapes(config)
+            init = jax.jit(lambda key: agent.init(config, shapes, ACTION_SIZE, key=key))
             inputs[dtype] = init(jr.key(0)), random_batch(config)
         update = lambda state, batch, key: agent.update(state, batch, config=config, key=key)  # noqa: E731
         return Case(update, (*inputs[dtype], jr.key(1)), baseline)
 
     return {name: case(*variant) for name, variant in variants.items()}
+
+
+def observation_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """Shapes of what is observed of walker_walk, by name."""
+    side = config.env.image_size
+    images = {IMAGE: (side, side, 3)}
+    return {
+        "vectors": _VECTORS,
+        "pixels": images,
+        "both": _VECTORS | images,
+    }[config.env.observations]
 
 
 def random_batch(config: Config) -> Batch:
@@ -88,17 +102,24 @@ def random_batch(config: Config) -> Batch:
     def normal(*shape):
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
+    def observed(name, size):
+        if name == IMAGE:
+            return jnp.asarray(rng.integers(256, size=(*shape, *size)), jnp.uint8)
+        return normal(*shape, *size)
+
     flags = jnp.zeros(shape, bool)
     classes = rng.integers(model.dims.classes, size=(shape[0], model.stoch))
     return Batch(
-        observation={name: normal(*shape, *size) for name, size in SHAPES.items()},
+        observation={
+            name: observed(name, size) for name, size in observation_shapes(config).items()
+        },
         prev_action=normal(*shape, ACTION_SIZE),
         reward=normal(*shape),
         is_first=flags,
         is_last=flags,
         is_terminal=flags,
         context=StoredLatent(
-            jnp.tanh(normal(shape[0], model.dims.deter)).astype(agent.compute_dtype(config)),
+            jnp.tanh(normal(shape[0], model.dims.deter)).astype(compute_dtype(config)),
             jnp.asarray(classes, jnp.uint8),
         ),
     )

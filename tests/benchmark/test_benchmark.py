@@ -150,6 +150,23 @@ def test_without_a_name_the_standard_set_is_measured(monkeypatch, tmp_path):
     assert commands_run[0][-3:] == ["--precisions", "float32", "mixed"]
 
 
+def test_a_folder_gets_files_named_after_benchmarks(monkeypatch, report, tmp_path):
+    monkeypatch.setattr(commands.benchmark, "_report", lambda *_: report)
+    main(["update", "--out", str(tmp_path / "machine.1core")])
+    main(["penalty", "--out", str(tmp_path / "machine.1core")])
+    main(["penalty", "--out", str(tmp_path / "mine.json")])
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json"))
+    assert found == ["machine.1core/penalty.json", "machine.1core/update.json", "mine.json"]
+
+
+def test_nothing_is_measured_that_cannot_be_written(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(commands.benchmark, "_report", lambda *_: pytest.fail("was measured"))
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main(["update", "--out", str(tmp_path / "file" / "results.json")])
+    assert "Cannot write" in capsys.readouterr().err
+
+
 def test_results_are_drawn(report, tmp_path):
     report.save(tmp_path / "update.json")
     picture = tmp_path / "docs" / "picture.png"
@@ -210,6 +227,11 @@ def test_training_and_its_parts_are_measured(tmp_path):
         (["penalty", "--gpld.rho", "2"], "`gpld.rho` must be in (0, 1], got 2"),
         (["update", "--precisions", "float31"], "invalid choice 'float31'"),
         (["plot", "--results", "/nowhere"], "`--results` must name a folder with results"),
+        (["loop"], "`loop` must be device, got host; `--preset mjx` has it"),
+        (
+            ["loop", "--seeds-at-once", "0"],
+            "`seeds_at_once` must be numbers of at least 1, got (0,)",
+        ),
         (["speed"], "invalid choice 'speed'"),
     ],
 )

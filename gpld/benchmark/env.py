@@ -1,0 +1,154 @@
+"""Control steps per second of the engines, and how long MJX compiles."""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.random as jr
+import numpy as np
+
+from ..config import Config
+from ..envs import Backend, make_vector_env
+from ..envs.dmc import ALIASES
+from ..envs.suite import COVERED
+from ..errors import UsageError
+from .measure import Case, Progress, mean_seconds, measure
+from .report import UNIT, Figure, Measurement, Report, spread
+
+# Env steps of one round of a batch: the mean is taken over as many as take about a second.
+_ROUND_SECONDS = 1.0
+# A batch is left out when one step of the next smaller one takes longer.
+_SLOWEST_STEP = 5.0
+
+
+class _Engine(NamedTuple):
+    """Environments that are ready to be stepped."""
+
+    size: int
+    """How many."""
+
+    step: Callable[[], Any]
+    compile_seconds: float | None = None
+
+
+def benchmark_env(
+    config: Config,
+    *,
+    tasks: Sequence[str],
+    batch_sizes: Sequence[int],
+    repetitions: int,
+    progress: Progress,
+) -> Report:
+    """Times steps of all engines with random actions, resets left aside.
+
+    Args:
+        config: Settings: the action repeat, and `env.mjx_impl`.
+        tasks: Tasks that all engines have.
+        batch_sizes: Numbers of environments that MJX steps together. The engines of the
+            processor have as many as the settings say.
+        repetitions: How often everything is timed, in turn.
+        progress: Is told what happens.
+
+    Returns:
+        The report, with control steps per second by task, engine and number of environments,
+        and seconds of compilation.
+
+    Raises:
+        UsageError: If a task is not covered.
+    """
+    for task in tasks:
+        if ALIASES.get(task, task) not in COVERED:
+            raise UsageError(f"`tasks` must be covered by all engines, got {task}.")
+    measurements, figures = {UNIT: Measurement([])}, {}
+    for task in tasks:
+        engines = _engines(config, task, batch_sizes, progress)
+        measured = _measured(engines, f"{task}, dmc", repetitions, progress)
+        measurements[UNIT].seconds.extend(measured.pop(UNIT).seconds)
+        measurements |= measured
+        for name, engine in engines.items():
+            rate = engine.size * config.env.action_repeat / spread(measured[name].seconds).median
+            figures[name] = Figure(rate, "control steps / s")
+    settings = {
+        "tasks": list(tasks),
+        "batch_sizes": list(batch_sizes),
+        "action_repeat": config.env.action_repeat,
+        "num_envs": config.env.num_envs,
+        "mjx_impl": config.env.mjx_impl,
+        "repetitions": repetitions,
+    }
+    return Report("env", settings, measurements, figures)
+
+
+def _engines(
+    config: Config, task: str, batch_sizes: Sequence[int], progress: Progress
+) -> dict[str, _Engine]:
+    """The engines of one task by name, MJX's as long as its batches are not too slow."""
+    backends: tuple[Backend, ...] = ("dmc", "batch")
+    engines = {f"{task}, {backend}": _host(config, task, backend) for backend in backends}
+    for size in sorted(batch_sizes):
+        name = f"{task}, mjx x {size}"
+        progress(f"compiling {name}")
+        engines[name] = _mjx(config, task, size)
+        if mean_seconds(engines[name].step) > _SLOWEST_STEP:
+            break
+    return engines
+
+
+def _measured(
+    engines: dict[str, _Engine], baseline: str, repetitions: int, progress: Progress
+) -> dict[str, Measurement]:
+    """Times of steps by engine, and of the unit, with what was measured before."""
+    cases = {}
+    for name, (_, step, _) in engines.items():
+        calls = max(1, int(_ROUND_SECONDS / mean_seconds(step)))
+        cases[name] = Case(step, None, baseline, calls)
+    measured = measure(cases, repetitions=repetitions, progress=progress)
+    for name, engine in engines.items():
+        measured[name] = measured[name]._replace(compile_seconds=engine.compile_seconds)
+    return measured
+
+
+def _host(config: Config, task: str, backend: Backend) -> _Engine:
+    """Environments of the processor, in this process and on one thread."""
+    envs = make_vector_env(
+        task,
+        num_envs=config.env.num_envs,
+        seed=0,
+        action_repeat=config.env.action_repeat,
+        backend=backend,
+    )
+    rng = np.random.default_rng(0)
+    shape = (64, envs.num_envs, envs.spec.action_size)
+    actions = itertools.cycle(rng.uniform(-1, 1, shape).astype(np.float32))
+
+    def step() -> None:
+        envs.step(next(actions))
+
+    step()
+    return _Engine(envs.num_envs, step)
+
+
+def _mjx(config: Config, task: str, size: int) -> _Engine:
+    """Environments on the device that are somewhere in their episodes."""
+    from ..envs.mjx import MJXEnv
+
+    began = time.perf_counter()
+    repeat, impl = config.env.action_repeat, config.env.mjx_impl
+    env = MJXEnv(task, action_repeat=repeat, impl=impl, max_envs=size)
+    state = jax.jit(jax.vmap(env.reset))(jr.split(jr.key(0), size))
+
+    def step(state, key):
+        key, action_key = jr.split(key)
+        action = jr.uniform(action_key, (size, env.spec.action_size), minval=-1)
+        return jax.vmap(env.step)(state, action), key
+
+    compiled = jax.jit(step, donate_argnums=0).lower(state, jr.key(1)).compile()
+    carry = compiled(state, jr.key(1))
+
+    def run() -> None:
+        nonlocal carry
+        carry = jax.block_until_ready(compiled(*carry))
+
+    return _Engine(size, run, time.perf_counter() - began)
