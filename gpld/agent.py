@@ -1,7 +1,7 @@
 """The agent as a state and three pure functions over it: `init`, `act` and `update`."""
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,11 +12,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from .config import Config
+from .conv_layout import channels_last
 from .loops import sum_after_loops
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
 from .models import Dreamer, Latent, StoredLatent, TwoHotHead
 from .optim import make_optimizer
-from .precision import has_fast_bfloat16, mixed
+from .precision import choose_precision, compute_dtype, mixed
+from .sums import vectorised_sums
 
 
 class AgentState(eqx.Module):
@@ -138,6 +140,8 @@ def update(
     (loss, output), grads = loss_and_grads(state, batch, config=config, key=key)
     params = _params(state.model)
     updates, opt_state = make_optimizer(config.optimizer).update(grads, state.opt_state, params)
+    if config.init.freeze:
+        updates = _without(updates, config.init.modules)
     model = eqx.apply_updates(state.model, updates)
     rate = config.ac.slow_rate
     slow_value = jax.tree.map(
@@ -164,7 +168,11 @@ def update(
 def report(
     state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
 ) -> dict[str, Float[Array, ""]]:
-    """Diagnostics that are too costly for every update, see `smoothness_report`."""
+    """Diagnostics that are too costly for every update, at the arguments of `update`.
+
+    Returns:
+        What `smoothness_report` does, with `smooth/` before the names.
+    """
     metrics = smoothness_report(state.model, batch, update=state.update, config=config, key=key)
     return {f"smooth/{name}": value for name, value in metrics.items()}
 
@@ -172,31 +180,30 @@ def report(
 def loss_and_grads(
     state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
 ) -> tuple[tuple[Float[Array, ""], LossOutput], PyTree]:
-    """The objective at a state of the agent, and its gradient by every parameter."""
+    """The objective at a state of the agent, and its gradient, at the arguments of `update`.
+
+    Returns:
+        The loss with what else it computes; a tree like the model, of derivatives by every
+        parameter.
+    """
     loss = make_loss(config, state.slow_value, state.return_norm)
     value_and_grad = sum_after_loops(eqx.filter_value_and_grad(loss, has_aux=True))
+    if jax.default_backend() == "cpu":
+        value_and_grad = channels_last(vectorised_sums(value_and_grad))
     if choose_precision(config) == "mixed":
         value_and_grad = mixed(value_and_grad)
     return value_and_grad(state.model, batch, update=state.update, key=key)
 
 
-def choose_precision(config: Config) -> Literal["float32", "mixed", "bfloat16"]:
-    """What `config.precision` stands for on the device that is in use."""
-    if config.precision != "auto":
-        return config.precision
-    if jax.default_backend() != "cpu":
-        return "bfloat16"
-    return "mixed" if has_fast_bfloat16() else "float32"
-
-
-def compute_dtype(config: Config) -> jnp.dtype:
-    """The dtype of the networks' states, on the device that is in use."""
-    return jnp.dtype("bfloat16" if choose_precision(config) == "bfloat16" else "float32")
-
-
 def _flat(tree: PyTree) -> Float[Array, " size"]:
     """All leaves in one vector, over which sums compile faster than over each of them."""
     return ravel_pytree(tree)[0]
+
+
+def _without(updates: PyTree, names: Sequence[str]) -> PyTree:
+    """Updates that leave some networks as they are."""
+    frozen = lambda updates: [getattr(updates, name) for name in names]  # noqa: E731
+    return eqx.tree_at(frozen, updates, jax.tree.map(jnp.zeros_like, frozen(updates)))
 
 
 def _params(model: Dreamer) -> PyTree:
@@ -215,6 +222,3 @@ def _check_observations(shapes: Mapping[str, tuple[int, ...]]) -> None:
         raise ValueError(
             f"Observations may not have the names of losses or flags; rename {', '.join(taken)}."
         )
-    for name, shape in shapes.items():
-        if len(shape) > 2:
-            raise ValueError(f"Observation `{name}` must have at most two axes, got shape {shape}.")

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import jax
 
-from .agent import AgentState, choose_precision
+from .agent import AgentState
 from .config import Config
-from .envs import EnvSpec
+from .envs import EnvSpec, choose_backend, probe
+from .envs.rendering import find_backend
 from .experience import train_ratio
 from .footprint import free_disk, predict
-from .memory import available_memory
-from .models import parameter_counts
+from .memory import available_memory, device_memory
+from .models import parameter_counts, split_shapes
+from .precision import choose_precision
+from .supply import num_workers
 
 
 def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:
@@ -21,14 +24,16 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     penalty = ", ".join(
         f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
     )
-    shapes = ", ".join(f"{k} {list(s.shape)}" for k, s in spec.observation.items())
     return "\n".join(
         [
             f"run         {path}",
-            f"task        {config.task}: {shapes}; {spec.action_size} actions",
+            f"task        {config.task}: {spec.action_size} actions",
+            *([] if config.offline else [f"engine      {_engine(config)}"]),
+            f"inputs      {_inputs(config, spec)}",
             f"settings    preset {config.preset}, {_seeds(config)}, "
             f"penalty {penalty or 'off (DreamerV3)'}",
             f"device      {_devices(config)}, computing in {choose_precision(config)}",
+            f"loop        {_LOOPS[config.loop]}",
             f"parameters  {sum(counts.values()):,}: "
             + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
             f"length      {'each ' * (config.seeds > 1)}{config.env_steps:,} env steps = "
@@ -36,13 +41,63 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
             f"{ratio.updates_due(config.env_steps):,} updates; "
             f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
             f"memory      {replay:.2f} GiB for replay once it is full "
-            f"({'on disk' if config.replay.storage == 'disk' else 'in memory'}), "
-            f"{agent:.2f} GiB for the agent and its gradients; "
-            f"{available_memory() / 2**30:.1f} GiB are free",
+            f"({_place(config)}), {agent:.2f} GiB for the agent and its gradients; "
+            f"{_free_memory(config) / 2**30:.1f} GiB are free",
             f"disk        up to {checkpoints:.2f} GiB for checkpoints; "
             f"{free_disk(path) / 2**30:.1f} GiB are free",
         ]
     )
+
+
+_LOOPS = {
+    "host": "on the host: environments, replay and updates take turns",
+    "device": "on the device: environments, replay and updates are one program",
+}
+
+
+def _place(config: Config) -> str:
+    """Where the replay is."""
+    if config.loop == "device":
+        return "on the device"
+    return "on disk" if config.replay.storage == "disk" else "in memory"
+
+
+def _free_memory(config: Config) -> int:
+    """Bytes that are free where the replay is, unless that is a disk."""
+    on_device = device_memory() if config.loop == "device" else None
+    return available_memory() if on_device is None else on_device
+
+
+def _engine(config: Config) -> str:
+    """What steps the environments, and where."""
+    env, workers = config.env, num_workers(config, config.seeds)
+    backend = choose_backend(config.task, env.backend, env.observations)
+    if backend == "batch":
+        return f"batch: MuJoCo's batched simulation, {_count(max(workers, 1), 'thread')}"
+    if backend == "mjx":
+        simulator = "functions" if config.task in probe.TASKS else "MuJoCo"
+        return (
+            f"mjx: {simulator} in JAX, {env.num_envs} environments in one program ({env.mjx_impl})"
+        )
+    where = _count(workers, "process", "es") if workers else "in the training process"
+    return f"{'Python' if config.task in probe.TASKS else 'dmc: dm_control'}, {where}"
+
+
+def _count(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number} {noun}{plural if number > 1 else ''}"
+
+
+def _inputs(config: Config, spec: EnvSpec) -> str:
+    """Which observations go through which networks, and what draws the images."""
+    parts = split_shapes({name: array.shape for name, array in spec.observation.items()})
+    lines = [
+        f"{kind} {', '.join(f'{name} {list(shape)}' for name, shape in shapes.items())}"
+        for kind, shapes in zip(("vectors", "images"), parts, strict=True)
+        if shapes
+    ]
+    if config.env.observations != "vectors" and not config.offline:
+        lines[-1] += f" (drawn with {find_backend()})"
+    return "; ".join(lines)
 
 
 def _seeds(config: Config) -> str:

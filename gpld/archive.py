@@ -12,7 +12,7 @@ from .agent import AgentState
 from .checkpoint import Checkpoint, Damaged
 from .config import CheckpointConfig
 from .errors import MachineError
-from .replay import DamagedReplayError, Replay, ReplayStore, Snapshot
+from .replay import AbstractReplay, DamagedReplayError, ReplayStore, Snapshot
 from .run_folder import RunFolder, clocks
 
 
@@ -37,7 +37,7 @@ class Saved(NamedTuple):
     path: Path
     agent: AgentState
     loop: Mapping[str, Any]
-    replay: Replay
+    replay: AbstractReplay
     manifest: Mapping[str, Any]
 
 
@@ -92,7 +92,7 @@ class Archive:
         self,
         moment: Moment,
         like: AgentState,
-        make_replay: Callable[[Mapping[str, Any]], Replay],
+        make_replay: Callable[[Mapping[str, Any]], AbstractReplay],
     ) -> Saved | None:
         """Loads a checkpoint, or sets it aside if it is damaged.
 

@@ -24,6 +24,7 @@ import equinox as eqx
 
 from . import tree_file
 from .agent import AgentState
+from .durability import sync_folder
 from .errors import MachineError
 
 FORMAT = 1
@@ -153,15 +154,6 @@ def load(path: Path, like: AgentState) -> AgentState:
         return load_agent(read(path), like)
     except Damaged as error:
         raise MachineError(f"The checkpoint cannot be used: {error}.") from error
-
-
-def sync_folder(path: Path) -> None:
-    """Makes new names in a folder survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _HashedFile:

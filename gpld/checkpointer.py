@@ -10,7 +10,7 @@ from .agent import AgentState
 from .archive import Archive, Contents, Moment, Saved
 from .errors import MachineError
 from .peers import Alone, Peers
-from .replay import Replay
+from .replay import AbstractReplay
 
 
 class Checkpointer(contextlib.AbstractContextManager):
@@ -71,7 +71,7 @@ class Checkpointer(contextlib.AbstractContextManager):
     def latest(
         self,
         like: AgentState,
-        make_replays: Sequence[Callable[[Mapping[str, Any]], Replay]],
+        make_replays: Sequence[Callable[[Mapping[str, Any]], AbstractReplay]],
     ) -> list[Saved] | None:
         """Loads the last checkpoints that are whole and of the same moment in all runs.
 

@@ -16,7 +16,7 @@ import jax
 import tyro
 
 from .config import Config
-from .envs import WorkerError, env_factory
+from .envs import WorkerError, choose_backend, env_factory
 from .errors import Interrupted, MachineError, UsageError
 from .presets import PRESETS
 from .run_folder import RunFolder
@@ -27,7 +27,8 @@ def one_line_errors() -> Iterator[None]:
     """Turns what a user can cause into one line on stderr and an exit code.
 
     2 for a wrong command, 1 for what the machine cannot do, 75 for a run that was asked to
-    stop and can be resumed, 130 for an interrupt of anything else.
+    stop and can be resumed, 130 for an interrupt of anything else. 1 without a line where
+    nobody reads the output any more.
     """
     try:
         yield
@@ -37,6 +38,9 @@ def one_line_errors() -> Iterator[None]:
         _exit(str(error), MachineError.exit_code)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        sys.exit(1)
 
 
 def parse_config(args: Sequence[str]) -> Config:
@@ -59,7 +63,8 @@ def parse_config(args: Sequence[str]) -> Config:
         config = dataclasses.replace(config, run=config.resume, resume=None)
     if config.task != "list":
         try:
-            env_factory(config.task, action_repeat=config.env.action_repeat)
+            env_factory(config.task, **config.env.options)
+            choose_backend(config.task, config.env.backend, config.env.observations)
         except ValueError as error:
             raise UsageError(str(error)) from None
     return config
@@ -139,9 +144,10 @@ def _flags(cls: type, prefix: str = "--") -> list[str]:
         if dataclasses.is_dataclass(field.default):
             flags += _flags(type(field.default), f"{prefix}{field.name}.")
         else:
-            flags.append(prefix + field.name)
+            name = field.name.rstrip("_")  # `from_` stands for a word of Python's own
+            flags.append(prefix + name)
             if field.type is bool:
-                flags.append(f"{prefix}no_{field.name}")
+                flags.append(f"{prefix}no_{name}")
     return flags
 
 

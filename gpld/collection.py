@@ -13,6 +13,7 @@ from .errors import MachineError
 from .experience import to_steps
 from .member import Member
 from .models import Dreamer
+from .placement import fetch
 from .population import Population
 
 
@@ -92,7 +93,7 @@ class LiveCollector:
             actions = population.unstack(np.asarray(memory.action))
         for member, action in zip(members, actions, strict=True):
             with member.blamed():
-                _check_finite(action, member.recorder.env_step)
+                check_finite(action, member.recorder.env_step)
         self._memory = memory
         taken = list(zip(members, self._envs, actions, latents, strict=True))
         steps = [envs.recv() for envs in self._envs]
@@ -100,7 +101,7 @@ class LiveCollector:
             envs.send(action)  # the environments step while the agent updates
         with self._stopwatch("replay"):
             for step, (member, _, action, latent) in zip(steps, taken, strict=True):
-                member.replay.add(to_steps(step, action, latent))
+                member.replay.add(to_steps(step, action, fetch(latent)))
         for step, (member, envs, _, _) in zip(steps, taken, strict=True):
             member.recorder.stepped(step, envs.interrupted)
             member.recorder.restarted(envs.num_restarts, envs.failures)
@@ -145,7 +146,12 @@ class OfflineCollector:
         """Goes on from nothing."""
 
 
-def _check_finite(action: np.ndarray, env_step: int) -> None:
+def check_finite(action: np.ndarray, env_step: int) -> None:
+    """Looks at the actions of all environments, chosen when there were so many env steps.
+
+    Raises:
+        MachineError: If one is not finite.
+    """
     if not np.all(np.isfinite(action)):
         where = np.flatnonzero(~np.all(np.isfinite(action), axis=1))
         raise MachineError(

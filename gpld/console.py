@@ -18,18 +18,20 @@ FIRST_UPDATE = "first update after"
 class RunConsole(contextlib.AbstractContextManager):
     """Shows progress in env steps, with rates, returns and the time left."""
 
-    def __init__(self, total_env_steps: int, num_runs: int = 1):
+    def __init__(self, total_env_steps: int, num_runs: int = 1, *, pictures: bool = False):
         """Opens the display.
 
         Args:
             total_env_steps: Length of the run, or of each that are trained together.
             num_runs: How many these are.
+            pictures: Whether a picture is drawn at every env step.
         """
+        self._rate = "env steps and pictures/s" if pictures else "env steps/s"
         self._total = total_env_steps
         self._began = time.monotonic()
         self._console = Console(soft_wrap=True, highlight=False)
         self._shown = self._began
-        self._resumed_at = 0
+        self._paced_from = (self._began, 0)
         self._updated = False
         self._scores: deque[float] = deque(maxlen=10 * num_runs)
         self._bar = Progress(
@@ -52,13 +54,14 @@ class RunConsole(contextlib.AbstractContextManager):
 
     def resumed(self, env_step: int) -> None:
         """Takes note that the run has not begun now but goes on."""
-        self._resumed_at = env_step
+        self._paced_from = (self._began, env_step)
 
-    def updated(self) -> None:
-        """Says at the first update how long the compilation took."""
+    def updated(self, env_step: int) -> None:
+        """Says at the first update how long the compilation took, which the rest will not."""
         if not self._updated:
-            seconds = time.monotonic() - self._began
-            self.print(f"{FIRST_UPDATE} {seconds:.0f} s{_origin(reuse())}")
+            now = time.monotonic()
+            self.print(f"{FIRST_UPDATE} {now - self._began:.0f} s{_origin(reuse())}")
+            self._paced_from = (now, env_step)
         self._updated = True
 
     def episode(self, score: float) -> None:
@@ -87,8 +90,7 @@ class RunConsole(contextlib.AbstractContextManager):
         if not now and time.monotonic() - self._shown < pause:
             return
         self._shown = time.monotonic()
-        done = max(env_step - self._resumed_at, 1)
-        left = (self._shown - self._began) * (self._total - env_step) / done
+        left = (self._total - env_step) / self._pace(env_step, env_steps_per_second)
         score = f"{np.mean(self._scores):.1f}" if self._scores else "-"
         parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         text = " | ".join(
@@ -96,13 +98,19 @@ class RunConsole(contextlib.AbstractContextManager):
                 f"env step {env_step:,}/{self._total:,}",
                 f"{update:,} updates",
                 f"return {score}",
-                f"{env_steps_per_second:.1f} env steps/s ({parts})",
+                f"{env_steps_per_second:.1f} {self._rate} ({parts})",
                 f"{timedelta(seconds=round(max(left, 0)))} left",
             ]
         )
         self._bar.update(self._task, completed=env_step, description=text)
         if not self._console.is_terminal:
             self.print(text)
+
+    def _pace(self, env_step: int, recent: float) -> float:
+        """Env steps per second, evaluations included; the recent rate where there are none yet."""
+        since, first = self._paced_from
+        done = env_step - first
+        return done / (self._shown - since) if done > 0 else max(recent, 1e-9)
 
     def __exit__(self, *_: object) -> None:
         """Closes the display; what was printed stays."""

@@ -219,6 +219,7 @@ def tiny_update() -> str:
     from .compilations import cache_compilations
     from .losses import Batch
     from .models import StoredLatent
+    from .precision import compute_dtype
     from .presets import PRESETS
 
     cache_compilations()
@@ -232,7 +233,7 @@ def tiny_update() -> str:
         is_last=jnp.zeros(shape, bool),
         is_terminal=jnp.zeros(shape, bool),
         context=StoredLatent(
-            jnp.zeros((shape[0], model.dims.deter), agent.compute_dtype(config)),
+            jnp.zeros((shape[0], model.dims.deter), compute_dtype(config)),
             jnp.zeros((shape[0], model.stoch), jnp.uint8),
         ),
     )

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .agent import act, initial_memory
-from .envs import TimeStep, VectorEnv, make_vector_env
+from .envs import TimeStep, VectorEnv, choose_backend, make_vector_env
 from .errors import Interrupted, MachineError
 from .metrics import EpisodeEnd, EpisodeTracker
 from .models import Dreamer, Latent
+from .provenance import num_cores
 
 Record = Callable[[TimeStep, np.ndarray], None]
 """Is told every time step of all environments, and the actions that answer it."""
@@ -44,11 +45,13 @@ def evaluate(
     num_envs: int,
     seed: int,
     action_repeat: int = 1,
+    observations: Literal["vectors", "pixels", "both"] = "vectors",
+    image_size: int = 64,
     actions: Literal["sampled", "modes"] = "sampled",
     should_stop: Callable[[], bool] | None = None,
     record: Record | None = None,
 ) -> Evaluation:
-    """Runs episodes in environments of their own.
+    """Runs episodes in environments of their own, on dm_control's physics whatever trains.
 
     Args:
         model: Networks.
@@ -57,16 +60,28 @@ def evaluate(
         num_envs: Environments that run in parallel, at most one for each episode.
         seed: Seeds environments, latents and actions.
         action_repeat: Control steps per env step.
+        observations: vectors, pixels or both.
+        image_size: Pixels along both sides of a picture.
         actions: As for `run_episodes`, like the two arguments after it.
         should_stop: Asked at every step.
         record: Told every step.
 
     Raises:
         Interrupted: If it should stop.
-        MachineError: If the actions are not finite.
+        MachineError: If the actions are not finite, or there are pictures and nothing can
+            draw them here.
     """
+    num_envs = min(num_episodes, num_envs)
+    # Threads cost nothing; pictures take longer than steps, and are drawn in parallel.
+    parallel = choose_backend(task, "auto", observations) == "batch" or observations != "vectors"
     with make_vector_env(
-        task, num_envs=min(num_episodes, num_envs), seed=seed, action_repeat=action_repeat
+        task,
+        num_envs=num_envs,
+        seed=seed,
+        action_repeat=action_repeat,
+        observations=observations,
+        image_size=image_size,
+        workers=min(num_envs, num_cores()) if parallel else 0,
     ) as envs:
         episodes = run_episodes(
             model,

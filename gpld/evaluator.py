@@ -73,7 +73,7 @@ class Evaluator:
             num_episodes=config.evaluation.episodes,
             num_envs=config.evaluation.num_envs,
             seed=seed,
-            action_repeat=config.env.action_repeat,
+            **config.env.options,
             should_stop=self._should_stop,
             record=first,
         )

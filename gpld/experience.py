@@ -1,21 +1,22 @@
 """What a step of experience holds, on its way from the environments through replay."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .agent import compute_dtype
 from .config import Config
 from .envs import EnvSpec, TimeStep
 from .losses import Batch
 from .models import StoredLatent
-from .replay import Replay, Sample, StepSpec, TrainRatio
+from .precision import compute_dtype
+from .replay import AbstractReplay, DeviceReplay, Replay, Sample, StepSpec, TrainRatio
 from .seeding import derive_seed
 
-_LATENT = ("latent/deter", "latent/classes")
+LATENT = ("latent/deter", "latent/classes")
+"""Names of the latent states in replay."""
 
 
 def step_specs(config: Config, spec: EnvSpec) -> dict[str, StepSpec]:
@@ -34,32 +35,35 @@ def step_specs(config: Config, spec: EnvSpec) -> dict[str, StepSpec]:
     }
 
 
-def to_steps(step: TimeStep, action: np.ndarray, latent: StoredLatent) -> dict:
+def to_steps(step: TimeStep, action: Any, latent: StoredLatent) -> dict[str, Any]:
     """One env step of every environment, as replay stores it."""
     values = step._asdict()
-    latents = dict(zip(_LATENT, map(np.asarray, latent), strict=True))
-    return {**values.pop("observation"), **values, "action": action, **latents}
+    return {**values.pop("observation"), **values, "action": action, **by_name(latent)}
 
 
-def to_batch(sample: Sample, spec: EnvSpec) -> Batch:
+def by_name(latents: Iterable[Any]) -> dict[str, Any]:
+    """Latent states under the names that they have in replay."""
+    return dict(zip(LATENT, latents, strict=True))
+
+
+def to_batch(steps: Mapping[str, Any], spec: EnvSpec) -> Batch:
     """What is trained on: all steps but the first, which gives latent state and action.
 
-    The arrays are those of the host, which are on their way to whichever devices train.
+    Arrays of the host are on their way to whichever devices train.
     """
-    steps: Any = sample.steps
     names = (*spec.observation, "reward", "is_first", "is_last", "is_terminal")
     trained = {name: steps[name][:, 1:] for name in names}
     return Batch(
         observation={name: trained.pop(name) for name in spec.observation},
         prev_action=steps["action"][:, :-1],
-        context=StoredLatent(*(steps[name][:, 0] for name in _LATENT)),
+        context=StoredLatent(*(steps[name][:, 0] for name in LATENT)),
         **trained,
     )
 
 
-def refresh(replay: Replay, sample: Sample, latents: StoredLatent) -> None:
+def refresh(replay: AbstractReplay, sample: Sample, latents: StoredLatent) -> None:
     """Writes the latents recomputed in an update back to where they were sampled."""
-    replay.refresh(sample, dict(zip(_LATENT, map(np.asarray, latents), strict=True)))
+    replay.refresh(sample, by_name(map(np.asarray, latents)))
 
 
 class ReplaySize(NamedTuple):
@@ -91,11 +95,11 @@ def replay_size(config: Config, saved: Mapping[str, Any] | None = None) -> Repla
 def make_replay(
     config: Config,
     spec: EnvSpec,
-    folder: Path,
+    folder: Path | None,
     saved: Mapping[str, Any] | None = None,
     *,
     process: int = 0,
-) -> Replay:
+) -> AbstractReplay:
     """An empty replay for the steps of a task.
 
     Args:
@@ -105,19 +109,18 @@ def make_replay(
         saved: Manifest of a saved replay that must fit into it.
         process: Number of the process that has it.
     """
-    return Replay(
-        step_specs(config, spec),
-        **replay_size(config, saved)._asdict(),
-        mutable=_LATENT,
-        online=config.replay.online,
-        seed=derive_seed(config.seed, "replay", process),
-        folder=folder if config.replay.storage == "disk" else None,
-    )
+    specs, size = step_specs(config, spec), replay_size(config, saved)._asdict()
+    seed = derive_seed(config.seed, "replay", process)
+    shared = {"mutable": LATENT, "online": config.replay.online, "seed": seed}
+    if config.loop == "device":
+        return DeviceReplay(specs, **size, **shared)
+    folder = folder if config.replay.storage == "disk" else None
+    return Replay(specs, **size, **shared, folder=folder)
 
 
-def sample(replay: Replay, batch_size: int) -> Sample:
+def sample(replay: AbstractReplay, batch_size: int) -> Sample:
     """Draws windows, with the latent states of their context steps alone."""
-    return replay.sample(batch_size, context_only=_LATENT)
+    return replay.sample(batch_size, context_only=LATENT)
 
 
 def step_bytes(config: Config, spec: EnvSpec) -> int:
@@ -128,7 +131,7 @@ def step_bytes(config: Config, spec: EnvSpec) -> int:
 def latent_bytes(config: Config, spec: EnvSpec) -> int:
     """Bytes of the latent state among them."""
     specs = step_specs(config, spec)
-    return sum(specs[name].nbytes for name in _LATENT)
+    return sum(specs[name].nbytes for name in LATENT)
 
 
 def train_ratio(config: Config) -> TrainRatio:

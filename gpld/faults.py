@@ -62,6 +62,39 @@ def save(
     return path
 
 
+def stopped(
+    folder: RunFolder,
+    config: Config,
+    state: AgentState,
+    batch: Batch,
+    env_step: int,
+    *,
+    skips: int,
+    key: PRNGKeyArray,
+) -> MachineError:
+    """The end of a run whose loss or gradient was not finite too often; keeps the last update.
+
+    Args:
+        folder: Folder of the run.
+        config: Settings.
+        state: The agent after the update.
+        batch: What it was trained on, as host arrays.
+        env_step: Env steps collected before it.
+        skips: Updates in a row that were skipped.
+        key: Random key of the updates, before it is mixed with their count.
+
+    Raises:
+        MachineError: If the update cannot be written.
+    """
+    # A skipped update leaves the agent as it was, so this is the state before it.
+    key = jr.fold_in(key, state.update - 1)  # as the update mixed it
+    path = save(folder, config, state, batch, env_step, key=key)
+    return MachineError(
+        f"Loss or gradient were not finite in {skips} updates in a row, at env step {env_step}; "
+        f"repeat the last one with `python scripts/replay_update.py {path}`."
+    )
+
+
 def examine(path: Path) -> list[str]:
     """Computes the loss and gradient of a kept update again and says where it is not finite.
 

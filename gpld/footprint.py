@@ -1,5 +1,6 @@
 """How much memory a run will take, and whether the machine has it."""
 
+import functools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from .agent import AgentState
 from .config import Config
 from .envs import EnvSpec
 from .experience import latent_bytes, replay_size, step_bytes
-from .memory import available_memory, check_replay_fits
+from .memory import available_memory, check_replay_fits, device_memory
 from .replay import stream_length
 
 
@@ -71,14 +72,23 @@ def check(
     Raises:
         UsageError: If it will not fit; names settings that would.
     """
-    check_replay_fits(
-        step_bytes=config.seeds * step_bytes(config, spec),
-        **replay_size(config, saved)._asdict(),
-        storage=config.replay.storage,
-        memory=available_memory(),
-        disk=free_disk(path),
-        other_bytes=predict(config, spec, state, saved=saved).agent,
+    fits = functools.partial(
+        check_replay_fits, **replay_size(config, saved)._asdict(), disk=free_disk(path)
     )
+    one, agent = step_bytes(config, spec), predict(config, spec, state, saved=saved).agent
+    if config.loop == "host":
+        memory, storage = available_memory(), config.replay.storage
+        fits(step_bytes=config.seeds * one, storage=storage, memory=memory, other_bytes=agent)
+        return
+    # The replay of one run at a time is copied to the host, to be saved.
+    memory = device_memory()
+    if memory is None:
+        copies = config.seeds + 1
+        memory = available_memory()
+    else:
+        copies = config.seeds
+        fits(step_bytes=one, storage="ram", memory=available_memory(), other_bytes=0)
+    fits(step_bytes=copies * one, storage="device", memory=memory, other_bytes=agent)
 
 
 def free_disk(path: Path) -> int:

@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from . import faults
 from .agent import AgentState
 from .envs import EnvSpec
-from .errors import MachineError
 from .experience import refresh, sample, to_batch
 from .losses import Batch
 from .member import Member
@@ -54,13 +52,13 @@ class Student:
     @property
     def batch(self) -> Batch | None:
         """What it was trained on last, as host arrays."""
-        return None if self._sample is None else to_batch(self._sample, self._spec)
+        return None if self._sample is None else to_batch(self._sample.steps, self._spec)
 
     def draw(self, batch_size: int) -> Batch:
         """Draws what the next update is made on, as host arrays."""
         self._before = (self._sample, self._result)
         self._sample = sample(self._member.replay, batch_size)
-        return to_batch(self._sample, self._spec)
+        return to_batch(self._sample.steps, self._spec)
 
     def updated(self, latents: StoredLatent, metrics: dict[str, Float[Array, ""]]) -> None:
         """Takes what the update gives, which the device need not have finished."""
@@ -90,15 +88,14 @@ class Student:
         batch = self.batch
         if self._skips_in_a_row < self._config.optimizer.max_skips or batch is None:
             return
-        # A skipped update leaves the agent as it was, so this is the state before it.
-        after = state()
-        key = jr.fold_in(self._key, after.update - 1)  # as the update mixed it
-        folder, env_step = self._member.folder, self._recorder.env_step
-        path = faults.save(folder, self._config, after, batch, env_step, key=key)
-        raise MachineError(
-            f"Loss or gradient were not finite in {self._skips_in_a_row} updates in a row, "
-            f"at env step {env_step}; repeat the last one with "
-            f"`python scripts/replay_update.py {path}`."
+        raise faults.stopped(
+            self._member.folder,
+            self._config,
+            state(),
+            batch,
+            self._recorder.env_step,
+            skips=self._skips_in_a_row,
+            key=self._key,
         )
 
     def get_state(self) -> dict[str, Any]:
@@ -194,6 +191,10 @@ class Learner:
         for i, (member, student) in enumerate(zip(self._members, self._students, strict=True)):
             with member.blamed():
                 student.check(functools.partial(self.agent, i))
+
+    def last_batch(self, index: int) -> Batch | None:
+        """What one of the agents was trained on last, as host arrays."""
+        return self._students[index].batch
 
     def agent(self, index: int) -> AgentState:
         """One of the agents."""

@@ -1,22 +1,18 @@
-"""The training loop: collect, update, then look at how it goes."""
+"""The training loop: bring runs forward, then look at how it goes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-
 from . import tree_file
 from .archive import Contents
 from .checkpointer import Checkpointer
-from .collection import Collector
 from .config import Config
 from .errors import Interrupted
-from .experience import train_ratio
 from .interrupts import Interrupts
-from .learning import Learner
 from .member import Failure, Member
 from .peers import Peers
 from .profiling import Profiler
+from .trainer import Trainer
 
 
 class Loop:
@@ -30,8 +26,7 @@ class Loop:
         self,
         config: Config,
         members: Sequence[Member],
-        collector: Collector,
-        learner: Learner,
+        trainer: Trainer,
         checkpointer: Checkpointer,
         profiler: Profiler,
         *,
@@ -44,8 +39,7 @@ class Loop:
         Args:
             config: Settings.
             members: The runs.
-            collector: Where experience comes from.
-            learner: What learns from it.
+            trainer: Collects experience and learns from it.
             checkpointer: Saves the runs.
             profiler: Told of every round.
             report: `report(state, batch)`, diagnostics of each world model.
@@ -53,19 +47,16 @@ class Loop:
             peers: Processes of the run, all of which stop after the same update.
         """
         self._config, self._members = config, members
-        self._collector, self._learner, self._checkpointer = collector, learner, checkpointer
+        self._trainer, self._checkpointer = trainer, checkpointer
         self._profiler = profiler
         self._report, self._interrupts, self._peers = report, interrupts, peers
         # The first says what time it is for all.
         self._recorder = members[0].recorder
-        self._ratio = train_ratio(config)
-        # Whether everything is done that follows the last env steps.
-        self._settled = True
 
     @property
     def finished(self) -> bool:
         """Whether all env steps are made, and everything that follows them."""
-        return self._settled and self._recorder.finished
+        return self._trainer.settled and self._recorder.finished
 
     def run(self) -> None:
         """Goes on to the end.
@@ -78,12 +69,9 @@ class Loop:
         try:
             while not self.finished:
                 self._profiler.round(self._recorder.update)
-                if self._settled:
-                    self._collector.collect(self._learner.state.model)
-                    self._settled = False
-                self._update()
+                self._trainer.advance(self._check)
                 self._settle()
-                self._settled = True
+                self._trainer.settled = True
                 self._save_if_due()
         except Interrupted:
             self._save()
@@ -101,46 +89,34 @@ class Loop:
     def get_state(self, index: int) -> dict[str, Any]:
         """All that a checkpoint of one of the runs holds besides its agent and its replay."""
         return {
-            "settled": self._settled,
+            "settled": self._trainer.settled,
             "recorder": self._members[index].recorder.get_state(),
-            "learner": self._learner.get_state(index),
-            "collector": self._collector.get_state(index),
+            **self._trainer.get_state(index),
         }
 
     def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Goes on from what `get_state` gave for each run."""
-        self._settled = states[0]["settled"]
+        self._trainer.settled = states[0]["settled"]
         for member, state in zip(self._members, states, strict=True):
             member.recorder.set_state(state["recorder"])
-        self._learner.set_states([state["learner"] for state in states])
-        self._collector.set_states([state["collector"] for state in states])
-
-    def _update(self) -> None:
-        """Makes the updates that are due."""
-        while self._recorder.update < self._ratio.updates_due(self._recorder.env_step):
-            self._check()
-            with jax.profiler.StepTraceAnnotation("step", step_num=self._recorder.update):
-                self._learner.update()
-            self._recorder.show()
-        with self._recorder.stopwatch("update"):
-            self._learner.wait()
-        self._recorder.show()
-        self._check()
+        self._trainer.set_states(states)
 
     def _settle(self) -> None:
         """Evaluates, reports and logs, where that is due."""
-        clock, learner, config = self._recorder, self._learner, self._config
+        clock, trainer, config = self._recorder, self._trainer, self._config
         recorders = [member.recorder for member in self._members]
-        evaluates = config.learn == "agent"  # a policy that is not trained is not evaluated
-        if evaluates and (clock.due(config.evaluation.every) or clock.finished):
-            with clock.stopwatch("evaluation"):
-                scores = self._evaluate()  # of all before any is written, or it would be twice
-            with clock.stopwatch("logging"):
-                for recorder, score in zip(recorders, scores, strict=True):
-                    recorder.evaluated(score)
-        if clock.due(config.log.report_every) and learner.batch is not None:
+        if clock.due(config.evaluation.every) or clock.finished:
+            if config.learn == "agent":  # a policy that is not trained is not evaluated
+                with clock.stopwatch("evaluation"):
+                    scores = self._evaluate()  # of all before any is written, or it would be twice
+                with clock.stopwatch("logging"):
+                    for recorder, score in zip(recorders, scores, strict=True):
+                        recorder.evaluated(score)
             with clock.stopwatch("report"):
-                diagnostics = self._report(learner.state, learner.batch)
+                self._predict()
+        if clock.due(config.log.report_every) and trainer.batch is not None:
+            with clock.stopwatch("report"):
+                diagnostics = self._report(trainer.state, trainer.batch)
                 for recorder, values in zip(recorders, diagnostics, strict=True):
                     recorder.reported(values)
         if clock.due(config.log.every) or clock.finished:
@@ -155,9 +131,16 @@ class Loop:
         video = clock.due(self._config.evaluation.video_every) or clock.finished
         for i, member in enumerate(self._members):
             with member.blamed():
-                agent = self._learner.agent(i)
+                agent = self._trainer.agent(i)
                 scores.append(member.evaluate(agent, clock.env_step, video=video))
         return scores
+
+    def _predict(self) -> None:
+        if self._peers.index > 0:
+            return  # the first process shows what it has
+        for i, member in enumerate(self._members):
+            batch = self._trainer.last_batch(i)
+            member.predict(self._trainer.agent(i).model, batch, self._recorder.env_step)
 
     def _save_if_due(self) -> None:
         milestone = self._recorder.due(self._config.checkpoint.every)
@@ -175,9 +158,9 @@ class Loop:
                     env_step=clock.env_step,
                     update=clock.update,
                     milestone=milestone,
-                    agent=self._learner.agent(i),
+                    agent=self._trainer.agent(i),
                     loop=tree_file.dump(self.get_state(i)),
-                    replay=member.archive.store.snapshot(member.replay),
+                    replay=self._trainer.snapshot(i),
                 )
                 for i, member in enumerate(self._members)
                 if member is not but

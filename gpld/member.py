@@ -11,8 +11,9 @@ from .config import Config
 from .envs import WorkerError
 from .errors import MachineError
 from .evaluator import Evaluator
+from .predictor import Predictor
 from .recorder import Recorder
-from .replay import Replay
+from .replay import AbstractReplay
 from .run_folder import RunFolder
 
 
@@ -24,10 +25,11 @@ class Member:
     """Its settings, which say nothing about the others."""
 
     folder: RunFolder
-    replay: Replay
+    replay: AbstractReplay
     archive: Archive
     recorder: Recorder
     evaluate: Evaluator
+    predict: Predictor
     label: str = ""
     """What its messages begin with, to tell it from the others."""
 

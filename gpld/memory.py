@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import jax
 import psutil
 
 from .errors import UsageError
@@ -70,6 +71,13 @@ def _left_by_group(group: Path, files: _GroupFiles) -> Iterator[int]:
     yield max(0, int(limit) - usage + int(reclaimable))
 
 
+def device_memory() -> int | None:
+    """Bytes of memory that JAX can still take on its device; None where that is the host."""
+    statistics = jax.devices()[0].memory_stats() or {}
+    limit = statistics.get("bytes_limit")
+    return None if limit is None else limit - statistics["bytes_in_use"]
+
+
 def check_replay_fits(
     *,
     step_bytes: int,
@@ -77,7 +85,7 @@ def check_replay_fits(
     window: int,
     capacity: int,
     max_steps: int,
-    storage: Literal["ram", "disk"],
+    storage: Literal["ram", "disk", "device"],
     memory: int,
     disk: int,
     other_bytes: int,
@@ -91,7 +99,8 @@ def check_replay_fits(
         capacity: Windows kept, over all streams.
         max_steps: Steps that will be added to each stream at most.
         storage: Where the replay is to be.
-        memory: Bytes of memory that are there (`available_memory`).
+        memory: Bytes of memory that are there, on the device if the replay is to be there
+            (`available_memory`, `device_memory`).
         disk: Bytes that the replay may take on disk.
         other_bytes: Bytes of memory that the rest of the run needs.
 
@@ -99,7 +108,8 @@ def check_replay_fits(
         UsageError: If it would not fit; the message names the settings that would.
     """
     needed = step_bytes * num_streams * stream_length(num_streams, window, capacity, max_steps)
-    room = {"ram": max(0, memory - other_bytes), "disk": disk}
+    beside = max(0, memory - other_bytes)
+    room = {"ram": beside, "device": beside, "disk": disk}
     if needed <= room[storage]:
         return
     fitting = []
@@ -107,13 +117,14 @@ def check_replay_fits(
     if (windows := _round_down((length - window + 1) * num_streams)) >= num_streams:
         fitting.append(f"`--replay.capacity {windows}`")
     if (env_steps := _round_down(length * num_streams)) >= window * num_streams:
-        fitting.append(f"`--env-steps {env_steps}`")
-    other = "disk" if storage == "ram" else "ram"
-    if needed <= room[other]:
+        fitting.append(f"`--env_steps {env_steps}`")
+    other = {"ram": "disk", "disk": "ram", "device": None}[storage]
+    if other is not None and needed <= room[other]:
         fitting.append(f"`--replay.storage {other}`")
+    rest = f"beside the {_gib(other_bytes)} of the rest of the run {_gib(beside)} are free"
     place = {
-        "ram": f"of memory once it is full, but beside the {_gib(other_bytes)} of the rest of "
-        f"the run {_gib(room['ram'])} are free",
+        "ram": f"of memory once it is full, but {rest}",
+        "device": f"of device memory, but {rest}",
         "disk": f"of disk, but {_gib(disk)} are free",
     }
     advice = f"It fits with {' or '.join(fitting)}." if fitting else "No setting of it fits."

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -24,18 +24,19 @@ class MeanMetrics:
     them does not hide what the others did.
     """
 
+    sums: Sums
+    """Of what was added since the last `pop`; empty if nothing was."""
+
     def __init__(self):
-        self._sums: Sums = {}
+        self.sums = {}
 
     def add(self, metrics: dict[str, Float[Array, ""]]) -> None:
         """Adds the metrics of one update, of the same names each time."""
-        if not self._sums:
-            self._sums = {name: (jnp.float32(0), jnp.int32(0)) for name in metrics}
-        self._sums = _add(self._sums, metrics)
+        self.sums = _add(self.sums or zero_sums(metrics), metrics)
 
     def pop(self) -> dict[str, float]:
         """Means since the last call; empty if nothing was added, NaN if nothing was finite."""
-        sums, self._sums = jax.device_get(self._sums), {}
+        sums, self.sums = jax.device_get(self.sums), {}
         return {
             name: float(value) / int(count) if count else math.nan
             for name, (value, count) in sums.items()
@@ -43,22 +44,31 @@ class MeanMetrics:
 
     def get_state(self) -> dict[str, np.ndarray]:
         """What has been added so far."""
-        names = sorted(self._sums)
-        sums = jax.device_get([self._sums[name] for name in names])
+        names = sorted(self.sums)
+        sums = jax.device_get([self.sums[name] for name in names])
         return {name: np.array(pair, np.float32) for name, pair in zip(names, sums, strict=True)}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Goes on from what `get_state` gave."""
-        self._sums = {name: (jnp.float32(x), jnp.int32(n)) for name, (x, n) in state.items()}
+        self.sums = {name: (jnp.float32(x), jnp.int32(n)) for name, (x, n) in state.items()}
 
 
-@jax.jit
-def _add(sums: Sums, metrics: dict[str, Array]) -> Sums:
+def zero_sums(names: Iterable[str]) -> Sums:
+    """Sums of metrics of which there were none so far."""
+    return {name: (jnp.float32(0), jnp.int32(0)) for name in names}
+
+
+def add_metrics(sums: Sums, metrics: dict[str, Float[Array, ""]]) -> Sums:
+    """Sums with the metrics of one more update."""
+
     def add(value, total):
         finite = jnp.isfinite(value)
         return total[0] + jnp.where(finite, value, 0), total[1] + finite
 
     return {name: add(value, sums[name]) for name, value in metrics.items()}
+
+
+_add = jax.jit(add_metrics)
 
 
 class Stopwatch:

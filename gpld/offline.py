@@ -8,7 +8,7 @@ from .checkpoint import Damaged
 from .config import Config
 from .envs import EnvSpec
 from .errors import MachineError, UsageError
-from .replay import Replay, ReplayStore
+from .replay import AbstractReplay, ReplayStore
 from .run_folder import RunFolder
 
 
@@ -36,11 +36,13 @@ def find_source(config: Config, path: Path) -> Source:
     """
     own = RunFolder(path)
     folder = own if own.checkpoint_paths() else RunFolder(Path(config.offline or ""))
-    task, repeat = folder.config().task, folder.config().env.action_repeat
-    if (config.task, config.env.action_repeat) != (task, repeat):
+    stored = folder.config()
+    if (config.task, config.env.options) != (stored.task, stored.env.options):
+        flags = [f"--task {stored.task}"]
+        flags += [f"--env.{name} {value}" for name, value in stored.env.options.items()]
         raise UsageError(
-            f"`--offline` {folder.path} holds steps of {task} with action repeat {repeat}; add "
-            f"`--task {task} --env.action_repeat {repeat}`."
+            f"`--offline` {folder.path} holds steps that were taken with other settings; add "
+            f"`{' '.join(flags)}`."
         )
     try:
         saved = checkpoint.read(folder.latest_checkpoint())
@@ -51,7 +53,7 @@ def find_source(config: Config, path: Path) -> Source:
     return Source(folder, folder.env_spec(), saved.manifest["replay"])
 
 
-def take_over(source: Source, replay: Replay) -> None:
+def take_over(source: Source, replay: AbstractReplay) -> None:
     """Fills an empty replay with the steps and latent states of a run.
 
     Random numbers stay those of the run that trains, and nothing waits in the online queue.

@@ -19,6 +19,9 @@ def clip_by_tensor_norm(clip: float, min_norm: float = 1e-3) -> optax.GradientTr
     Args:
         clip: Largest ratio of the two norms.
         min_norm: Lower bound of the tensor's norm in that ratio.
+
+    Raises:
+        ValueError: In `update`, if it is not given the parameters.
     """
 
     def update(updates, state, params=None):

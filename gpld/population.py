@@ -83,7 +83,15 @@ def init_agents(config: Config, spec: EnvSpec, *, keys: Sequence[PRNGKeyArray]) 
         config: Settings.
         spec: Shapes and sizes of the task.
         keys: Random key of each.
+
+    Raises:
+        ValueError: If an observation is neither a vector nor an image.
     """
+    for name, array in spec.observation.items():
+        if len(array.shape) == 3 and array.dtype != np.uint8:
+            raise ValueError(
+                f"Observation `{name}` has three axes: an image must be uint8, got {array.dtype}."
+            )
     shapes = {name: array.shape for name, array in spec.observation.items()}
     # One compiled program: drawing each kernel by itself takes longer to compile.
     init = eqx.filter_jit(agent.init)

@@ -10,15 +10,17 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
-from jax.extend.core.primitives import dot_general_p
+from jax.extend.core.primitives import conv_general_dilated_p, dot_general_p
 from jaxtyping import Array, Float, Shaped
 
-from .programs import rewritten
+from .config import Config
+from .conv_products import conv_as_products
+from .programs import bind, rewritten
 
 # XLA takes batches of bfloat16 products on CPUs one by one in plain loops; up to so many are
 # written as products of their own, which are many times faster.
@@ -41,6 +43,25 @@ def mixed(fn: Callable[..., Any]) -> Callable[..., Any]:
     return rewritten(fn, _round_factors)
 
 
+def choose_precision(config: Config) -> Literal["float32", "mixed", "bfloat16"]:
+    """What `config.precision` stands for on the device that is in use."""
+    if config.precision != "auto":
+        return config.precision
+    if jax.default_backend() != "cpu":
+        return "bfloat16"
+    return "mixed" if has_fast_bfloat16() else "float32"
+
+
+def compute_dtype(config: Config) -> jnp.dtype:
+    """The dtype of the networks' states, on the device that is in use."""
+    return jnp.dtype("bfloat16" if choose_precision(config) == "bfloat16" else "float32")
+
+
+def factor_dtype(config: Config) -> jnp.dtype | None:
+    """The dtype in which what only products read may be kept; None for its own."""
+    return jnp.dtype("bfloat16") if choose_precision(config) == "mixed" else None
+
+
 @functools.cache
 def has_fast_bfloat16() -> bool:
     """Whether the processor multiplies matrices of bfloat16 in tiles (AMX).
@@ -54,16 +75,23 @@ def has_fast_bfloat16() -> bool:
 
 
 def _round_factors(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
-    if equation.primitive is not dot_general_p:
+    if equation.primitive not in (dot_general_p, conv_general_dilated_p):
         return None
     x, y = inputs
     precision = equation.params["precision"]
     exact = precision is not None and jax.lax.Precision.HIGHEST in precision
     if exact or not x.dtype == y.dtype == jnp.float32:
         return None
+    on_cpu = jax.default_backend() == "cpu"
+    if equation.primitive is conv_general_dilated_p and on_cpu:
+        y = conv_as_products(x, y, equation.params)
+        return None if y is None else [y]
     rounded = (x.astype(jnp.bfloat16), y.astype(jnp.bfloat16))
+    if equation.primitive is conv_general_dilated_p:
+        params = {**equation.params, "preferred_element_type": jnp.float32}
+        return bind(equation.replace(params=params), rounded)
     dimension_numbers = equation.params["dimension_numbers"]
-    if jax.default_backend() != "cpu":
+    if not on_cpu:
         product = jax.lax.dot_general(
             *rounded, dimension_numbers, preferred_element_type=jnp.float32
         )

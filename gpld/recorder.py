@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from .config import Config
 from .console import RunConsole
 from .envs import TimeStep
-from .metrics import EpisodeTracker, MeanMetrics, Stopwatch
+from .metrics import EpisodeTracker, MeanMetrics, Stopwatch, Sums
 from .run_folder import RunFolder
 from .sinks import Sink
 
@@ -102,8 +102,25 @@ class Recorder(contextlib.AbstractContextManager):
     def updated(self, metrics: dict[str, Float[Array, ""]]) -> None:
         """Takes note of an update, without waiting for its metrics."""
         self._metrics.add(metrics)
-        self._console.updated()
+        self._console.updated(self.env_step)
         self.update += 1
+
+    @property
+    def sums(self) -> Sums:
+        """Of the metrics that were not logged yet; empty if there are none."""
+        return self._metrics.sums
+
+    def updated_elsewhere(self, updates: int, sums: Sums) -> None:
+        """Takes note of updates whose metrics a program has added to `sums`.
+
+        Args:
+            updates: Updates made so far.
+            sums: What the sums have become.
+        """
+        if updates > self.update:
+            self._metrics.sums = sums
+            self._console.updated(self.env_step)
+        self.update = updates
 
     def evaluated(self, line: Mapping[str, Any]) -> None:
         """Writes and shows the scores of an evaluation, and redraws the learning curve."""

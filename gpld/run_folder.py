@@ -8,6 +8,8 @@
     learning_curve.png  both of these over env steps
     checkpoints/        what the run can be resumed from, and agents of earlier env steps
     tensorboard/        the metrics again
+    videos/             episodes of evaluations
+    predictions/        stored sequences, and how the world model thinks they go on
     run.lock            locked while the run is going on
     profile/            a trace of some updates, if `--profile` asked for it
     sensitivity.json    what `scripts/sensitivity.py` found, and sensitivity.png

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .config import Config, to_dict
+from .config import Config, differences, flatten, to_dict
 from .envs import EnvSpec
 from .errors import MachineError, UsageError
 from .provenance import provenance
@@ -99,54 +99,16 @@ def locked(path: Path) -> Iterator[None]:
                 shutil.rmtree(path)
 
 
-# Settings that do not touch what is learned: a run may go on with others.
-_MAY_CHANGE = (
-    "env_steps",
-    "run",
-    "resume",
-    "preset",
-    "platform",
-    "profile",
-    "devices",
-    "distributed.process_id",
-    "distributed.coordinator",
-    "env.workers",
-    "env.timeout",
-    "env.max_restarts",
-    "replay.storage",
-    "optimizer.max_skips",
-    "evaluation.",
-    "log.",
-    "checkpoint.",
-)
-
-
 def _check_same(
     path: Path, stored: Config, stored_precision: str, config: Config, precision: str
 ) -> None:
-    old, new = _flat(to_dict(stored)), _flat(to_dict(config))
     # What counts is what `auto` stands for on the machine.
-    old["precision"], new["precision"] = stored_precision, precision
-    differences = [
-        f"{name} is {old.get(name)!r} there and {value!r} here"
-        for name, value in new.items()
-        if value != old.get(name) and not name.startswith(_MAY_CHANGE)
-    ]
-    if differences:
+    old = flatten(stored) | {"precision": stored_precision}
+    if differing := differences(old, flatten(config) | {"precision": precision}):
         raise UsageError(
-            f"{path} holds a run with other settings ({'; '.join(differences)}); use them, or "
+            f"{path} holds a run with other settings ({'; '.join(differing)}); use them, or "
             "another folder with `--run`."
         )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

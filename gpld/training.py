@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from . import agent, footprint
+from . import footprint
 from .agent import AgentState
 from .announcement import describe
 from .archive import Archive
@@ -18,8 +18,10 @@ from .checkpointer import Checkpointer
 from .collection import Collector, LiveCollector, OfflineCollector
 from .config import Config, to_dict
 from .console import RunConsole
+from .device_trainer import DeviceTrainer
+from .envs import env_seed
 from .evaluator import Evaluator
-from .experience import make_replay
+from .experience import make_replay, train_ratio
 from .interrupts import Interrupts
 from .learning import Learner
 from .loop import Loop
@@ -28,14 +30,18 @@ from .metrics import Stopwatch
 from .models import parameter_counts
 from .peers import Peers, find_peers
 from .placement import choose_placement
-from .population import Population, compiled, init_agents
+from .population import Population, Programs, compiled, init_agents
+from .precision import choose_precision
+from .predictor import Predictor
 from .profiling import Profiler
 from .recorder import Recorder
-from .replay import Replay
+from .replay import AbstractReplay
 from .run_folder import RunFolder
 from .run_start import locked, open_run
 from .sinks import make_sinks
-from .supply import Supply, open_supply
+from .supply import Supply, collect_seed, open_supply
+from .trainer import HostTrainer, Trainer
+from .warm_start import warm_start
 
 
 def train(config: Config, path: Path) -> RunFolder:
@@ -53,109 +59,174 @@ def train(config: Config, path: Path) -> RunFolder:
 
     Raises:
         ValueError: If the task is unknown or an argument of the environments is bad.
-        UsageError: If the folder holds something else, or the machine has too little memory or
-            too few devices.
+        UsageError: If the folder holds something else, networks to begin with do not fit, or
+            the machine has too little memory or too few devices.
         MachineError: If files cannot be written, no checkpoint can be used, or numbers are
             not finite.
         WorkerError: If environments failed too often.
         Interrupted: If a signal ended the run, which was saved.
     """
     population, peers = Population(config.seeds, choose_placement(config)), find_peers()
-    runs = planned_runs(config, path, peers.index)
-    settings = {run.path: run.config for run in runs}
-    if peers.index == 0:
-        settings = {path: config, **settings}
     with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        for folder in settings:
-            enter(locked(folder))
-        supplies = [open_supply(run, len(runs), stack, peers.index) for run in runs]
-        spec, manifest = supplies[0].spec, supplies[0].manifest
-        init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
-        states = init_agents(config, spec, keys=init_keys)
-        footprint.check(config.share, spec, states[0], path, saved=manifest)
-
-        precision, counts = agent.choose_precision(config), parameter_counts(states[0].model)
-        parts = [
-            run.path
-            for i in range(config.distributed.processes)
-            for run in planned_runs(config, path, i)
-        ]
-        for folder, own in settings.items():
-            open_run(folder, own, spec, counts, precision, parts=parts)
-        console = enter(RunConsole(config.env_steps, len(runs)))
-        console.print(describe(config, spec, states[0], path))
-        interrupts = enter(Interrupts(console.print))
-        archives = [
-            Archive(RunFolder(run.path), config.checkpoint, console.speaker(run.label))
-            for run in runs
-        ]
-        checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, peers))
-        starts = _starts(runs, supplies, states, checkpointer, peers)
-        stopwatch = Stopwatch()
-        members = [
-            enter(_member(*own, console, stopwatch, interrupts, peers))
-            for own in zip(runs, archives, starts, strict=True)
-        ]
-        state = population.placement.agents(population.stack([start.agent for start in starts]))
-        act_keys, update_keys, report_keys = _columns(jr.split(key, 3) for key in loop_keys)
-        programs, report_key = compiled(config, population), population.stack(report_keys)
-        collector: Collector = OfflineCollector(members)
-        if envs := [supply.envs for supply in supplies if supply.envs is not None]:
-            collector = LiveCollector(
-                population,
-                members,
-                envs,
-                programs.act,
-                state.model,
-                keys=[_of_process(key, peers.index) for key in act_keys],
-            )
-        loop = Loop(
-            config,
-            members,
-            collector,
-            Learner(population, members, state, spec, programs.update, keys=update_keys),
-            checkpointer,
-            enter(Profiler(runs[0].path / "profile", config.profile, console.print)),
-            report=lambda state, batch: programs.report(state, batch, report_key),
-            interrupts=interrupts,
-            peers=peers,
-        )
-        _begin(loop, collector, starts, console)
-        del states, starts, state  # or the agents of the beginning stay in memory
+        # Nothing of what was opened is named here: the agents of the beginning would stay in
+        # memory.
+        loop = _assemble(config, population, _open(config, path, peers, stack), peers, stack)
         with peers.explained():
             loop.run()
     return RunFolder(path)
+
+
+class _Opened(NamedTuple):
+    """Runs whose folders are open, and what they need before their parts can be made."""
+
+    runs: Sequence[Run]
+    supplies: Sequence[Supply]
+    agents: Sequence[AgentState]
+    """Of new runs."""
+
+    loop_keys: Sequence[PRNGKeyArray]
+    console: RunConsole
+    interrupts: Interrupts
+
+
+def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack) -> _Opened:
+    """Locks folders, starts environments and makes agents; then records that the runs begin."""
+    enter, runs = stack.enter_context, planned_runs(config, path, peers.index)
+    settings = {run.path: run.config for run in runs}
+    if peers.index == 0:
+        settings = {path: config, **settings}
+    for folder in settings:
+        enter(locked(folder))
+    supplies = [open_supply(run, len(runs), stack, peers.index) for run in runs]
+    spec, manifest = supplies[0].spec, supplies[0].manifest
+    init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
+    agents = init_agents(config, spec, keys=init_keys)
+    if not any(RunFolder(run.path).checkpoint_paths() for run in runs):
+        agents = [warm_start(agent, config.init) for agent in agents]
+    footprint.check(config.share, spec, agents[0], path, saved=manifest)
+
+    precision, counts = choose_precision(config), parameter_counts(agents[0].model)
+    parts = [
+        run.path
+        for i in range(config.distributed.processes)
+        for run in planned_runs(config, path, i)
+    ]
+    for folder, own in settings.items():
+        open_run(folder, own, spec, counts, precision, parts=parts)
+    pictures = config.env.observations != "vectors"
+    console = enter(RunConsole(config.env_steps, len(runs), pictures=pictures))
+    console.print(describe(config, spec, agents[0], path))
+    interrupts = enter(Interrupts(console.print))
+    return _Opened(runs, supplies, agents, loop_keys, console, interrupts)
+
+
+def _assemble(
+    config: Config,
+    population: Population,
+    opened: _Opened,
+    peers: Peers,
+    stack: contextlib.ExitStack,
+) -> Loop:
+    """Puts the parts of the runs together, as they begin or as their checkpoints have them."""
+    enter, runs, console = stack.enter_context, opened.runs, opened.console
+    archives = [
+        Archive(RunFolder(run.path), config.checkpoint, console.speaker(run.label)) for run in runs
+    ]
+    checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, peers))
+    starts = _starts(opened, checkpointer, peers)
+    stopwatch = Stopwatch()
+    members = [
+        enter(_member(*own, console, stopwatch, opened.interrupts, peers))
+        for own in zip(runs, archives, starts, strict=True)
+    ]
+    state = population.placement.agents(population.stack([start.agent for start in starts]))
+    keys = _LoopKeys(*_columns(jr.split(key, 3) for key in opened.loop_keys))
+    programs, report_key = compiled(config, population), population.stack(keys.report)
+    trainer = _trainer(config, population, opened, members, state, programs, peers, keys)
+    loop = Loop(
+        config,
+        members,
+        trainer,
+        checkpointer,
+        enter(Profiler(runs[0].path / "profile", config.profile, console.print)),
+        report=lambda state, batch: programs.report(state, batch, report_key),
+        interrupts=opened.interrupts,
+        peers=peers,
+    )
+    _begin(loop, trainer, starts, console)
+    return loop
+
+
+class _LoopKeys(NamedTuple):
+    """Random keys of each run."""
+
+    act: Sequence[PRNGKeyArray]
+    update: Sequence[PRNGKeyArray]
+    report: Sequence[PRNGKeyArray]
+
+
+def _trainer(
+    config: Config,
+    population: Population,
+    opened: _Opened,
+    members: Sequence[Member],
+    state: AgentState,
+    programs: Programs,
+    peers: Peers,
+    keys: _LoopKeys,
+) -> Trainer:
+    """What collects and learns: on the device, on the host, or from what is stored."""
+    supplies = opened.supplies
+    if env := supplies[0].functional:
+        return DeviceTrainer(
+            config,
+            population,
+            members,
+            state,
+            env,
+            act_keys=keys.act,
+            update_keys=keys.update,
+            env_keys=[jr.key(env_seed(collect_seed(member.config))) for member in members],
+        )
+    collector: Collector = OfflineCollector(members)
+    if envs := [supply.envs for supply in supplies if supply.envs is not None]:
+        collector = LiveCollector(
+            population,
+            members,
+            envs,
+            programs.act,
+            state.model,
+            keys=[_of_process(key, peers.index) for key in keys.act],
+        )
+    spec = supplies[0].spec
+    learner = Learner(population, members, state, spec, programs.update, keys=keys.update)
+    return HostTrainer(members, collector, learner, train_ratio(config))
 
 
 class _Start(NamedTuple):
     """What a run begins with, or goes on from."""
 
     agent: AgentState
-    replay: Replay
+    replay: AbstractReplay
     loop: Mapping[str, Any] | None = None
     manifest: Mapping[str, Any] = {"env_step": None, "logs": {}}
     path: Path | None = None
 
 
-def _starts(
-    runs: Sequence[Run],
-    supplies: Sequence[Supply],
-    states: Sequence[AgentState],
-    checkpointer: Checkpointer,
-    peers: Peers,
-) -> list[_Start]:
+def _starts(opened: _Opened, checkpointer: Checkpointer, peers: Peers) -> list[_Start]:
+    """Where the last checkpoint has every run, or its beginning."""
+    runs, supplies, agents = opened.runs, opened.supplies, opened.agents
     makers = [
         functools.partial(
             make_replay, run.config.share, supply.spec, run.path / "replay", process=peers.index
         )
         for run, supply in zip(runs, supplies, strict=True)
     ]
-    if saved := checkpointer.latest(states[0], makers):
+    if saved := checkpointer.latest(agents[0], makers):
         return [_Start(s.agent, s.replay, s.loop, s.manifest, s.path) for s in saved]
     return [
-        _Start(state, supply.replay(make))
-        for state, supply, make in zip(states, supplies, makers, strict=True)
+        _Start(agent, supply.replay(make))
+        for agent, supply, make in zip(agents, supplies, makers, strict=True)
     ]
 
 
@@ -169,6 +240,7 @@ def _member(
     interrupts: Interrupts,
     peers: Peers,
 ) -> Iterator[Member]:
+    """One of the runs, with its logs open and as long as its start."""
     folder, say = archive.folder, console.speaker(run.label)
     folder.rewind(start.manifest["logs"])
     sinks = make_sinks(
@@ -180,18 +252,22 @@ def _member(
         warn=say,
     )
     evaluate = Evaluator(run.config, folder, interrupts, say, peers)
+    predict = Predictor(run.config, folder, say)
     with Recorder(run.config, folder, console, stopwatch, sinks, run.label) as recorder:
-        yield Member(run.config, folder, start.replay, archive, recorder, evaluate, run.label)
+        yield Member(
+            run.config, folder, start.replay, archive, recorder, evaluate, predict, run.label
+        )
 
 
-def _begin(loop: Loop, collector: Collector, starts: Sequence[_Start], console: RunConsole) -> None:
+def _begin(loop: Loop, trainer: Trainer, starts: Sequence[_Start], console: RunConsole) -> None:
+    """Sets the parts to where the runs begin, or go on."""
     states = [start.loop for start in starts if start.loop is not None]
     if states:
         loop.set_states(states)
         env_step, paths = starts[0].manifest["env_step"], ", ".join(str(s.path) for s in starts)
         console.print(f"resumed     at env step {env_step:,} from {paths}")
     else:
-        collector.begin()
+        trainer.begin()
     if loop.finished:
         console.print("the run is complete; more `--env_steps` make it longer")
 

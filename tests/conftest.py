@@ -3,9 +3,13 @@
 import os
 import secrets
 
-# Compiling is most of the work; an optimisation level that the user gives stands, and 3 is the
-# one of real runs.
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
+# Compiling is most of the work, and takes a quarter of the time with these. What the user gives
+# stands, and is remembered for `real_programs`; workers of xdist inherit both.
+os.environ.setdefault("XLA_FLAGS_GIVEN", os.environ.get("XLA_FLAGS", ""))
+os.environ["XLA_FLAGS"] = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    + os.environ["XLA_FLAGS_GIVEN"]
+)
 
 import gpld  # noqa: F401  # isort: skip  # before JAX starts, whose flags it sets
 
@@ -39,11 +43,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_compilations(tmp_path_factory, worker_id):
-    """Programs are compiled once for all tests, their subprocesses included."""
+    """Programs, also small ones, are compiled once for all tests, subprocesses included."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "jax"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     compilation_cache.reset_cache()
 
 
@@ -57,6 +62,24 @@ def released_programs():
     yield
     eqx.clear_caches()
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def real_programs(shared_compilations):
+    """Environment of a process whose programs are compiled as those of users are."""
+    return {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS_GIVEN"]}
+
+
+@pytest.fixture(scope="session")
+def gl():
+    """Skips what draws where no OpenGL library does."""
+    from gpld.envs.rendering import find_backend
+    from gpld.errors import MachineError
+
+    try:
+        return find_backend()
+    except MachineError as error:
+        pytest.skip(str(error))
 
 
 class KeyStream:

@@ -56,7 +56,8 @@ def _flat(value, prefix=""):
 
 
 _OUT_OF_RANGE = [
-    (Config, "seed", -1, "non-negative"),
+    (Config, "seed", -1, "in [0, 2**32 - `seeds`]"),
+    (Config, "seed", 2**32, "in [0, 2**32 - `seeds`]"),
     (Config, "env_steps", 0, "at least 1"),
     (Config, "profile", -1, "non-negative"),
     (Config, "seeds", 0, "at least 1"),
@@ -67,11 +68,19 @@ _OUT_OF_RANGE = [
     (EnvConfig, "env.num_envs", 0, "at least 1"),
     (EnvConfig, "env.action_repeat", 0, "at least 1"),
     (EnvConfig, "env.workers", -1, "at least 0"),
+    (EnvConfig, "env.image_size", 0, "at least 1"),
+    (ModelConfig, "model.depth", 0, "at least 1"),
+    (ModelConfig, "model.multipliers", (), "numbers of at least 1"),
+    (ModelConfig, "model.multipliers", (2, 0), "numbers of at least 1"),
+    (ModelConfig, "model.kernel", 4, "a positive odd number"),
+    (ModelConfig, "model.image_blocks", 0, "at least 1"),
+    (EvaluationConfig, "evaluation.predictions", -1, "at least 0"),
     (ReplayConfig, "replay.capacity", 0, "at least 1"),
     (ReplayConfig, "replay.batch_size", 0, "at least 1"),
     (ReplayConfig, "replay.batch_length", 1, "at least 2"),
     (ReplayConfig, "replay.train_ratio", 0.0, "positive"),
     (ReplayConfig, "replay.train_ratio", math.nan, "positive"),
+    (ReplayConfig, "replay.train_ratio", math.inf, "finite"),
     (ModelConfig, "model.deter", 0, "a positive multiple of `model.blocks` (8)"),
     (ModelConfig, "model.deter", 12, "a positive multiple of `model.blocks` (8)"),
     (ModelConfig, "model.hidden", 0, "at least 1"),
@@ -97,6 +106,8 @@ _OUT_OF_RANGE = [
     (ActorCriticConfig, "ac.trace", 1.1, "in [0, 1]"),
     (ActorCriticConfig, "ac.trace", -0.1, "in [0, 1]"),
     (ActorCriticConfig, "ac.entropy", -1.0, "non-negative"),
+    (ActorCriticConfig, "ac.entropy", math.inf, "finite"),
+    (LossConfig, "loss.dyn", math.inf, "finite"),
     (ActorCriticConfig, "ac.slow_regularizer", -1.0, "non-negative"),
     (ActorCriticConfig, "ac.slow_rate", 0.0, "in (0, 1]"),
     (ActorCriticConfig, "ac.slow_rate", 1.1, "in (0, 1]"),
@@ -114,11 +125,15 @@ _OUT_OF_RANGE = [
     (ScheduleConfig, "gpld.schedule.values", (0.1,), "as many numbers as"),
     (GPLDConfig, "gpld.lambda0", -0.1, "non-negative"),
     (GPLDConfig, "gpld.lambda0", math.nan, "non-negative"),
+    (GPLDConfig, "gpld.lambda0", math.inf, "finite"),
+    (GPLDConfig, "gpld.lambda0_prior", math.inf, "finite"),
     (GPLDConfig, "gpld.lambda0_prior", -0.1, "non-negative"),
     (GPLDConfig, "gpld.rho", 0.0, "in (0, 1]"),
     (GPLDConfig, "gpld.rho", 1.1, "in (0, 1]"),
     (GPLDConfig, "gpld.rows", 0, "at least 1"),
     (OptimizerConfig, "optimizer.learning_rate", 0.0, "positive"),
+    (OptimizerConfig, "optimizer.learning_rate", math.inf, "finite"),
+    (OptimizerConfig, "optimizer.weight_decay", math.inf, "finite"),
     (OptimizerConfig, "optimizer.warmup", -1, "non-negative"),
     (OptimizerConfig, "optimizer.clip", 0.0, "positive"),
     (OptimizerConfig, "optimizer.beta1", 1.0, "in [0, 1)"),
@@ -168,7 +183,8 @@ def test_settings_that_depend_on_others():
 def test_every_numeric_setting_has_a_range():
     covered = {name for _, name, _, _ in _OUT_OF_RANGE} | {"model.blocks"}
     covered |= {"gpld.schedule.boundaries"}
-    free = {"env.workers", "replay.online", "deterministic", "log.tensorboard"}
+    covered |= {"init.modules", "init.freeze"}  # see test_warm_start.py
+    free = {"env.workers", "env.stagger", "replay.online", "deterministic", "log.tensorboard"}
     for name, value in _flat(to_dict(Config())).items():
         if isinstance(value, (int, float, tuple)):
             assert name in covered | free, name
@@ -264,6 +280,7 @@ def test_the_default_is_the_preset_paper():
                 "checkpoint.every": 100_000,
             },
         ),
+        ("mjx_paper", {"loop": "device", "env.backend": "mjx"}),
         (
             "dreamerv3",
             {
@@ -284,6 +301,53 @@ def test_what_presets_change(name, expected):
     assert changed == expected | {"preset": name}
 
 
+def test_mjx_is_small_with_many_environments_on_the_device():
+    small, mjx = _flat(to_dict(PRESETS["small"])), _flat(to_dict(PRESETS["mjx"]))
+    changed = {key for key, value in mjx.items() if value != small[key]}
+    assert changed == {
+        *("preset", "loop", "env_steps", "replay.train_ratio", "evaluation.every"),
+        *("env.num_envs", "env.backend", "env.stagger", "log.every", "log.report_every"),
+    }
+    # As many updates, within a tenth.
+    ratios = [PRESETS[name].replay.updates_per_env_step for name in ("small", "mjx")]
+    assert ratios == [1 / 2, 1 / 16]
+    assert mjx["env_steps"] * ratios[1] == pytest.approx(small["env_steps"] * ratios[0], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"env": EnvConfig()}, "`env.backend` must be mjx with `loop` device, got 'auto'"),
+        (
+            {"env": EnvConfig(backend="mjx", workers=2)},
+            "`env.workers` must be 0 or None with `loop` device, got 2",
+        ),
+        (
+            {"env": EnvConfig(backend="mjx", observations="pixels")},
+            "`env.observations` must be vectors with `loop` device, got 'pixels'",
+        ),
+        (
+            {"replay": ReplayConfig(storage="disk")},
+            "`replay.storage` must be ram with `loop` device, got 'disk'",
+        ),
+        ({"offline": "runs/walker"}, "`offline` must be None with `loop` device, got 'runs/walk"),
+        ({"devices": 2}, "`devices` must be 1 with `loop` device, got 2"),
+        (
+            {"distributed": DistributedConfig(processes=2), "run": "runs/walker"},
+            "`distributed.processes` must be 1 with `loop` device, got 2",
+        ),
+    ],
+)
+def test_what_does_not_go_with_the_device_loop(settings, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PRESETS["mjx_paper"], **settings)
+
+
+def test_only_mjx_staggers_episodes():
+    with pytest.raises(ValueError, match=r"`env\.stagger` must be False unless `env\.backend` is"):
+        EnvConfig(stagger=True)
+
+
 def test_the_baseline_has_no_penalty():
     assert [name for name, preset in PRESETS.items() if not preset.gpld.coefficients] == [
         "dreamerv3"
@@ -293,20 +357,20 @@ def test_the_baseline_has_no_penalty():
 @pytest.mark.parametrize(
     ("size", "dims"),
     [
-        ("1m", (512, 64, 4, 64)),
-        ("12m", (2048, 256, 16, 256)),
-        ("25m", (3072, 384, 24, 384)),
-        ("50m", (4096, 512, 32, 512)),
-        ("100m", (6144, 768, 48, 768)),
-        ("200m", (8192, 1024, 64, 1024)),
-        ("400m", (12288, 1536, 96, 1536)),
+        ("1m", (512, 64, 4, 64, 4)),
+        ("12m", (2048, 256, 16, 256, 16)),
+        ("25m", (3072, 384, 24, 384, 24)),
+        ("50m", (4096, 512, 32, 512, 32)),
+        ("100m", (6144, 768, 48, 768, 48)),
+        ("200m", (8192, 1024, 64, 1024, 64)),
+        ("400m", (12288, 1536, 96, 1536, 96)),
     ],
 )
 def test_sizes(size, dims):
-    assert SIZES[size] == dims  # deter, hidden, classes, units
+    assert SIZES[size] == dims  # deter, hidden, classes, units, depth
     assert ModelConfig(size=size).dims == dims
     own = ModelConfig(size=size, hidden=7, classes=5).dims
-    assert own == (dims[0], 7, 5, dims[3])
+    assert own == (dims[0], 7, 5, *dims[3:])
 
 
 @pytest.mark.parametrize(
@@ -335,10 +399,10 @@ def test_derived_settings():
 
 def test_every_setting_is_read():
     folder = Path(gpld.__file__).parent
-    code = {path.name: path.read_text() for path in folder.rglob("*.py")}
-    # In config.py itself only what is computed from settings counts, not their checks.
+    code = {path: path.read_text() for path in folder.rglob("*.py")}
+    # Of the settings themselves only what is computed from them counts, not their checks.
     checks = re.compile(r"def __post_init__\(self\):.*?(?=\n    @property|\n\n\n)", re.DOTALL)
-    code["config.py"] = checks.sub("", code["config.py"])
+    code |= {path: checks.sub("", code[path]) for path in (folder / "config").glob("*.py")}
     text = "\n".join(code.values())
     # These are read by their place, in loops over the fields.
     by_loop = {field.name for field in dataclasses.fields(LossConfig)} | set(SIZES["1m"]._fields)

@@ -114,11 +114,11 @@ def test_a_refusal_says_what_would_fit():
         "The replay takes 2.00 GiB of memory once it is full, but beside the 1.00 GiB of the "
         # Half the steps: 65,536 per stream, 1,048,576 together, with 64 windows less each.
         "rest of the run 1.00 GiB are free. It fits with `--replay.capacity 1000000` or "
-        "`--env-steps 1000000` or `--replay.storage disk`."
+        "`--env_steps 1000000` or `--replay.storage disk`."
     )
     assert _refusal(storage="disk", disk=GIB) == (
         "The replay takes 2.00 GiB of disk, but 1.00 GiB are free. It fits with "
-        "`--replay.capacity 1000000` or `--env-steps 1000000` or `--replay.storage ram`."
+        "`--replay.capacity 1000000` or `--env_steps 1000000` or `--replay.storage ram`."
     )
 
 
@@ -138,7 +138,7 @@ def test_what_is_proposed_fits_and_hardly_more_would(free_mib):
     free, step = free_mib * MIB, 16 * 1024
     message = _refusal(memory=GIB + free)
     capacity = int(re.findall(r"capacity (\d+)", message)[0])
-    env_steps = int(re.findall(r"env-steps (\d+)", message)[0])
+    env_steps = int(re.findall(r"env_steps (\d+)", message)[0])
     assert step * stream_length(16, 65, capacity, 131_072) <= free
     assert step * stream_length(16, 65, 5_000_000, -(-env_steps // 16)) <= free
     assert step * stream_length(16, 65, int(1.11 * capacity) + 16, 131_072) > free

@@ -88,7 +88,7 @@ def test_the_world_model_alone(source, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "probe_memory"}, "holds steps of probe_delayed .* add `--task probe_delayed"),
+        ({"task": "probe_memory"}, "taken with other settings; add `--task probe_delayed"),
         (
             {"model": dataclasses.replace(CONFIG.model, deter=64)},
             "does not fit: The saved replay has another `arrays`",

@@ -6,6 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from gpld.models.convolutions import convolve
 from gpld.precision import mixed
 
 X, Y = jr.normal(jr.key(0), (5, 7)), jr.normal(jr.key(1), (7, 7))
@@ -78,6 +79,39 @@ def test_products_of_derivatives_are_rounded(name):
     weights = jr.normal(jr.key(2), X.shape)
     gradient = jax.grad(lambda x, y: jnp.sum(weights * WRAPPERS[name](x, y)))
     np.testing.assert_allclose(mixed(gradient)(X, Y), product(weights, Y.T), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_convolutions_and_their_derivatives_are_rounded(inputs):
+    keys = jr.split(jr.key(0), 3)
+    x = jr.normal(keys[0], (3, 2, 6, 8, inputs))
+    kernel = jr.normal(keys[1], (5, 5, inputs, 4))
+    weights = _rounded(jr.normal(keys[2], (3, 2, 6, 8, 4)))
+    fn = jax.vmap(jax.vmap(convolve, (0, None)), (0, None))
+    gradient = jax.grad(lambda *args: jnp.sum(weights * fn(*args)), argnums=(0, 1))
+    outputs = lambda *args: (fn(*args), *gradient(*args))  # noqa: E731
+    actual = jax.jit(mixed(outputs))(x, kernel)
+    expected = outputs(_rounded(x), _rounded(kernel))
+    for a, b, whole in zip(actual, expected, outputs(x, kernel), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        assert np.max(np.abs(a - whole)) > 1e-3
+
+
+def test_convolutions_of_other_kinds_are_right_as_well():
+    x, kernel = jr.normal(jr.key(0), (2, 8, 8, 4)), jr.normal(jr.key(1), (3, 3, 2, 4))
+    strided = lambda x, kernel: jax.lax.conv_general_dilated(  # noqa: E731
+        x,
+        kernel,
+        (2, 2),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=2,
+    )
+    np.testing.assert_allclose(mixed(strided)(x, kernel), strided(x, kernel), rtol=0.05, atol=0.2)
+
+
+def _rounded(x):
+    return x.astype(jnp.bfloat16).astype(jnp.float32)
 
 
 def test_products_of_highest_precision_stay_and_so_do_their_derivatives():

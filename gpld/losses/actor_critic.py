@@ -38,6 +38,7 @@ def actor_critic_losses(
     batch: Batch,
     config: ActorCriticConfig,
     *,
+    feat_dtype: jnp.dtype | None = None,
     key: PRNGKeyArray,
 ) -> tuple[dict[str, Float[Array, "..."]], ReturnNorm, dict[str, Float[Array, ""]]]:
     """Losses of policy and value, from an imagined rollout at every replayed state.
@@ -51,6 +52,8 @@ def actor_critic_losses(
         rollout: Posterior states of the batch.
         batch: Replayed sequences.
         config: Settings.
+        feat_dtype: Dtype in which imagined features are kept, which only products read;
+            that of the latents if it is None.
         key: Random key.
 
     Returns:
@@ -59,10 +62,15 @@ def actor_critic_losses(
     """
     starts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.latent)
     imagined = jax.vmap(
-        lambda start, key: imagine(model, slow_value, start, config.imag_length, key=key),
+        lambda start, key: imagine(
+            model, slow_value, start, config.imag_length, kept=feat_dtype, key=key
+        ),
         out_axes=TIME_FIRST,
     )(starts, jr.split(key, batch.reward.size))
-    policy, value = _batched(lambda x: apply_heads((model.policy, model.value), x))(imagined.feat)
+    learned = (model.policy, model.value)
+    policy, value = _batched(lambda x, y: apply_heads(learned, x, first=y))(
+        imagined.feat, imagined.first
+    )
     worth, return_norm = _returns(model, value, imagined, return_norm, config)
 
     entropy = _batched(lambda dist: dist.entropy())(policy)
@@ -71,19 +79,12 @@ def actor_critic_losses(
     slow = imagined.predicted.slow_value
     value_loss = _value_loss(value, worth.returns, slow[:-1], config)
 
-    # On replayed states the bootstrap is the imagined return that starts there.
     batch_shape = batch.reward.shape
-    targets = replay_returns(batch, worth.returns[0].reshape(batch_shape), config)
-    replay_value = _batched(lambda z: model.value(z.feat()))(
-        jax.tree.map(lambda x: x[:, :-1], rollout.latent)
-    )
-    replay_slow = slow[0].reshape(batch_shape)[:, :-1]
-    repval_loss = _value_loss(replay_value, targets, replay_slow, config)
-
+    first_returns, first_slow = (x[0].reshape(batch_shape) for x in (worth.returns, slow))
     losses = {
         "policy": jnp.mean(worth.weight * policy_loss, axis=0).reshape(batch_shape),
         "value": jnp.mean(worth.weight * value_loss, axis=0).reshape(batch_shape),
-        "repval": jnp.where(batch.is_last[:, :-1], 0.0, repval_loss),
+        "repval": _replay_loss(model, rollout, batch, first_returns, first_slow, config),
     }
     metrics = _metrics(imagined, worth, return_norm, config)
     return losses, return_norm, metrics | {"ent/action": jnp.mean(entropy)}
@@ -131,6 +132,22 @@ def _metrics(
         "ret_rate": jnp.mean(jnp.abs(normed) >= 1),
         "tar": jnp.mean(worth.returns),
     }
+
+
+def _replay_loss(
+    model: Dreamer,
+    rollout: Rollout,
+    batch: Batch,
+    bootstrap: Float[Array, "batch time"],
+    slow: Float[Array, "batch time"],
+    config: ActorCriticConfig,
+) -> Float[Array, "batch time-1"]:
+    """Loss of the value on replayed states, from the imagined returns that start there."""
+    targets = replay_returns(batch, bootstrap, config)
+    latents = jax.tree.map(lambda x: x[:, :-1], rollout.latent)
+    value = _batched(lambda z: model.value(z.feat()))(latents)
+    loss = _value_loss(value, targets, slow[:, :-1], config)
+    return jnp.where(batch.is_last[:, :-1], 0.0, loss)
 
 
 def replay_returns(

@@ -149,7 +149,17 @@ def make_penalty(
     estimator: EstimatorName,
     num_probes: int,
 ) -> Callable[..., Float[Array, " rows"]]:
-    """The transform that `gradient_penalty` is, of one family of estimators."""
+    """The transform that `gradient_penalty` is, of one family of estimators.
+
+    Args:
+        fn: The map.
+        estimates: `(fn, inputs, probes) -> one number per row` by the name of the estimator.
+        estimator: One of these names.
+        num_probes: Probes that are averaged, at least 1.
+
+    Raises:
+        ValueError: If there is no such estimator, or `num_probes < 1`.
+    """
     if estimator not in estimates:
         raise ValueError(f"`estimator` must be one of {', '.join(estimates)}, got {estimator!r}.")
     if num_probes < 1:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from ..models import Dreamer, Latent, TwoHotHead, apply_heads
+from ..models import Dreamer, Latent, TwoHotHead, apply_heads, first_layers
 
 
 class Predictions(NamedTuple):
@@ -24,7 +24,10 @@ class Imagined(NamedTuple):
     """An imagined rollout of H steps; no gradient passes through it."""
 
     feat: Float[Array, "*batch length feat"]
-    """Model features of s_0 (where it starts) to s_{H-1}."""
+    """Model features of s_0 (where it starts) to s_{H-1}, in the dtype asked for."""
+
+    first: Float[Array, "*batch length units"]
+    """What the first layers of policy and value say there, before normalisation."""
 
     action: Float[Array, "*batch length action"]
     """Actions a_0 to a_{H-1}."""
@@ -35,13 +38,19 @@ class Imagined(NamedTuple):
     predicted: Predictions
 
 
-TIME_FIRST = Imagined(feat=1, action=1, last=0, predicted=1)  # pyright: ignore[reportArgumentType]
+TIME_FIRST = Imagined(feat=1, first=1, action=1, last=0, predicted=1)  # pyright: ignore[reportArgumentType]
 """`out_axes` of `jax.vmap` that leave time in front, as the rollout's loop produces it: moving
 it behind the rollouts would copy all features."""
 
 
 def imagine(
-    model: Dreamer, slow_value: TwoHotHead, start: Latent, length: int, *, key: PRNGKeyArray
+    model: Dreamer,
+    slow_value: TwoHotHead,
+    start: Latent,
+    length: int,
+    *,
+    kept: jnp.dtype | None = None,
+    key: PRNGKeyArray,
 ) -> Imagined:
     """Rolls out policy and prior from one state, and predicts what is met on the way.
 
@@ -50,25 +59,40 @@ def imagine(
         slow_value: Moving average of the value head.
         start: State s_0.
         length: Number H of steps.
+        kept: Dtype in which the features are kept; their own if it is None.
         key: Random key.
     """
     model, slow_value, start = jax.lax.stop_gradient((model, slow_value, start))
-    heads = (model.policy, model.reward, model.cont, slow_value)
+    learned = (model.policy, model.value)
+    others = (model.reward, model.cont, slow_value)
+    width = sum(head.mlp.layers[0].linear.bias.size for head in learned)
 
     def look(feat):
-        policy, reward, cont, slow = apply_heads(heads, feat)
-        return policy, Predictions(reward.mean(), cont.prob(), slow.mean())
+        first = first_layers((*learned, *others), feat)
+        policy, _ = apply_heads(learned, feat, first=first[:width])
+        reward, cont, slow = apply_heads(others, feat, first=first[width:])
+        return policy, first[:width], Predictions(reward.mean(), cont.prob(), slow.mean())
 
     def step(latent, key):
         action_key, latent_key = jr.split(key)
         feat = latent.feat()
-        policy, predicted = look(feat)
+        policy, first, predicted = look(feat)
         action = policy.sample(action_key)
-        return model.rssm.imagine(latent, action, key=latent_key), (feat, action, predicted)
+        latent = model.rssm.imagine(latent, action, key=latent_key)
+        return latent, (_as_bits(feat.astype(kept or feat.dtype)), first, action, predicted)
 
     keys, unroll = jr.split(key, length), model.rssm.unroll
-    last, (feat, action, predicted) = jax.lax.scan(step, start, keys, unroll=unroll)
+    last, (bits, first, action, predicted) = jax.lax.scan(step, start, keys, unroll=unroll)
     last = last.feat()
-    _, final = look(last)
+    feat = jax.lax.bitcast_convert_type(bits, kept or last.dtype)
+    _, _, final = look(last)
     predicted = jax.tree.map(lambda xs, x: jnp.append(xs, x), predicted, final)
-    return Imagined(feat, action, last, predicted)
+    return Imagined(feat, first, action, last, predicted)
+
+
+def _as_bits(x: Float[Array, " size"]) -> Shaped[Array, " size"]:
+    """Half precision as integers.
+
+    XLA's CPU loops would write it through a float32 copy of what all steps wrote.
+    """
+    return jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype.itemsize == 2 else x

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
+from ..precision import factor_dtype
 from .actor_critic import actor_critic_losses
 from .batch import Batch
 from .gpld import SITES, PenaltyFn, jacobian_penalty
@@ -47,6 +48,11 @@ def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm
     """DreamerV3's loss: the sum over its terms of scale times mean.
 
     Where `config.learn` is the world model alone, policy and value have no terms.
+
+    Args:
+        config: Settings.
+        slow_value: Moving average of the value head.
+        return_norm: Percentiles of the returns before the batch.
     """
 
     def loss(
@@ -68,7 +74,14 @@ def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm
             scales = {name: scale for name, scale in scales.items() if name not in _BEHAVIOUR}
         else:
             actor_critic, new_return_norm, metrics = actor_critic_losses(
-                model, slow_value, return_norm, rollout, batch, config.ac, key=imagine_key
+                model,
+                slow_value,
+                return_norm,
+                rollout,
+                batch,
+                config.ac,
+                feat_dtype=factor_dtype(config),
+                key=imagine_key,
             )
             losses = losses | actor_critic
         means = {name: jnp.mean(values) for name, values in losses.items()}
@@ -138,7 +151,7 @@ def penalized(loss_fn: LossFn, penalty_fn: PenaltyFn, name: str, *, weight: Sche
 def make_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -> LossFn:
     """The whole objective that the settings describe.
 
-    With `gpld.lambda0` 0 it is exactly `dreamer_loss`.
+    With `gpld.lambda0` 0 it is exactly `dreamer_loss`, whose arguments it takes.
     """
     return with_penalties(dreamer_loss(config, slow_value, return_norm), config)
 

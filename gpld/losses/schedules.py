@@ -1,6 +1,8 @@
 """How a penalty's coefficient changes with the number of updates (paper, algorithm 2).
 
-A schedule maps the number n of completed updates to a coefficient. n may be traced.
+A schedule maps the number n of completed updates to a coefficient. n may be traced. `initial`
+is the coefficient at n = 0 and `minimum` the least there is; `updates`, `scale` and `interval`
+are positive numbers of updates.
 """
 
 from collections.abc import Callable, Sequence

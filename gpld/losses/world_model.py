@@ -8,12 +8,13 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from ..models import Dreamer, Latent, Rollout
+from ..models.chunks import map_states
 from .batch import Batch
 
 
 def observe(model: Dreamer, batch: Batch, *, key: PRNGKeyArray) -> Rollout:
     """Posterior states along the sequences of a batch, from the stored context on."""
-    embed = jax.vmap(jax.vmap(model.encoder))(batch.observation)
+    embed = map_states(model.encoder, batch.observation, in_chunks=_in_chunks(model))
     context = jax.vmap(model.rssm.restore)(batch.context)
     keys = jr.split(key, embed.shape[0])
     return jax.vmap(
@@ -68,10 +69,17 @@ def world_model_losses(
         }
         return losses, {"dyn_ent": prior.entropy(), "rep_ent": posterior.entropy()}
 
-    return jax.vmap(jax.vmap(state_losses))(
+    return map_states(
+        state_losses,
         rollout.latent,
         rollout.posterior_logits,
         batch.observation,
         batch.reward,
         batch.is_terminal,
+        in_chunks=_in_chunks(model),
     )
+
+
+def _in_chunks(model: Dreamer) -> bool:
+    """Whether states are taken a few at a time: where there are pictures, on a CPU."""
+    return model.encoder.images is not None and jax.default_backend() == "cpu"

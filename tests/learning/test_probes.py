@@ -13,17 +13,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(train, tmp_path_factory):
     """Trains on a probe, once, and gives its run folder."""
     folders = {}
 
-    def train(task, env_steps):
+    def trained(task, env_steps):
         if task not in folders:
             path = tmp_path_factory.mktemp("runs") / task
-            folders[task] = gpld.train(settings(task, env_steps), path)
+            folders[task] = train(settings(task, env_steps), path)
         return folders[task]
 
-    return train
+    return trained
 
 
 def test_value_of_a_constant_reward(trained):

@@ -68,6 +68,16 @@ def test_imagination_starts_at_the_state_and_advances_with_the_core(rollouts):
     np.testing.assert_allclose(states.deter[:, 1:], deter, rtol=1e-4, atol=1e-5)
 
 
+def test_features_may_be_kept_in_half_precision(model):
+    rollout = lambda kept: imagine(  # noqa: E731
+        model, model.value, _latents(), LENGTH, kept=kept, key=jr.key(0)
+    )
+    whole, half = rollout(None), rollout(jnp.dtype("bfloat16"))
+    np.testing.assert_array_equal(half.feat, whole.feat.astype("bfloat16"))
+    for a, b in zip(jax.tree.leaves(half[1:]), jax.tree.leaves(whole[1:]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_imagined_actions_are_samples_of_the_policy(rollouts):
     _, ((_, action), mean, std, _, _) = rollouts
     z = (action - mean) / std

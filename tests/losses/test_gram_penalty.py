@@ -150,15 +150,17 @@ def test_bfloat16_against_float64(estimator):
 
 
 def _products(jaxpr):
-    """Multiplications of every matrix product in a program."""
+    """Multiplications of every matrix product in a program, over all steps of its loop."""
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
             shape = eqn.invars[0].aval.shape
             yield math.prod([*eqn.outvars[0].aval.shape, *(shape[i] for i in contracted)])
         for value in eqn.params.values():
-            if hasattr(value, "jaxpr"):
-                yield from _products(value.jaxpr)
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                times = eqn.params.get("length", 1)  # of a loop
+                yield from (times * count for count in _products(inner))
 
 
 def test_no_probe_touches_the_width_of_the_input():

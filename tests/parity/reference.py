@@ -52,7 +52,16 @@ def named_parameters(model) -> dict:
         for i, layer in enumerate(module.mlp.layers):
             hidden(f"{name}/mlp/linear{i}", f"{name}/mlp/norm{i}", layer)
 
-    numbered("enc/mlp", model.encoder.mlp)
+    def conv(name, norm_name, module):
+        names[f"{name}/kernel"] = module.conv.kernel
+        names[f"{name}/bias"] = module.conv.bias
+        names[f"{norm_name}/scale"] = module.norm.scale
+
+    if model.encoder.vectors is not None:
+        numbered("enc/mlp", model.encoder.vectors.mlp)
+    if model.encoder.images is not None:
+        for i, layer in enumerate(model.encoder.images.layers):
+            conv(f"enc/cnn{i}", f"enc/cnn{i}norm", layer)
     hidden("dyn/dynin0", "dyn/dynin0norm", core.deter_in)
     hidden("dyn/dynin1", "dyn/dynin1norm", core.stoch_in)
     hidden("dyn/dynin2", "dyn/dynin2norm", core.action_in)
@@ -63,9 +72,19 @@ def named_parameters(model) -> dict:
     linear("dyn/priorlogit", rssm.prior_out)
     numbered("dyn/obs", rssm.posterior_mlp)
     linear("dyn/obslogit", rssm.posterior_out)
-    head("dec", model.decoder)
-    for key, module in model.decoder.outputs.items():
-        linear(f"dec/vec/{key}/pred", module)
+    if model.decoder.vectors is not None:
+        head("dec", model.decoder.vectors)
+        for key, module in model.decoder.vectors.outputs.items():
+            linear(f"dec/vec/{key}/pred", module)
+    if model.decoder.images is not None:
+        images = model.decoder.images
+        linear("dec/sp0", images.deter_in)
+        hidden("dec/sp1", "dec/sp1norm", images.stoch_in)
+        linear("dec/sp2", images.stoch_out)
+        names["dec/spnorm/scale"] = images.norm.scale
+        for i, layer in enumerate(reversed(images.layers)):
+            conv(f"dec/conv{i}", f"dec/conv{i}norm", layer)
+        linear("dec/imgout", images.out)
     head("rew", model.reward)
     linear("rew/head/logits", model.reward.out)
     head("con", model.cont)
@@ -152,15 +171,6 @@ def is_blocks(path: Path) -> bool:
         return "twohot/bins" in data
 
 
-def has_images(path: Path) -> bool:
-    """Whether the observations of an agent's file include images."""
-    with np.load(path) as data:
-        return any(
-            name.startswith(("in/", "step0/data/")) and data[name].dtype == np.uint8
-            for name in data.files
-        )
-
-
 def load(file: Path, *, path: str = "gram") -> Recording:
     """Reads a file of either layout; the penalty takes one of its two paths."""
     with np.load(file) as arrays:
@@ -198,7 +208,7 @@ def _load_agent(data: dict) -> Recording:
     scale = cfg["scale"]
     config = Config(
         precision="float32",
-        model=ModelConfig(**{k: scale[k] for k in scale if k != "depth"}),
+        model=ModelConfig(**scale),
         replay=ReplayConfig(batch_size=cfg["B"], batch_length=cfg["T"]),
         ac=ActorCriticConfig(imag_length=cfg["H"]),
         gpld=GPLDConfig(
@@ -249,6 +259,7 @@ def _load_sequence(data: dict) -> Recording:
             classes=classes,
             blocks=blocks,
             units=params["rew/mlp/linear0/bias"].size,
+            depth=params["enc/cnn0/bias"].size // 2 if "enc/cnn0/bias" in params else None,
         ),
         replay=ReplayConfig(batch_size=reward.shape[0], batch_length=reward.shape[1] - 1),
         # These files carry no settings; fixtures/README.md and this are what they used.

@@ -29,8 +29,6 @@ def updates(recording_path, request):
     Sampling is replaced by the recorded draws or by the reference's deterministic choices;
     everything else is the code that trains.
     """
-    if reference.has_images(recording_path):
-        pytest.skip("image observations are not supported")
     recording = reference.load(recording_path, path=request.param)
     run = eqx.filter_jit(lambda *args: _run(recording, *args))  # compiles once
     state, results = recording.initial_state(), []
@@ -148,15 +146,9 @@ def test_every_recorded_quantity_is_compared(updates):
         assert known - _NOT_COMPARED <= set(outputs)
 
 
-def test_posterior_rollout(updates):
-    _assert_close(_pairs(updates, "tokens", "feat/", "prior_logit"), LOSS_RTOL)
-
-
-def test_imagined_rollout(updates):
-    pairs = _pairs(updates, "imag/")
-    if not pairs:
-        pytest.skip("this layout records no imagined states")
-    _assert_close(pairs, LOSS_RTOL)
+def test_rollouts(updates):
+    # Posterior and imagined; only one of the two layouts records the latter.
+    _assert_close(_pairs(updates, "tokens", "feat/", "prior_logit", "imag/"), LOSS_RTOL)
 
 
 def test_losses(updates):

@@ -1,0 +1,213 @@
+"""All settings of a run, and their form in files."""
+
+import dataclasses
+from typing import Literal
+
+from .checks import check, check_choices
+from .data import EnvConfig, ReplayConfig
+from .model import ComputeConfig, InitConfig, ModelConfig, Precision
+from .objective import ActorCriticConfig, GPLDConfig, LossConfig, OptimizerConfig
+from .run import CheckpointConfig, DistributedConfig, EvaluationConfig, LogConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a training run."""
+
+    task: str = "walker_walk"
+    """DeepMind Control task as domain_task; `list` prints all of them."""
+
+    preset: Literal[
+        "paper",
+        "paper_pixels",
+        "authors",
+        "authors_pixels",
+        "dreamerv3",
+        "small",
+        "mjx",
+        "mjx_paper",
+        "debug",
+    ] = "paper"
+    """Starting point that all other flags override. paper: the paper as written. authors:
+    the published reproduction command. Both with _pixels: from pictures. dreamerv3:
+    DreamerV3's official defaults. small: learns on two CPU cores in minutes. mjx: the same on
+    the device, with many environments. mjx_paper: the paper's setting on the device. debug:
+    finishes in seconds."""
+
+    run: str | None = None
+    """Folder of the run; one that was begun with the same settings is resumed. None makes a
+    new one under `runs/`."""
+
+    resume: str | None = None
+    """Folder of a run to resume with its own settings. Flags can change what does not touch
+    the training: length, logging, evaluation, checkpoints, workers, storage."""
+
+    offline: str | None = None
+    """Folder of a run whose stored replay is trained on, instead of an environment."""
+
+    learn: Literal["agent", "world_model"] = "agent"
+    """What is trained: all of the agent, or its world model alone."""
+
+    seed: int = 0
+    """Seeds parameters, actions, environments and replay; below 2**32."""
+
+    seeds: int = 1
+    """Agents that are trained at once in one program, with the seeds from `seed` to
+    `seed + seeds - 1`. Each has environments, replay and run folder of its own."""
+
+    devices: int = 1
+    """Devices that share the updates. With several seeds each takes some of the agents, which
+    is the better use; with one each takes a part of every batch."""
+
+    loop: Literal["host", "device"] = "host"
+    """host: environments, replay and updates take turns. device: all of them are one compiled
+    program, for environments that are functions in JAX (`env.backend` mjx)."""
+
+    env_steps: int = 500_000
+    """Length of the run in env steps; at action repeat 2 this is the paper's budget of 1M
+    frames."""
+
+    precision: Precision = "auto"
+    """What the networks compute in; parameters, losses and distributions are float32.
+    bfloat16: activations too. mixed: updates take products of matrices in bfloat16 and sum
+    them in float32, and all else is float32. auto: bfloat16 on a GPU or TPU; on a CPU mixed
+    where it has tiles for products of bfloat16 (AMX), else float32."""
+
+    deterministic: bool = False
+    """Whether the same settings must give the same numbers, on the same machine and bit for
+    bit: GPU programs without races, no replacement of failed workers."""
+
+    platform: Literal["auto", "cpu", "gpu"] = "auto"
+    """Device to run on; auto takes the best there is."""
+
+    profile: int = 0
+    """Updates to trace once the first ones are over, into `profile/` of the run folder, for
+    Perfetto or TensorBoard; 0 traces none."""
+
+    env: EnvConfig = EnvConfig()
+    replay: ReplayConfig = ReplayConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    ac: ActorCriticConfig = ActorCriticConfig()
+    gpld: GPLDConfig = GPLDConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    init: InitConfig = InitConfig()
+    compute: ComputeConfig = ComputeConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    log: LogConfig = LogConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    distributed: DistributedConfig = DistributedConfig()
+
+    def __post_init__(self):
+        check_choices(self)
+        check(self.seeds >= 1, "seeds", "at least 1", self.seeds)
+        # JAX takes a seed modulo 2**32.
+        most = 2**32 - self.seeds
+        check(0 <= self.seed <= most, "seed", "in [0, 2**32 - `seeds`]", self.seed)
+        check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
+        check(self.profile >= 0, "profile", "non-negative", self.profile)
+        shared = "replay.batch_size" if self.seeds == 1 else "seeds"
+        number = self.replay.batch_size if self.seeds == 1 else self.seeds
+        check(
+            self.devices >= 1 and number % self.devices == 0,
+            "devices",
+            f"a divisor of `{shared}` ({number})",
+            self.devices,
+        )
+        if self.distributed.processes > 1:
+            self._check_distributed()
+        if self.loop == "device":
+            self._check_device_loop()
+        rows = self.gpld.rows
+        check(
+            rows is None or rows <= self.model.stoch,
+            "gpld.rows",
+            f"at most `model.stoch` ({self.model.stoch})",
+            rows,
+        )
+
+    @property
+    def share(self) -> "Config":
+        """Of several processes: the settings of one that had what each has of the run."""
+        n = self.distributed.processes
+        return dataclasses.replace(
+            self,
+            env_steps=-(-self.env_steps // n),
+            env=dataclasses.replace(self.env, num_envs=self.env.num_envs // n),
+            replay=dataclasses.replace(
+                self.replay,
+                batch_size=self.replay.batch_size // n,
+                capacity=-(-self.replay.capacity // n),
+            ),
+            distributed=DistributedConfig(),
+        )
+
+    def _check_device_loop(self) -> None:
+        allowed = {
+            "env.backend": (self.env.backend, "mjx"),
+            "env.observations": (self.env.observations, "vectors"),
+            "replay.storage": (self.replay.storage, "ram"),
+            "offline": (self.offline, None),
+            "devices": (self.devices, 1),
+            "distributed.processes": (self.distributed.processes, 1),
+        }
+        for name, (value, only) in allowed.items():
+            check(value == only, name, f"{only} with `loop` device", value)
+        check(not self.env.workers, "env.workers", "0 or None with `loop` device", self.env.workers)
+
+    def _check_distributed(self) -> None:
+        n = self.distributed.processes
+        folder = self.run if self.resume is None else self.resume
+        check(folder is not None, "run", "given with several `distributed.processes`", folder)
+        check(self.seeds == 1, "seeds", "1 with several `distributed.processes`", self.seeds)
+        check(
+            self.offline is None,
+            "offline",
+            "None with several `distributed.processes`",
+            self.offline,
+        )
+        check(
+            self.env.num_envs % n == 0,
+            "env.num_envs",
+            f"a multiple of `distributed.processes` ({n})",
+            self.env.num_envs,
+        )
+        check(
+            self.replay.batch_size % (n * self.devices) == 0,
+            "replay.batch_size",
+            f"a multiple of `distributed.processes` x `devices` ({n * self.devices})",
+            self.replay.batch_size,
+        )
+        # One that all have must outlast the next one, until all have that as well.
+        check(
+            self.checkpoint.keep >= 2,
+            "checkpoint.keep",
+            "at least 2 with several `distributed.processes`",
+            self.checkpoint.keep,
+        )
+
+
+def to_dict(config: Config) -> dict:
+    """The settings as nested dictionaries that JSON can hold."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict) -> Config:
+    """The settings that `to_dict` gave, also after a round trip through JSON.
+
+    Raises:
+        ValueError: If a value is out of range.
+        TypeError: If a name is unknown.
+    """
+    return _from_dict(Config, values)
+
+
+def _from_dict(cls: type, values: dict):
+    defaults = {f.name: f.default for f in dataclasses.fields(cls)}
+
+    def convert(name, value):
+        if dataclasses.is_dataclass(defaults.get(name)):
+            return _from_dict(type(defaults[name]), value)
+        return tuple(value) if isinstance(value, list) else value
+
+    return cls(**{name: convert(name, value) for name, value in values.items()})

@@ -1,0 +1,61 @@
+"""Settings under their dotted names, as flags have them, and how two runs' settings differ."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .config import Config, to_dict
+
+MAY_CHANGE = (
+    "env_steps",
+    "run",
+    "resume",
+    "preset",
+    "platform",
+    "profile",
+    "devices",
+    "distributed.process_id",
+    "distributed.coordinator",
+    "env.workers",
+    "env.timeout",
+    "env.max_restarts",
+    "replay.storage",
+    "optimizer.max_skips",
+    "evaluation.",
+    "log.",
+    "checkpoint.",
+)
+"""Settings that do not touch what is learned: a run may go on with others."""
+
+# dmc and batch, one of which `auto` stands for, give the same bits: a run may change between them.
+_ENGINE = "env.backend"
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Every setting by its dotted name, such as `gpld.lambda0`."""
+    return flatten_names(to_dict(config))
+
+
+def flatten_names(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
+    flat = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_names(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What keeps a run from going on with other settings, one phrase for each setting.
+
+    Args:
+        stored: Settings of the run by their dotted names.
+        wanted: Those that it would go on with.
+    """
+    return [
+        f"{name} is {stored.get(name)!r} there and {value!r} here"
+        for name, value in wanted.items()
+        if not (value == stored.get(name) or name.startswith(MAY_CHANGE))
+        and not (name == _ENGINE and "mjx" not in (value, stored.get(name)))
+    ]

@@ -1,0 +1,110 @@
+"""Settings of what surrounds training: evaluation, logs, checkpoints, processes."""
+
+import dataclasses
+
+from .checks import check
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation during training, with actions sampled as in training."""
+
+    every: int = 5_000
+    """Env steps between evaluations (paper, table 2)."""
+
+    episodes: int = 3
+    """Episodes per evaluation, every one of which is recorded (paper, table 2)."""
+
+    num_envs: int = 4
+    """Environments that evaluate in parallel, at most one for each episode."""
+
+    video_every: int = 50_000
+    """Env steps between evaluations whose first episode is drawn into a video, the last one
+    included; 0 draws none. Where no OpenGL library works there are none."""
+
+    predictions: int = 4
+    """Stored sequences of which the world model sees the first half at an evaluation and
+    predicts the second; pictures of truth and prediction go to `predictions/`. 0 draws none."""
+
+    def __post_init__(self):
+        check(self.predictions >= 0, "evaluation.predictions", "at least 0", self.predictions)
+        check(self.every >= 1, "evaluation.every", "at least 1", self.every)
+        check(self.episodes >= 1, "evaluation.episodes", "at least 1", self.episodes)
+        check(self.num_envs >= 1, "evaluation.num_envs", "at least 1", self.num_envs)
+        check(self.video_every >= 0, "evaluation.video_every", "at least 0", self.video_every)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """What is written while the run goes on."""
+
+    every: int = 1_000
+    """Env steps between two lines of metrics, each a mean over the updates between."""
+
+    report_every: int = 10_000
+    """Env steps between reports on the smoothness of the latent distributions; 0 makes
+    none."""
+
+    tensorboard: bool = True
+    """Whether metrics also go to TensorBoard, in the run folder."""
+
+    wandb: str | None = None
+    """Project of Weights & Biases that metrics also go to; needs `gpld[wandb]`."""
+
+    def __post_init__(self):
+        check(self.every >= 1, "log.every", "at least 1", self.every)
+        check(self.report_every >= 0, "log.report_every", "at least 0", self.report_every)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """What is saved so that the run can be resumed, and its agents used.
+
+    A run can be resumed from each of the last `keep` checkpoints. Of older ones the agent is
+    kept, if it was saved at a multiple of `every * keep_every` env steps.
+    """
+
+    every: int = 50_000
+    """Env steps between checkpoints; one more is written at the end of the run."""
+
+    minutes: float = 15.0
+    """Minutes after which there is a checkpoint in any case; what a kill can cost."""
+
+    keep: int = 2
+    """Last checkpoints from which the run can be resumed; the replay of each is on disk,
+    what they share only once."""
+
+    keep_every: int = 1
+    """Agents of every so many checkpoints are kept for good; 0 keeps none."""
+
+    def __post_init__(self):
+        check(self.every >= 1, "checkpoint.every", "at least 1", self.every)
+        check(self.minutes > 0, "checkpoint.minutes", "positive", self.minutes)
+        check(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
+        check(self.keep_every >= 0, "checkpoint.keep_every", "at least 0", self.keep_every)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """One run on several machines, each of which has a part of environments and batches."""
+
+    processes: int = 1
+    """Processes that share the updates, each with `env.num_envs / processes` environments,
+    their replay and `devices` devices."""
+
+    process_id: int | None = None
+    """Number of this process, from 0; None where SLURM, MPI or the like says it."""
+
+    coordinator: str | None = None
+    """host:port at which process 0 can be reached; None where SLURM, MPI or the like says
+    it."""
+
+    def __post_init__(self):
+        count, number = self.processes, self.process_id
+        check(count >= 1, "distributed.processes", "at least 1", count)
+        check(
+            number is None or 0 <= number < count,
+            "distributed.process_id",
+            f"in 0 to {count - 1}",
+            number,
+        )
