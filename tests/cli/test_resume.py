@@ -126,7 +126,7 @@ def test_two_kills_change_nothing(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "num_kills"),
-    [((*QUICK, "--seeds", "2"), 2), (WORKERS, 4)],
+    [((*QUICK, "--seeds", "2"), 2), (WORKERS, 2)],
     ids=["seeds", "workers"],
 )
 def test_kills_change_nothing(args, num_kills, tmp_path):
