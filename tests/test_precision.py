@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gpld.models.convolutions import convolve
-from gpld.precision import mixed
+from gpld.precision import choose_precision, mixed
+from gpld.presets import PRESETS
 
 X, Y = jr.normal(jr.key(0), (5, 7)), jr.normal(jr.key(1), (7, 7))
 
@@ -82,7 +83,11 @@ def test_products_of_derivatives_are_rounded(name):
 
 
 @pytest.mark.parametrize("inputs", [1, 3])
-def test_convolutions_and_their_derivatives_are_rounded(inputs):
+@pytest.mark.parametrize("tiles", [True, False])
+def test_convolutions_and_their_derivatives_are_rounded_where_there_are_tiles(
+    inputs, tiles, monkeypatch
+):
+    monkeypatch.setattr("gpld.precision.has_tiles", lambda: tiles)
     keys = jr.split(jr.key(0), 3)
     x = jr.normal(keys[0], (3, 2, 6, 8, inputs))
     kernel = jr.normal(keys[1], (5, 5, inputs, 4))
@@ -93,11 +98,21 @@ def test_convolutions_and_their_derivatives_are_rounded(inputs):
     actual = jax.jit(mixed(outputs))(x, kernel)
     expected = outputs(_rounded(x), _rounded(kernel))
     for a, b, whole in zip(actual, expected, outputs(x, kernel), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-        assert np.max(np.abs(a - whole)) > 1e-3
+        np.testing.assert_allclose(a, b if tiles else whole, rtol=1e-4, atol=1e-4)
+        assert np.max(np.abs(b - whole)) > 1e-3
 
 
-def test_convolutions_of_other_kinds_are_right_as_well():
+@pytest.mark.parametrize(
+    ("flags", "chosen"),
+    [("avx2", "float32"), ("avx512f avx512_bf16", "mixed"), ("avx512f amx_bf16", "mixed")],
+)
+def test_the_precision_follows_the_processor(flags, chosen, monkeypatch):
+    monkeypatch.setattr("gpld.precision._processor", lambda: f"flags : {flags}")
+    assert choose_precision(PRESETS["paper"]) == chosen
+
+
+def test_convolutions_of_other_kinds_are_right_as_well(monkeypatch):
+    monkeypatch.setattr("gpld.precision.has_tiles", lambda: True)
     x, kernel = jr.normal(jr.key(0), (2, 8, 8, 4)), jr.normal(jr.key(1), (3, 3, 2, 4))
     strided = lambda x, kernel: jax.lax.conv_general_dilated(  # noqa: E731
         x,

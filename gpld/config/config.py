@@ -70,8 +70,9 @@ class Config:
     precision: Precision = "auto"
     """What the networks compute in; parameters, losses and distributions are float32.
     bfloat16: activations too. mixed: updates take products of matrices in bfloat16 and sum
-    them in float32, and all else is float32. auto: bfloat16 on a GPU or TPU; on a CPU mixed
-    where it has tiles for products of bfloat16 (AMX), else float32."""
+    them in float32, and all else is float32; on a CPU without tiles for them (AMX) so are
+    convolutions. auto: bfloat16 on a GPU or TPU; on a CPU mixed where it multiplies matrices
+    of bfloat16 (AMX, AVX-512 BF16), else float32."""
 
     deterministic: bool = False
     """Whether the same settings must give the same numbers, on the same machine and bit for

@@ -40,6 +40,22 @@ class Conv(eqx.Module):
         y = y.transpose(0, 2, 1, 3, 4).reshape(2 * height, 2 * width, outputs)
         return y + self.bias.astype(x.dtype)[None, None]
 
+    def pooled(self, x: Image) -> Image:
+        """What `pool(self(x))` is, faster where there are few channels.
+
+        The four pixels that are pooled are computed side by side, from four times as many
+        channels: those of 2 x 2 pixels. The kernel has zeros where one of the four sees less.
+        """
+        height, width, inputs = x.shape
+        kernel = _pairs(_pairs(self.kernel, 0), 3)
+        _, rows, _, _, columns, _, _, outputs = kernel.shape
+        kernel = kernel.transpose(1, 4, 2, 5, 6, 0, 3, 7)
+        kernel = kernel.reshape(rows, columns, 4 * inputs, 4 * outputs)
+        x = x.reshape(height // 2, 2, width // 2, 2, inputs).transpose(0, 2, 1, 3, 4)
+        x = x.reshape(height // 2, width // 2, 4 * inputs)
+        y = convolve(x, kernel.astype(x.dtype)).reshape(height // 2, width // 2, 4, outputs)
+        return jnp.max(y, axis=2) + self.bias.astype(x.dtype)[None, None]
+
 
 class ConvHidden(eqx.Module):
     """Hidden layer on images: convolution, RMSNorm over the channels of a pixel, SiLU."""
@@ -80,6 +96,15 @@ def _paired(kernel: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     That axis becomes two: whether the first or the second of a pair is the centre, and the
     side of these kernels.
     """
+    return _pairs(kernel, axis).sum(axis=axis + 2)
+
+
+def _pairs(kernel: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """A kernel by pairs of pixels, along one axis.
+
+    That axis becomes three: whether the first or the second of a pair is the centre, which
+    pair is seen, and which of its two pixels.
+    """
     side = kernel.shape[axis]
     reach = side // 2
     seen = (reach + 1) // 2  # pairs on each side of the one in the centre
@@ -90,6 +115,5 @@ def _paired(kernel: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
         padding = [(0, 0)] * kernel.ndim
         padding[axis] = (before, after)
         pairs = jnp.pad(kernel, padding)
-        shape = (*pairs.shape[:axis], 2 * seen + 1, 2, *pairs.shape[axis + 1 :])
-        phases.append(pairs.reshape(shape).sum(axis=axis + 1))
+        phases.append(pairs.reshape(*pairs.shape[:axis], 2 * seen + 1, 2, *pairs.shape[axis + 1 :]))
     return jnp.stack(phases, axis=axis)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from .blocks import BlockLinear
+from .chunks import keep
 from .convolutions import Conv, ConvHidden, Image, pool
 from .layers import Hidden, Linear, RMSNorm, silu
 from .rssm import Latent
@@ -65,8 +66,11 @@ class ImageEncoder(eqx.Module):
         """The embedding of one observation's images, flattened by rows, columns, channels."""
         images = jnp.concatenate([observation[k] for k in self.keys], axis=-1)
         x = images.astype(self.dtype) / 255 - 0.5
-        for layer in self.layers:
-            x = layer.activate(pool(layer.conv(x)))
+        # The first result is the largest, and costs least: its kernel sees few channels.
+        first, *others = self.layers
+        x = first.activate(first.conv.pooled(x))
+        for layer in others:
+            x = layer.activate(pool(keep(layer.conv(x))))
         return x.reshape(-1)
 
 
@@ -137,7 +141,7 @@ class ImageDecoder(eqx.Module):
 
     def __call__(self, latent: Latent) -> dict[str, Float[Array, "height width _"]]:
         """Predictions in [0, 1], in the shape of each image."""
-        x = jax.nn.sigmoid(self.out.upsampled(self._enlarged(latent)))
+        x = jax.nn.sigmoid(keep(self.out.upsampled(self._enlarged(latent))))
         ends = np.cumsum([shape[-1] for _, shape in self.shapes])[:-1]
         images = jnp.split(x, ends, axis=-1)
         return {name: image for (name, _), image in zip(self.shapes, images, strict=True)}
@@ -146,7 +150,7 @@ class ImageDecoder(eqx.Module):
         """The image that is half as large as those predicted."""
         x = silu(jax.vmap(jax.vmap(self.norm))(self._small(latent)))
         for layer in self.layers:
-            x = layer.activate(layer.conv.upsampled(x))
+            x = layer.activate(keep(layer.conv.upsampled(x)))
         return x
 
     def _small(self, latent: Latent) -> Image:
