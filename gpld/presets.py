@@ -86,7 +86,7 @@ _MJX = replace(
     _SMALL,
     preset="mjx",
     loop="device",
-    env_steps=64_000,
+    env_steps=48_000,
     env=EnvConfig(num_envs=64, backend="mjx", stagger=True),
     replay=replace(_SMALL.replay, train_ratio=16),
     evaluation=EvaluationConfig(every=16_000),
