@@ -13,13 +13,14 @@ from ..analysis.report import write_report
 from ..analysis.scores import (
     CHECKPOINT_SCORES,
     RunScores,
+    ScoreTable,
     Source,
     read_runs,
     score_table,
     tidy,
     write_csv,
 )
-from ..analysis.tables import aggregate_table, task_table
+from ..analysis.tables import Table, aggregate_table, task_table
 from ..cli import check_least, one_line_errors, parse
 from ..errors import MachineError, UsageError
 
@@ -102,15 +103,9 @@ def compare(
         MachineError: If a file cannot be written.
     """
     runs, _ = _with_evaluations(options.runs, "training")
-    scored, empty = _with_evaluations(options.runs, options.source)
-    table = score_table(scored, frame=options.frame, window_frames=options.window_frames)
-    table = table._replace(missing=table.missing + empty)
-    baseline = options.baseline
-    if baseline is None and "DreamerV3" in table.scores:
-        baseline = "DreamerV3"
-    tables = [task_table(table, published=options.published)]
-    if baseline is not None:
-        tables.append(aggregate_table(table, baseline=baseline))
+    table = _scores(options)
+    baseline = _baseline(options, table)
+    tables = _tables(options, table)
     text = "\n".join(own.markdown() for own in tables)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -134,6 +129,38 @@ def compare(
     files = [file.name for file in (*curves, *aggregates)]
     written = ["scores.csv", "scores.md", *files, "report.html"]
     return [text, f"wrote {', '.join(written)} in {options.out}"]
+
+
+def score_tables(options: PlotArgs) -> list[Table]:
+    """The tables of `compare`, without its pictures.
+
+    Args:
+        options: Options, whose runs are folders.
+
+    Raises:
+        UsageError: If there are no runs, or none can be compared.
+    """
+    return _tables(options, _scores(options))
+
+
+def _scores(options: PlotArgs) -> ScoreTable:
+    runs, empty = _with_evaluations(options.runs, options.source)
+    table = score_table(runs, frame=options.frame, window_frames=options.window_frames)
+    return table._replace(missing=table.missing + empty)
+
+
+def _baseline(options: PlotArgs, table: ScoreTable) -> str | None:
+    if options.baseline is None and "DreamerV3" in table.scores:
+        return "DreamerV3"
+    return options.baseline
+
+
+def _tables(options: PlotArgs, table: ScoreTable) -> list[Table]:
+    tables = [task_table(table, published=options.published)]
+    baseline = _baseline(options, table)
+    if baseline is not None:
+        tables.append(aggregate_table(table, baseline=baseline))
+    return tables
 
 
 def _with_evaluations(roots: Sequence[Path], source: Source) -> tuple[list[RunScores], list[str]]:
