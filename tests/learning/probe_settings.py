@@ -16,6 +16,7 @@ def settings(task: str, env_steps: int) -> Config:
     return Config(
         task=task,
         env_steps=env_steps,
+        precision="float32",  # whatever the processor
         env=EnvConfig(num_envs=4, action_repeat=1, workers=0),
         replay=ReplayConfig(batch_size=8, batch_length=16, train_ratio=64),
         model=ModelConfig(size="1m", deter=64, hidden=32, classes=8, units=32, stoch=8, blocks=4),

@@ -12,12 +12,13 @@ from gpld.config import EnvConfig, EvaluationConfig, LogConfig, OptimizerConfig,
 
 def test_the_answer_is_read_from_a_picture(tmp_path):
     # In this process, whose programs are compiled quickly: short sequences suffice without memory.
-    config = settings("probe_picture", 600)
+    config = settings("probe_picture", 800)
     config = dataclasses.replace(
         config,
         replay=ReplayConfig(batch_size=8, batch_length=4, train_ratio=32),
         model=dataclasses.replace(config.model, depth=2, multipliers=(2, 2), image_blocks=4),
         ac=dataclasses.replace(config.ac, imag_length=3),
+        optimizer=dataclasses.replace(config.optimizer, learning_rate=1e-3),
         log=LogConfig(every=500, report_every=0),
     )
     [line] = gpld.train(config, tmp_path / "run").read("scores")
