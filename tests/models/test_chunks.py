@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from gpld.models.chunks import NUM_STATES, map_states
+from gpld.models.chunks import NUM_STATES, keep, map_states
 
 KERNEL = jr.normal(jr.key(0), (3, 3, 2, 8)) / 5
 
@@ -52,3 +52,13 @@ def test_chunks_take_less_memory():
         for in_chunks in (True, False)
     ]
     assert temporaries[0] < temporaries[1] / 5
+
+
+@pytest.mark.parametrize("mark", [keep, lambda x: x], ids=["kept", "not kept"])
+def test_what_is_kept_is_not_computed_again(mark):
+    def total(x):
+        return jnp.sum(map_states(lambda x: jnp.cos(mark(jnp.sin(x))), x, in_chunks=True))
+
+    text = str(jax.make_jaxpr(jax.grad(total))(jnp.ones((2, NUM_STATES))))
+    # For the value; for the derivative of the cosine; and once more for what it is taken at, unless kept.
+    assert text.count(" = sin ") == (2 if mark is keep else 3), text
