@@ -60,5 +60,5 @@ def test_what_is_kept_is_not_computed_again(mark):
         return jnp.sum(map_states(lambda x: jnp.cos(mark(jnp.sin(x))), x, in_chunks=True))
 
     text = str(jax.make_jaxpr(jax.grad(total))(jnp.ones((2, NUM_STATES))))
-    # For the value; for the derivative of the cosine; and once more for what it is taken at, unless kept.
+    # For the value, for the derivative of the cosine, and, unless it is kept, for what that is at.
     assert text.count(" = sin ") == (2 if mark is keep else 3), text
