@@ -1,8 +1,9 @@
-"""Collisions of capsules as MuJoCo's C code has them, where MJX's differ.
+"""Collisions as MuJoCo's C code has them, where MJX's differ.
 
 MJX adds constants to the denominators of a capsule's nearest points, which turns contact normals
 by up to 4e-4, and aligns the tangents of a capsule on a plane with the capsule only while that lies
-rather flat. With these functions a control step equals MuJoCo's up to the tolerance of its solver.
+rather flat. Those of ellipsoids and cylinders are in `swept_spheres`. With these functions a
+control step equals MuJoCo's up to the tolerance of its solver.
 """
 
 import contextlib
@@ -13,9 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
 from mujoco.mjx._src import collision_driver, math
+
+from . import swept_spheres
 
 _tracing = threading.RLock()
 
@@ -31,6 +35,26 @@ def corrected_collisions() -> Iterator[None]:
             yield
         finally:
             table.update(replaced)
+
+
+def distances(model: mjx.Model, data: mjx.Data, *, planes_only: bool) -> Float[Array, " contacts"]:
+    """Signed distances of pairs of geoms that could touch, beyond their margins.
+
+    Args:
+        model: The model, without pairs that have margins of their own.
+        data: Has the positions of geoms.
+        planes_only: Leaves out pairs without a plane.
+    """
+    found = []
+    for key, pairs in collision_driver._geom_groups(model).items():
+        if planes_only and key.types[0] != mjx.GeomType.PLANE:
+            continue
+        geoms = np.array(pairs)[:, :2]
+        collide = collision_driver._COLLISION_FUNC[key.types]
+        dist, _, _ = collide(model, data, key, geoms)
+        margin = jnp.sum(model.geom_margin[geoms], axis=1)
+        found.append(dist - jnp.repeat(margin, collide.ncon))
+    return jnp.concatenate(found)
 
 
 def plane_capsule(model: mjx.Model, data: mjx.Data, _: Any, geoms: Any) -> tuple[Array, ...]:
@@ -181,4 +205,8 @@ _CORRECTED = {
     (mjx.GeomType.PLANE, mjx.GeomType.CAPSULE): plane_capsule,
     (mjx.GeomType.SPHERE, mjx.GeomType.CAPSULE): sphere_capsule,
     (mjx.GeomType.CAPSULE, mjx.GeomType.CAPSULE): capsule_capsule,
+    (mjx.GeomType.SPHERE, mjx.GeomType.ELLIPSOID): swept_spheres.sphere_ellipsoid,
+    (mjx.GeomType.CAPSULE, mjx.GeomType.ELLIPSOID): swept_spheres.capsule_ellipsoid,
+    (mjx.GeomType.SPHERE, mjx.GeomType.CYLINDER): swept_spheres.sphere_cylinder,
+    (mjx.GeomType.CAPSULE, mjx.GeomType.CYLINDER): swept_spheres.capsule_cylinder,
 }

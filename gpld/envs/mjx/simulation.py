@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 from ..suite import Physics
-from .collisions import corrected_collisions
+from .collisions import corrected_collisions, distances
 from .model import TaskModel
 from .solver import refined_solver
 from .targets import Target
@@ -67,10 +67,11 @@ class Simulation:
         self.task = task
         self.target = Target(task)
         model = self.target.constant_model(task.model)
-        self._model = mjx.put_model(model)
+        with _faithful():  # the number of contacts follows from the functions of collisions
+            self._model = mjx.put_model(model)
+            # Whatever a step does not compute anew is the same for all states.
+            self._blank = mjx.make_data(model)
         self.dtype = self._model.qpos0.dtype
-        # Whatever a step does not compute anew is the same for all states.
-        self._blank = mjx.make_data(model)
         self._stepped = (self._model, self._blank)
         if impl == "warp":
             self._stepped = _warp(model, max_envs)
@@ -132,12 +133,13 @@ class Simulation:
             model = model.replace(opt=self._passive_option)
             return _physics(mjx.forward(model, _fill(self._blank, state, ctrl)), ctrl)
 
-    def clearance(self, qpos: Float[Array, " nq"]) -> Float[Array, " contacts"]:
-        """Signed distances of everything that could touch, beyond their margins."""
+    def clearance(
+        self, qpos: Float[Array, " nq"], *, planes_only: bool = False
+    ) -> Float[Array, " contacts"]:
+        """Signed distances of everything that could touch, or of planes, beyond their margins."""
         with _faithful():
             data = mjx.kinematics(self._model, self._blank.replace(qpos=qpos))
-            contact = cast(Any, mjx.collision(self._model, data)._impl).contact
-            return contact.dist - contact.includemargin
+            return distances(self._model, data, planes_only=planes_only)
 
     def _derive(
         self,

@@ -135,7 +135,8 @@ def _quadruped(simulation: Simulation) -> Draw:
     """Any orientation, at the first height at which nothing touches the floor.
 
     dm_control looks for it from 0 upwards in steps of a centimetre. The distance from the
-    floor grows with the height, so that it need be known only once.
+    floor grows with the height, so that it need be known only once; limbs do not touch each
+    other in the model's own posture.
     """
     # Summed up as dm_control does, to the last bit.
     heights = np.cumsum(np.r_[0.0, np.full(round(_MAX_HEIGHT / 0.01), 0.01)])
@@ -154,7 +155,7 @@ def lift(
     """Puts a free body with an orientation above the origin, at the first of some heights."""
     orientation = orientation / jnp.linalg.norm(orientation)
     qpos = qpos.at[:3].set(0).at[3:7].set(orientation)
-    lowest = jnp.min(simulation.clearance(qpos))
+    lowest = jnp.min(simulation.clearance(qpos, planes_only=True))
     # A comparison for each height, since rounding may differ from that of a division.
     first = jnp.argmax(jnp.asarray(heights, qpos.dtype) + lowest >= 0)
     return qpos.at[2].set(jnp.asarray(heights, qpos.dtype)[first])
