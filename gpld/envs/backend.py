@@ -6,6 +6,9 @@ from . import probe
 
 Backend = Literal["auto", "dmc", "batch", "mjx"]
 
+Implementation = Literal["jax", "warp"]
+"""Of MJX's steps: JAX's own, which also differentiates, or Warp's for NVIDIA GPUs."""
+
 NOT_IN_MJX = {
     task: "MJX has no collisions of ellipsoids with boxes" for task in ("fish_swim", "fish_upright")
 }
@@ -43,6 +46,13 @@ def choose_backend(
     if reason is not None:
         raise ValueError(f"`backend` must be auto or dmc for {task}, got {backend}: {reason}.")
     return "batch" if backend == "batch" else "mjx"
+
+
+def check_implementation(argument: str, impl: str) -> None:
+    """Raises a `ValueError` that names the argument, if there is no such implementation."""
+    if impl not in get_args(Implementation):
+        allowed = ", ".join(get_args(Implementation))
+        raise ValueError(f"`{argument}` must be one of {allowed}, got {impl!r}.")
 
 
 def _why_not(task: str, backend: str, observations: str) -> str | None:

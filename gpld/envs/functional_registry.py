@@ -3,14 +3,10 @@
 JAX and MJX are imported with the first environment, not before.
 """
 
-from typing import Literal
-
 from . import probe
-from .backend import choose_backend
+from .backend import Implementation, choose_backend
 from .functional import FunctionalEnv, FunctionalVectorEnv
 from .registry import env_factory
-
-Implementation = Literal["jax", "warp"]
 
 
 def make_functional_env(

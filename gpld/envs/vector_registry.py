@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .backend import Backend, choose_backend
+from .backend import Backend, Implementation, check_implementation, choose_backend
 from .functional import FunctionalEnv
-from .functional_registry import Implementation, functional_env
+from .functional_registry import functional_env
 from .group import EnvGroup, Group
 from .registry import Observations, env_factory
 from .restarts import Restarts
@@ -65,6 +65,7 @@ def make_vector_env(
     for name, number in (("seed", seed), ("workers", workers), ("max_restarts", max_restarts)):
         if number < 0:
             raise ValueError(f"`{name}` must be at least 0, got {number}.")
+    check_implementation("mjx_impl", mjx_impl)
     if not timeout > 0:
         raise ValueError(f"`timeout` must be positive, got {timeout}.")
     factory = env_factory(

@@ -45,12 +45,13 @@ def distances(model: mjx.Model, data: mjx.Data, *, planes_only: bool) -> Float[A
         data: Has the positions of geoms.
         planes_only: Leaves out pairs without a plane.
     """
+    table: Any = collision_driver._COLLISION_FUNC
     found = []
     for key, pairs in collision_driver._geom_groups(model).items():
         if planes_only and key.types[0] != mjx.GeomType.PLANE:
             continue
         geoms = np.array(pairs)[:, :2]
-        collide = collision_driver._COLLISION_FUNC[key.types]
+        collide = table[key.types]
         dist, _, _ = collide(model, data, key, geoms)
         margin = jnp.sum(model.geom_margin[geoms], axis=1)
         found.append(dist - jnp.repeat(margin, collide.ncon))

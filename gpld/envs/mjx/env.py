@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..backend import NOT_IN_MJX
+from ..backend import NOT_IN_MJX, Implementation, check_implementation
 from ..suite import COVERED, make_task
 from ..timestep import EnvSpec, TimeStep
 from .model import load_model
-from .simulation import Implementation, Simulation, SimulationState
+from .simulation import Simulation, SimulationState
 from .starts import drawing
 from .warp import check_warp
 
@@ -61,11 +61,13 @@ class MJXEnv:
                 Warp has to know.
 
         Raises:
-            ValueError: If `task` is not covered, or a number is out of range.
+            ValueError: If `task` is not covered, there is no such `impl`, or a number is out of
+                range.
             MachineError: If Warp is wanted and cannot run here.
         """
         if max_envs < 1:
             raise ValueError(f"`max_envs` must be at least 1, got {max_envs}.")
+        check_implementation("impl", impl)
         model = load_model(task, action_repeat)
         if model.name not in COVERED:
             raise ValueError(f"`task` must be one of {', '.join(COVERED)}; got {task!r}.")

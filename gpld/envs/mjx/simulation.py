@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
 
+from ..backend import Implementation
 from ..suite import Physics
 from .collisions import corrected_collisions, distances
 from .model import TaskModel
@@ -18,9 +19,6 @@ from .solver import refined_solver
 from .targets import Target
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
-
-Implementation = Literal["jax", "warp"]
-"""Of the simulator's steps: JAX's own, which also differentiates, or Warp's for NVIDIA GPUs."""
 
 
 class SimulationState(NamedTuple):
