@@ -20,13 +20,7 @@ def limit_fusions() -> None:
     user has set in `XLA_FLAGS` stands.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    try:
-        version = importlib.metadata.version("jaxlib")
-    except importlib.metadata.PackageNotFoundError:
-        return  # whoever needs JAX will say so; `scripts/doctor.py` does not
-    # XLA does not start with an option that it does not know.
-    known = version.startswith(("0.10.", "0.11."))
-    if _OPTION in flags or not known:
+    if _OPTION in flags or not _are_options_known():
         return
     os.environ["XLA_FLAGS"] = f"{flags} {_OPTION}={_PRODUCTS}".strip()
     bridge = sys.modules.get("jax._src.xla_bridge")
@@ -38,9 +32,31 @@ def limit_fusions() -> None:
         )
 
 
+def simulation_options() -> dict[str, bool]:
+    """Options of `jax.jit` for programs that simulate: thousands of operations on a few numbers.
+
+    On CPUs each of their fusions is compiled by a pipeline of its own, unless that is turned off:
+    walker and quadruped then compile in 0.6 times the time, and run as fast.
+    """
+    import jax
+
+    if jax.default_backend() != "cpu" or not _are_options_known():
+        return {}
+    return {"xla_cpu_use_fusion_emitters": False}
+
+
 def make_deterministic() -> None:
     """Makes GPU programs give the same numbers every time; CPU programs do so anyway."""
     flags = os.environ.get("XLA_FLAGS", "")
     # Reductions without races, and the same choice of algorithms in every process.
     options = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
     os.environ["XLA_FLAGS"] = " ".join([flags, *options]).strip()
+
+
+def _are_options_known() -> bool:
+    """Whether the installed XLA has the options of this file; it does not start with others."""
+    try:
+        version = importlib.metadata.version("jaxlib")
+    except importlib.metadata.PackageNotFoundError:
+        return False  # whoever needs JAX will say so; `scripts/doctor.py` does not
+    return version.startswith(("0.10.", "0.11."))

@@ -16,7 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from . import agent
+from . import _xla, agent
 from .agent import AgentState, Memory
 from .config import Config
 from .device_state import Clock, Keys, Learned, Progress, Records, Task, Training
@@ -57,7 +57,9 @@ class DeviceProgram:
         # Traced once, for the names of its metrics and in the program.
         self._update = jax.jit(population.vmap(self._update_one))
         self._advance = jax.jit(
-            eqx.debug.assert_max_traces(self._advanced, max_traces=1), donate_argnums=0
+            eqx.debug.assert_max_traces(self._advanced, max_traces=1),
+            donate_argnums=0,
+            compiler_options=_xla.simulation_options(),
         )
 
     def begin(self, state: AgentState, env_keys: Sequence[PRNGKeyArray]) -> Training:

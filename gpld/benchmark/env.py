@@ -9,6 +9,7 @@ import jax
 import jax.random as jr
 import numpy as np
 
+from .. import _xla
 from ..config import Config
 from ..envs import Backend, make_vector_env
 from ..envs.dmc import ALIASES
@@ -137,14 +138,17 @@ def _mjx(config: Config, task: str, size: int) -> _Engine:
     began = time.perf_counter()
     repeat, impl = config.env.action_repeat, config.env.mjx_impl
     env = MJXEnv(task, action_repeat=repeat, impl=impl, max_envs=size)
-    state = jax.jit(jax.vmap(env.reset))(jr.split(jr.key(0), size))
+    options = _xla.simulation_options()
+    reset = jax.jit(jax.vmap(env.reset), compiler_options=options)
+    state = reset(jr.split(jr.key(0), size))
 
     def step(state, key):
         key, action_key = jr.split(key)
         action = jr.uniform(action_key, (size, env.spec.action_size), minval=-1)
         return jax.vmap(env.step)(state, action), key
 
-    compiled = jax.jit(step, donate_argnums=0).lower(state, jr.key(1)).compile()
+    stepped = jax.jit(step, donate_argnums=0, compiler_options=options)
+    compiled = stepped.lower(state, jr.key(1)).compile()
     carry = compiled(state, jr.key(1))
 
     def run() -> None:

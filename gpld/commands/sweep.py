@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from ..cli import check_least, one_line_errors, parse
-from ..errors import MachineError
+from ..errors import MachineError, UsageError
 from ..sweep import Job, Sweep, plan, read_sweep
 from ..sweep.forecast import predict
 from ..sweep.job import record
@@ -90,6 +90,12 @@ def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
     if not left:
         return
     if options.where == "here":
+        several = [job.name for job in left if job.config.distributed.processes > 1]
+        if several:
+            raise UsageError(
+                f"`distributed.processes` must be 1 here, and is not for {several[0]}; "
+                "`--where slurm` starts several."
+            )
         failures = run_local(left, processes=options.processes, gpus=options.gpus, say=_say)
     else:
         failures = _run_on_slurm(left, root, options)

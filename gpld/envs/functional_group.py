@@ -8,6 +8,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from .. import _xla
 from .auto_reset import AutoReset, AutoResetState
 from .group import Group
 from .timestep import EnvSpec, EnvState, TimeStep
@@ -30,7 +31,8 @@ class FunctionalGroup(Group):
             seed: Everything that they draw follows from it.
         """
         self.spec, self.num_envs = envs.spec, envs.num_envs
-        self._init, self._step = jax.jit(envs.init), jax.jit(envs.step)
+        self._init = jax.jit(envs.init)
+        self._step = jax.jit(envs.step, compiler_options=_xla.simulation_options())
         self._state: AutoResetState = self._init(jr.key(seed))
         self._reset_next = np.ones(self.num_envs, bool)
 

@@ -105,13 +105,13 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
                 path = root / name
                 key = (arm, task, len(seeds))
                 if key not in parsed:
-                    parsed[key] = sweep.config(arm, task, seeds)
+                    parsed[key] = sweep.config(arm, task, seeds, path)
                 job = Job(
                     name=name,
                     path=path,
                     log=root / "logs" / f"{name.replace('/', '-')}.log",
-                    config=dataclasses.replace(parsed[key], seed=seeds[0]),
-                    flags=(*sweep.flags(arm, task, seeds), "--run", str(path)),
+                    config=dataclasses.replace(parsed[key], seed=seeds[0], run=str(path)),
+                    flags=tuple(sweep.flags(arm, task, seeds, path)),
                     evaluation_episodes=sweep.evaluation_episodes,
                 )
                 job.check()

@@ -22,7 +22,11 @@ _SHOWN = 5  # last lines of a log that tell why a program failed
 
 
 def start(
-    job: Job, *, cores: Sequence[int] = (), environment: Mapping[str, str] | None = None
+    job: Job,
+    *,
+    cores: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+    evaluates: bool = True,
 ) -> subprocess.Popen:
     """Starts the process of a job; what it prints is appended to its log.
 
@@ -30,13 +34,14 @@ def start(
         job: The job.
         cores: Cores that it may use; all if none is given.
         environment: Environment variables to change.
+        evaluates: Whether it evaluates what is trained, as one of several processes does.
     """
     order = {
         "parent": os.getpid(),
         "cores": list(cores),
         "path": str(job.path),
         "train": [] if job.trained else job.flags,
-        "evaluate": [str(run) for run in job.runs if job.evaluation_episodes],
+        "evaluate": [str(run) for run in job.runs if job.evaluation_episodes and evaluates],
         "episodes": job.evaluation_episodes,
         "platform": job.config.platform,
     }

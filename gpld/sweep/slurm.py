@@ -51,7 +51,10 @@ class SlurmOptions:
 
 
 class Submission:
-    """A job as submitit runs it: a process that is told to save before the cluster takes over."""
+    """A job as submitit runs it: a process that is told to save before the cluster takes over.
+
+    Of a job with several nodes every node runs it.
+    """
 
     def __init__(self, job: Job):
         """Of `job`."""
@@ -67,11 +70,14 @@ class Submission:
         Raises:
             MachineError: If it failed; with the last lines that it printed.
         """
-        self._process = program.start(self._job)
+        from submitit import JobEnvironment
+
+        is_first = JobEnvironment().global_rank == 0
+        self._process = program.start(self._job, evaluates=is_first)
         code = self._process.wait()
         if program.was_interrupted(code):  # by a signal to the whole job: it is preempted
             self._requeue()
-        elif reason := program.ended(self._job, code):
+        elif (is_first or code != 0) and (reason := program.ended(self._job, code)):
             raise MachineError(reason)
         return self._job.name
 

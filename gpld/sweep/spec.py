@@ -90,23 +90,23 @@ class Sweep:
         seeds, n = sorted(self.seeds), self.seeds_per_program
         return [tuple(seeds[i : i + n]) for i in range(0, len(seeds), n)]
 
-    def flags(self, arm: str, task: str, seeds: Sequence[int]) -> list[str]:
-        """Flags of `scripts/train.py` for one program."""
+    def flags(self, arm: str, task: str, seeds: Sequence[int], path: Path) -> list[str]:
+        """Flags of `scripts/train.py` for one program, whose run goes to `path`."""
         flags = ["--preset", self.preset, "--task", task, "--seed", str(seeds[0])]
         if len(seeds) > 1:
             flags += ["--seeds", str(len(seeds))]
         for name, value in {**self.settings, **self.arms[arm]}.items():
             flags += _flag(name, value)
-        return flags
+        return [*flags, "--run", str(path)]
 
-    def config(self, arm: str, task: str, seeds: Sequence[int]) -> Config:
-        """Settings of one program.
+    def config(self, arm: str, task: str, seeds: Sequence[int], path: Path) -> Config:
+        """Settings of one program, whose run goes to `path`.
 
         Raises:
             UsageError: If there is no such preset, task or setting, or a value is bad.
         """
         try:
-            return parse_config(self.flags(arm, task, seeds))
+            return parse_config(self.flags(arm, task, seeds, path))
         except UsageError as error:
             raise UsageError(f"Arm {arm} on {task}: {error}") from error
 

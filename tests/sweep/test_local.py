@@ -162,6 +162,18 @@ def test_a_dry_run_changes_nothing(tmp_path, capsys):
     )
 
 
+def test_runs_of_several_hosts_are_planned_but_not_started_here(tmp_path, capsys):
+    file, out = written(tmp_path), tmp_path / "out"
+    file.write_text(file.read_text().replace("env_steps", "distributed.processes = 2\nenv_steps"))
+    assert [job.config.run for job in plan(read_sweep(file), out)] == [
+        str(out / "DreamerV3" / "probe_memory" / f"seed{seed}") for seed in (0, 1)
+    ]
+    with pytest.raises(SystemExit) as exit:
+        sweep([str(file), "--out", str(out)])
+    assert exit.value.code == 2
+    assert "error: `distributed.processes` must be 1 here" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -1,5 +1,7 @@
 """The paper's tables and figures as sweeps."""
 
+from pathlib import Path
+
 import pytest
 
 from gpld.commands.reproduce import main as reproduce
@@ -13,7 +15,7 @@ def test_every_setting_exists_and_arms_differ_in_what_they_say(name, tmp_path):
     full = EXPERIMENTS[name]
     experiment = full.scaled(SCALES["small"])
     for folder, stage in experiment.stages(tmp_path):
-        config = {arm: stage.config(arm, stage.tasks[0], [0]) for arm in stage.arms}
+        config = {arm: stage.config(arm, stage.tasks[0], [0], Path()) for arm in stage.arms}
         flat = [tuple(flatten(own).items()) for own in config.values()]
         assert len(set(flat)) == len(flat)
         assert config["DreamerV3"].gpld.coefficients == {}
@@ -25,7 +27,7 @@ def test_every_setting_exists_and_arms_differ_in_what_they_say(name, tmp_path):
 def test_table_3_is_what_the_paper_says(tmp_path):
     ((_, sweep),) = EXPERIMENTS["table3"].stages(tmp_path)
     assert (len(sweep.tasks), len(sweep.seeds), sweep.evaluation_episodes) == (18, 5, 20)
-    gpld = sweep.config("GPLD", "walker_run", [0])
+    gpld = sweep.config("GPLD", "walker_run", [0], Path())
     assert (gpld.preset, gpld.env_steps, gpld.env.action_repeat) == ("paper", 500_000, 2)
     assert gpld.gpld.coefficients == {"gp_post": 0.5}
 

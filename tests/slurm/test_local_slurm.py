@@ -1,6 +1,8 @@
-"""Sweeps on a real SLURM; `single_node.sh` makes one. Skipped where there is none."""
+"""Sweeps on a real SLURM; `local_slurm.sh` makes one. Skipped where there is none."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -15,7 +17,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         "SLURM_CONF" not in os.environ or shutil.which("sbatch") is None,
-        reason="`tests/slurm/single_node.sh` starts a SLURM",
+        reason="`tests/slurm/local_slurm.sh` starts a SLURM",
     ),
 ]
 
@@ -74,6 +76,27 @@ def test_submitted_once_preempted_requeued_and_finished(tmp_path, capsys):
     assert "1 of 2 jobs are finished, 1 are left" in output.out
     assert "before, bad/probe_memory/seed0: exit code 2" in output.out
     assert output.err == "error: 1 of 1 jobs failed, as listed above.\n"
+
+
+def test_several_hosts_train_one_run(tmp_path, capsys):
+    file, out = tmp_path / "grid.toml", tmp_path / "out"
+    settings = "[settings]\ndistributed.processes = 2"
+    text = TOML.split("[arms.bad]")[0].replace("[settings]", settings)
+    file.write_text("evaluation_episodes = 2\n" + text)
+    (job,) = plan(read_sweep(file), out)
+    with pytest.raises(SystemExit) as exit:
+        sweep([str(file), "--out", str(out)])
+    assert exit.value.code == 2
+    assert "`distributed.processes` must be 1 here" in capsys.readouterr().err
+    sweep([str(file), "--out", str(out), *SLURM, "--wait"])
+    assert job.finished
+    assert {"process 0 of 2", "process 1 of 2"} <= set(
+        re.findall(r"process \d of \d", job.log.read_text())
+    )
+    first, second = RunFolder(job.path), RunFolder(job.path / "process1")
+    assert first.read("metrics")[-1]["update"] == second.read("metrics")[-1]["update"] > 0
+    assert len(json.loads((job.path / "evaluation.json").read_text())["checkpoints"]) == 1
+    assert not (second.path / "evaluation.json").exists()
 
 
 def wait_until(condition):

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A SLURM of one node on this machine, for tests: `single_node.sh DIR start`, then
-# `SLURM_CONF=DIR/slurm.conf sbatch ...`, then `single_node.sh DIR stop`. Needs root, and Debian's
-# packages slurm-wlm and munge.
+# A SLURM on this machine, for tests: `local_slurm.sh DIR start`, then `SLURM_CONF=DIR/slurm.conf
+# sbatch ...`, then `local_slurm.sh DIR stop`. Its two nodes are two daemons; the first has the
+# name of this machine, which can be looked up. Needs root, and Debian's packages slurm-wlm and munge.
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 host=$(hostname -s)
 
 start() {
-    mkdir -p "$dir/state" "$dir/spool" /run/munge
+    mkdir -p "$dir/state" "$dir/spool.$host" "$dir/spool.$host-2" /run/munge
     chown munge: /run/munge
     [ -s /etc/munge/munge.key ] || mungekey --create
     chown munge: /etc/munge/munge.key
@@ -29,21 +29,22 @@ JobRequeue=1
 KillWait=120
 MinJobAge=300
 SlurmctldPidFile=$dir/slurmctld.pid
-SlurmdPidFile=$dir/slurmd.pid
+SlurmdPidFile=$dir/slurmd.%n.pid
 SlurmctldLogFile=$dir/slurmctld.log
-SlurmdLogFile=$dir/slurmd.log
+SlurmdLogFile=$dir/slurmd.%n.log
 SlurmctldPort=16817
-SlurmdPort=16818
 StateSaveLocation=$dir/state
-SlurmdSpoolDir=$dir/spool
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=2000 State=UNKNOWN
+SlurmdSpoolDir=$dir/spool.%n
+NodeName=$host NodeHostname=$host NodeAddr=127.0.0.1 Port=16818 CPUs=1 RealMemory=2000
+NodeName=$host-2 NodeHostname=$host NodeAddr=127.0.0.1 Port=16819 CPUs=1 RealMemory=2000
 PartitionName=tests Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
     export SLURM_CONF="$dir/slurm.conf"
     slurmctld
-    slurmd
+    slurmd -N "$host"
+    slurmd -N "$host-2"
     for _ in $(seq 60); do
-        sinfo --noheader --format %T 2> /dev/null | grep -q idle && return
+        sinfo --noheader --format %T 2> /dev/null | grep -qx idle && return
         sleep 1
     done
     sinfo || true
@@ -52,7 +53,7 @@ CONF
 }
 
 stop() {
-    for daemon in slurmd slurmctld; do
+    for daemon in "slurmd.$host" "slurmd.$host-2" slurmctld; do
         [ -f "$dir/$daemon.pid" ] && kill "$(cat "$dir/$daemon.pid")"
     done
 }
