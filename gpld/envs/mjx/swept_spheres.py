@@ -21,7 +21,7 @@ from mujoco.mjx._src import math
 _POINTS = 32
 
 
-class _Segments(NamedTuple):
+class Segments(NamedTuple):
     """Paths of the spheres' centres, each in the axes of the body that it may touch."""
 
     center: Float[Array, "pairs 3"]
@@ -41,7 +41,7 @@ class _Segments(NamedTuple):
         return jnp.clip(x, -self.half_length[:, None], self.half_length[:, None])
 
 
-_Nearest = Callable[[_Segments, Float[Array, "pairs 3"]], tuple[Array, Array, Array]]
+_Nearest = Callable[[Segments, Float[Array, "pairs 3"]], tuple[Array, Array, Array]]
 """Of segments and the sizes of bodies: the point of each segment that is nearest to the body or
 deepest in it, its signed distance from the surface, and the direction in which that grows."""
 
@@ -53,7 +53,7 @@ def _collide(nearest: _Nearest, are_spheres: bool) -> Any:
         swept, body = geoms.T
         turn = jnp.swapaxes(data.geom_xmat[body], -1, -2)  # into the axes of the body
         radius, half_length = model.geom_size[swept, 0], model.geom_size[swept, 1]
-        segments = _Segments(
+        segments = Segments(
             _rotate(turn, data.geom_xpos[swept] - data.geom_xpos[body]),
             _rotate(turn, data.geom_xmat[swept, :, 2]),
             jnp.zeros_like(half_length) if are_spheres else half_length,
@@ -71,7 +71,7 @@ def _collide(nearest: _Nearest, are_spheres: bool) -> Any:
 
 
 def nearest_to_ellipsoid(
-    segments: _Segments, size: Float[Array, "pairs 3"]
+    segments: Segments, size: Float[Array, "pairs 3"]
 ) -> tuple[Float[Array, "pairs 3"], Float[Array, " pairs"], Float[Array, "pairs 3"]]:
     """See `_Nearest`; sizes are semi-axes.
 
@@ -102,7 +102,7 @@ def nearest_to_ellipsoid(
 
 
 def nearest_to_cylinder(
-    segments: _Segments, size: Float[Array, "pairs 3"]
+    segments: Segments, size: Float[Array, "pairs 3"]
 ) -> tuple[Float[Array, "pairs 3"], Float[Array, " pairs"], Float[Array, "pairs 3"]]:
     """See `_Nearest`; sizes are the radius and half the height, along the third axis."""
 
@@ -157,7 +157,7 @@ def _search(
 
 
 def _rotate(matrix: Float[Array, "pairs 3 3"], vector: Float[Array, "pairs 3"]) -> Array:
-    return jnp.einsum("nij,nj->ni", matrix, vector)
+    return jnp.sum(matrix * vector[:, None], -1)
 
 
 sphere_ellipsoid = _collide(nearest_to_ellipsoid, are_spheres=True)

@@ -175,7 +175,7 @@ def test_nearest_points_of_segments(body, x64):
     size = np.array([0.6, 0.5, 0.4])
 
     def nearest(center, axis, half, are_points):
-        segments = swept_spheres._Segments(*map(jnp.asarray, (center, axis, half)), are_points)
+        segments = swept_spheres.Segments(*map(jnp.asarray, (center, axis, half)), are_points)
         sizes = jnp.asarray(np.broadcast_to(size, center.shape))
         with jax.numpy_rank_promotion("allow"):
             return map(np.asarray, NEAREST[body](segments, sizes))
