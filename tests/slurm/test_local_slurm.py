@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+import submitit  # noqa: F401  # within a test it would close what pytest captures
 
 from gpld.commands.sweep import main as sweep
 from gpld.run_folder import RunFolder
@@ -27,7 +28,7 @@ tasks = ["probe_memory"]
 seeds = [0]
 
 [settings]
-env_steps = 600
+env_steps = 6_000
 env.action_repeat = 1
 checkpoint.every = 100_000
 log.every = 10
@@ -81,7 +82,7 @@ def test_submitted_once_preempted_requeued_and_finished(tmp_path, capsys):
 def test_several_hosts_train_one_run(tmp_path, capsys):
     file, out = tmp_path / "grid.toml", tmp_path / "out"
     settings = "[settings]\ndistributed.processes = 2"
-    text = TOML.split("[arms.bad]")[0].replace("[settings]", settings)
+    text = TOML.split("[arms.bad]")[0].replace("[settings]", settings).replace("6_000", "300")
     file.write_text("evaluation_episodes = 2\n" + text)
     (job,) = plan(read_sweep(file), out)
     with pytest.raises(SystemExit) as exit:
