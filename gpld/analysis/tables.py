@@ -129,4 +129,6 @@ def _cell(interval: Interval, digits: int = 3) -> str:
     if not np.isfinite(interval.estimate):
         return "undefined"
     estimate, low, high = (f"{float(value):.{digits}f}" for value in interval)
+    if not np.all(np.isfinite(interval)):  # of some of the resampled runs
+        return f"{estimate} [undefined]"
     return f"{estimate} [{low}, {high}]"

@@ -126,6 +126,17 @@ def test_checkpoints_missing_runs_and_a_baseline_of_nothing(tmp_path, capsys, un
     assert "mean over tasks (0; it has none on 1)" in undrawn["aggregates.png"]
 
 
+def test_intervals_are_undefined_where_the_baseline_may_have_been_nothing(tmp_path, capsys):
+    for seed in (0, 1):
+        for lambda0 in (0.0, 0.5):
+            config = configured("walker_run", seed, env_steps=10_000, lambda0=lambda0)
+            score = 2.0 * seed if lambda0 == 0 else 1.0
+            write_run(tmp_path / f"{lambda0}-{seed}", config, [(10_000, [score])])
+    plot([str(tmp_path), "--out", str(tmp_path / "out"), "--no_published"])
+    printed = capsys.readouterr().out
+    assert "| ratio of means, over DreamerV3 | - | 1.000 [undefined] |" in printed
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
