@@ -1,10 +1,14 @@
 """The options that are set before JAX starts, in processes of their own."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 
+import jax
 import pytest
+
+from gpld import _xla
 
 OPTION = "--xla_cpu_experimental_ynn_fusion_type"
 SET = f"{OPTION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
@@ -34,6 +38,15 @@ def test_the_option_is_added_unless_the_user_has_set_it(before, after):
 def test_importing_too_late_warns(start, warns):
     result = run(f"import jax; {start}; import gpld")
     assert ("gpld was imported after JAX had started" in result.stderr) is warns
+
+
+def test_programs_that_simulate_have_an_option_where_xla_knows_it(monkeypatch):
+    is_cpu = jax.default_backend() == "cpu"
+    assert _xla.simulation_options() == ({"xla_cpu_use_fusion_emitters": False} if is_cpu else {})
+    compiled = jax.jit(lambda x: x + 1, compiler_options=_xla.simulation_options())
+    assert compiled(1) == 2
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.99.0")
+    assert _xla.simulation_options() == {}
 
 
 @pytest.mark.slow
