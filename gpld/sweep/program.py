@@ -90,6 +90,7 @@ def last_lines(log: Path) -> list[str]:
 
 def main() -> None:
     """What the process of a job does."""
+    _leave_warnings_to_the_parent()
     order = json.loads(sys.argv[1])
     _end_with(order["parent"])
     if order["cores"]:
@@ -110,6 +111,16 @@ def main() -> None:
                 out = run / CHECKPOINT_SCORES
                 episodes = ["--episodes", str(order["episodes"])]
                 evaluate([str(run), *episodes, "--out", str(out)])
+
+
+def _leave_warnings_to_the_parent() -> None:
+    """Ignores what a cluster warns a job with, and sends to all its processes.
+
+    It would end this one before it has saved; the parent sends SIGTERM for it.
+    """
+    for name in ("SIGUSR1", "SIGUSR2"):
+        if number := getattr(signal, name, None):  # there are none on Windows
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _end_with(parent: int) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import signal
 import time
 
 import psutil
@@ -73,8 +74,10 @@ def test_a_preempted_job_is_requeued_and_a_failing_one_reported(jobs, tmp_path):
         if folder.read("metrics"):
             break
         time.sleep(0.05)
-    # SLURM tells every process of the job; submitit ignores it, and the program saves and ends.
+    # SLURM tells every process of the job. The program leaves a warning to submitit; submitit
+    # ignores SIGTERM, and the program saves and ends.
     (program,) = (p for p in descendants(submitted[0]) if "gpld.sweep.program" in p.cmdline()[3])
+    program.send_signal(signal.SIGUSR2)
     program.terminate()
     (failure,) = wait(jobs, submitted)
     assert failure.startswith("bad/probe_memory/seed0: exit code 2; the last lines of ")
