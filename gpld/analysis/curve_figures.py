@@ -193,6 +193,8 @@ def draw_arms(axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, Styl
             label=f"{arm} ({seeds} seed{'s' * (most > 1)})",
         )
         axes.fill_between(own.frames, own.low, own.high, color=style.color, alpha=0.18, linewidth=0)
+        if len(own.frames) == 1:  # a band that is no wider than its point
+            axes.vlines(own.frames, own.low, own.high, color=style.color)
 
 
 def _draw_published(axes: Axes, task: str, styles: Mapping[str, Style], *, pixels: bool) -> None:

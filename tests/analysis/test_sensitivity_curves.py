@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from run_folders import configured, write_run
 
@@ -35,6 +36,8 @@ def test_means_over_seeds_at_common_checkpoints(tmp_path, monkeypatch):
     lines = {line.get_label(): line for line in prior.get_lines()}
     np.testing.assert_allclose(lines["DreamerV3 (2 seeds)"].get_xydata(), [[100, 3], [200, 8]])
     np.testing.assert_allclose(lines["GPLD (1 seed)"].get_xydata(), [[100, 1]])
+    (interval,) = (c for c in prior.collections if isinstance(c, LineCollection))  # of one point
+    np.testing.assert_allclose(interval.get_segments(), [[[100, 1], [100, 1]]])
     measured(tmp_path / "c", 1, 0.5, {300: 0.5})
     with pytest.raises(UsageError, match="runs of GPLD have no checkpoints at the same frames"):
         draw_sensitivities(read_runs([tmp_path]), tmp_path / "x")
