@@ -42,8 +42,8 @@ class Segments(NamedTuple):
 
 
 _Nearest = Callable[[Segments, Float[Array, "pairs 3"]], tuple[Array, Array, Array]]
-"""Of segments and the sizes of bodies: the point of each segment that is nearest to the body or
-deepest in it, its signed distance from the surface, and the direction in which that grows."""
+"""Of segments and the sizes of bodies: where on each segment the point is that is nearest to the
+body or deepest in it, its signed distance from the surface, and the way in which that grows."""
 
 
 def _collide(nearest: _Nearest, are_spheres: bool) -> Any:
@@ -59,7 +59,13 @@ def _collide(nearest: _Nearest, are_spheres: bool) -> Any:
             jnp.zeros_like(half_length) if are_spheres else half_length,
             are_spheres,
         )
-        point, distance, outwards = nearest(segments, model.geom_size[body])
+        found = nearest(segments, model.geom_size[body])
+        x, distance, outwards = jax.lax.stop_gradient(found)
+        point = segments.at(x[:, None])[:, 0]
+        # The least distance changes with where the point is, not with which one it is: that is its
+        # whole derivative. The normal is differentiated as if it belonged to the body.
+        moved = point - jax.lax.stop_gradient(point)
+        distance = distance + jnp.sum(outwards * moved, -1)
         # Half way between both surfaces, in a frame that begins from the sphere or capsule.
         pos = point - (radius + distance)[:, None] / 2 * outwards
         pos = data.geom_xpos[body] + _rotate(data.geom_xmat[body], pos)
@@ -72,13 +78,13 @@ def _collide(nearest: _Nearest, are_spheres: bool) -> Any:
 
 def nearest_to_ellipsoid(
     segments: Segments, size: Float[Array, "pairs 3"]
-) -> tuple[Float[Array, "pairs 3"], Float[Array, " pairs"], Float[Array, "pairs 3"]]:
+) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"], Float[Array, "pairs 3"]]:
     """See `_Nearest`; sizes are semi-axes.
 
     The surface's point q that is nearest to p has p - q = t q / size^2 for a number t, which is
     0 on the surface and grows outwards. For each t one point of the segment is nearest, and the q
     that follows is on the surface for one t alone. Of a segment that pierces the ellipsoid some
-    point inside is found; the middle itself has no nearest point.
+    point inside is found; from the middle it is pushed along the third axis.
     """
     squares = size[:, None] ** 2
 
@@ -86,24 +92,28 @@ def nearest_to_ellipsoid(
         weights = 1 / (t[..., None] + squares)
         axis, center = segments.axis[:, None], segments.center[:, None]
         x = -jnp.sum(weights * axis * center, -1) / jnp.sum(weights * axis**2, -1)
-        return segments.at(segments.clip(x)), weights
+        x = segments.clip(x)
+        return x, weights * segments.at(x)
 
     def is_outside(t):
-        point, weights = point_of(t)
-        return jnp.sum(squares * (weights * point) ** 2, -1) > 1
+        _, weighted = point_of(t)
+        return jnp.sum(squares * weighted**2, -1) > 1
 
     farthest = jnp.linalg.norm(segments.center, axis=-1) + segments.half_length
     low, high = -(1 - 1e-4) * jnp.min(squares[:, 0], -1), farthest * jnp.max(size, -1)
-    t = _search(is_outside, low, high)[:, None]
-    point, weights = point_of(t)
-    gradient = (weights * point)[:, 0]
+    t = _search(is_outside, low, high)
+    x, weighted = point_of(t[:, None])
+    gradient = weighted[:, 0]
     length = jnp.linalg.norm(gradient, axis=-1)
-    return point[:, 0], t[:, 0] * length, gradient / length[:, None]
+    is_middle = length[:, None] == 0
+    third = jnp.array([0, 0, 1], gradient.dtype)
+    outwards = jnp.where(is_middle, third, gradient / jnp.where(is_middle, 1, length[:, None]))
+    return x[:, 0], t * length, outwards
 
 
 def nearest_to_cylinder(
     segments: Segments, size: Float[Array, "pairs 3"]
-) -> tuple[Float[Array, "pairs 3"], Float[Array, " pairs"], Float[Array, "pairs 3"]]:
+) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"], Float[Array, "pairs 3"]]:
     """See `_Nearest`; sizes are the radius and half the height, along the third axis."""
 
     def distance_of(x):
@@ -119,16 +129,16 @@ def nearest_to_cylinder(
         radial = point[..., :2] / jnp.where(across == 0, 1, across)[..., None]
         axial = jnp.where(point[..., 2:] < 0, -1.0, 1.0).astype(point.dtype)
         gradient = jnp.concatenate([slopes[..., :1] * radial, slopes[..., 1:] * axial], -1)
-        return point, length[..., 0] + jnp.minimum(jnp.max(beyond, -1), 0), gradient
+        return length[..., 0] + jnp.minimum(jnp.max(beyond, -1), 0), gradient
 
     def is_falling(x):
-        return jnp.sum(distance_of(x)[2] * segments.axis[:, None], -1) < 0
+        return jnp.sum(distance_of(x)[1] * segments.axis[:, None], -1) < 0
 
     x = jnp.zeros_like(segments.half_length)
     if not segments.are_points:
         x = _search(is_falling, -segments.half_length, segments.half_length)
-    point, distance, gradient = distance_of(x[:, None])
-    return point[:, 0], distance[:, 0], gradient[:, 0]
+    distance, gradient = distance_of(x[:, None])
+    return x, distance[:, 0], gradient[:, 0]
 
 
 def _search(

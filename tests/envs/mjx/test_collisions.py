@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jax.test_util
 import mujoco
 import numpy as np
 import pytest
@@ -180,9 +181,10 @@ def test_nearest_points_of_segments(body, x64):
         with jax.numpy_rank_promotion("allow"):
             return map(np.asarray, NEAREST[body](segments, sizes))
 
-    point, distance, normal = nearest(center, axis, half, False)
-    x = half[:, None, None] * np.linspace(-1, 1, 9)[:, None]
-    points = (center[:, None] + x * axis[:, None]).reshape(-1, 3)
+    x, distance, normal = nearest(center, axis, half, False)
+    point = center + x[:, None] * axis
+    several = half[:, None, None] * np.linspace(-1, 1, 9)[:, None]
+    points = (center[:, None] + several * axis[:, None]).reshape(-1, 3)
     _, others, _ = nearest(points, points, np.zeros(len(points)), True)
     np.testing.assert_allclose(np.linalg.norm(normal, axis=-1), 1, atol=1e-12)
     apart = distance > 0  # of a segment that pierces an ellipsoid some point is found
@@ -198,12 +200,44 @@ def test_nearest_points_of_segments(body, x64):
         across = np.linalg.norm(surface[:, :2], axis=-1) - size[0]
         height = abs(surface[:, 2]) - size[1]
         np.testing.assert_allclose(np.maximum(across, height), 0, atol=1e-12)
-    x = np.sum((point - center) * axis, -1)
     slope = np.sum(normal * axis, -1)
     is_end = half - abs(x) < 1e-9
     assert np.all(abs(slope[~is_end & apart]) < 1e-6)
     assert np.all((slope * np.sign(x))[is_end] < 1e-9)
     assert np.sum(is_end) > 30 < np.sum(~is_end)
+
+
+@pytest.mark.parametrize("shapes", [("capsule", "ellipsoid"), ("capsule", "cylinder")])
+def test_derivatives_of_distances(shapes, x64):
+    """By finite differences, where the capsule moves and turns."""
+    source = model_of(*shapes)
+    model, data = mjx.put_model(source), mjx.make_data(source)
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+
+    def distance(pose):
+        turn = jax.scipy.linalg.expm(jnp.cross(jnp.eye(3), pose[3:]))
+        placed = data.replace(
+            geom_xpos=jnp.stack([pose[:3], jnp.zeros(3)]),
+            geom_xmat=jnp.stack([turn @ axes, jnp.eye(3)]),
+        )
+        return CASES[shapes].collide(model, placed, None, np.array([[0, 1]]))[0][0]
+
+    pose = np.array([0.5, 0.4, 0.6, 0.1, 0.2, 0.3])
+    with jax.numpy_rank_promotion("allow"):
+        jax.test_util.check_grads(distance, (pose,), order=1, modes=["rev"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shapes", [shapes for shapes in CASES if "plane" not in shapes])
+def test_the_same_place_gives_numbers(shapes):
+    """Where both have their middle there is no direction, and any will do."""
+    source = model_of(*shapes)
+    model, data = mjx.put_model(source), mjx.make_data(source)
+    turned = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    with jax.numpy_rank_promotion("allow"):
+        for first in (np.eye(3), turned):
+            placed = data.replace(geom_xmat=jnp.stack([first, np.eye(3)]).astype(jnp.float32))
+            for array in CASES[shapes].collide(model, placed, None, np.array([[0, 1]])):
+                assert np.all(np.isfinite(array))
 
 
 def test_mjx_is_left_as_it_was():
