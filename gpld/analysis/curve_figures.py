@@ -91,7 +91,7 @@ def draw_task_curves(
     size = (6.4, 4.4) if len(tasks) == 1 else (1 + 2.6 * columns, 1.2 + 2.1 * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, task in zip(panels, tasks, strict=False):
+    for task, axes in zip(tasks, panels, strict=False):
         own = [run for run in runs if run.task == task]
         curves = {arm: curve(arm_scores(r, smooth=smooth)) for arm, r in by_arm(own).items()}
         draw_arms(axes, curves, styles)

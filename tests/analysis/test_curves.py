@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from run_folders import configured, write_run
 
+from gpld.analysis.curve_figures import draw_task_curves
 from gpld.analysis.curves import (
     arm_scores,
     curve,
@@ -77,3 +79,12 @@ def test_nothing_is_interpolated(tmp_path):
     with pytest.raises(UsageError, match="runs of GPLD have no evaluations at the same frames"):
         arm_scores(read_runs([tmp_path]))
     assert len(runs) == 2
+
+
+def test_there_are_no_panels_without_a_task(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    tasks = ["cartpole_balance", "hopper_hop", "walker_run", "walker_walk"]  # of six panels
+    runs = [run for task in tasks for run in runs_of(tmp_path / task, [[1, 2]], task=task)]
+    draw_task_curves(runs, tmp_path / "x", published=False)
+    assert [axes.get_title() for axes in figures[0].axes] == tasks
