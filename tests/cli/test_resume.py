@@ -119,6 +119,7 @@ def check_kills(args, num_kills, killed, whole):
             assert actual == expected
 
 
+@pytest.mark.slow
 def test_two_kills_change_nothing(whole, tmp_path):
     check_kills(QUICK, 2, tmp_path / "killed", whole)
 

@@ -10,6 +10,7 @@ import gpld
 from gpld.config import EnvConfig, EvaluationConfig, LogConfig, OptimizerConfig, ReplayConfig
 
 
+@pytest.mark.slow
 def test_the_answer_is_read_from_a_picture(tmp_path):
     # In this process, whose programs are compiled quickly: short sequences suffice without memory.
     config = settings("probe_picture", 800)
