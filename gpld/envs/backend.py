@@ -9,11 +9,6 @@ Backend = Literal["auto", "dmc", "batch", "mjx"]
 Implementation = Literal["jax", "warp"]
 """Of MJX's steps: JAX's own, which also differentiates, or Warp's for NVIDIA GPUs."""
 
-NOT_IN_MJX = {
-    task: "MJX has no collisions of ellipsoids with boxes" for task in ("fish_swim", "fish_upright")
-}
-"""Tasks that are defined but not simulated by MJX, each with the reason."""
-
 
 def choose_backend(
     task: str, backend: str = "auto", observations: str = "vectors"
@@ -40,7 +35,7 @@ def choose_backend(
 
         reason = None if task in TASKS else "this probe is no function in JAX"
     else:
-        reason = _why_not(task, backend, observations)
+        reason = _why_not(task, observations)
     if backend == "auto":
         return "dmc" if reason else "batch"
     if reason is not None:
@@ -55,7 +50,8 @@ def check_implementation(argument: str, impl: str) -> None:
         raise ValueError(f"`{argument}` must be one of {allowed}, got {impl!r}.")
 
 
-def _why_not(task: str, backend: str, observations: str) -> str | None:
+def _why_not(task: str, observations: str) -> str | None:
+    """Why batch and MJX, which cover the same tasks, do not step this one."""
     if task in probe.TASKS:
         return "a probe is no task of MuJoCo"
     if observations != "vectors":
@@ -63,7 +59,6 @@ def _why_not(task: str, backend: str, observations: str) -> str | None:
     from . import dmc  # chooses OpenGL before mujoco is imported
     from .suite import COVERED
 
-    name = dmc.ALIASES.get(task, task)
-    if name not in COVERED:
+    if dmc.ALIASES.get(task, task) not in COVERED:
         return "it has no definition of this task's observation and reward"
-    return NOT_IN_MJX.get(name) if backend == "mjx" else None
+    return None

@@ -24,7 +24,6 @@ def test_auto_takes_batch_where_it_can():
         ("probe_memory", "batch", "vectors", "got batch: a probe is no task of MuJoCo"),
         ("walker_run", "mjx", "pixels", "must be auto or dmc for walker_run, got mjx: it draws"),
         ("dog_run", "mjx", "vectors", "got mjx: it has no definition of this task's"),
-        ("fish_swim", "mjx", "vectors", "got mjx: MJX has no collisions of ellipsoids with boxes"),
         ("walker_run", "bullet", "vectors", "one of auto, dmc, batch, mjx, got 'bullet'"),
     ],
 )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..backend import NOT_IN_MJX, Implementation, check_implementation
+from ..backend import Implementation, check_implementation
 from ..suite import COVERED, make_task
 from ..timestep import EnvSpec, TimeStep
 from .model import load_model
@@ -53,7 +53,7 @@ class MJXEnv:
         """Builds the task.
 
         Args:
-            task: One of `gpld.envs.suite.COVERED`, but none of `NOT_IN_MJX`; or `cup_catch`.
+            task: One of `gpld.envs.suite.COVERED`, or `cup_catch`.
             action_repeat: Control steps per environment step, at least 1; see `DMControl`.
             impl: What takes the steps of the simulator: JAX, or Warp on an NVIDIA GPU, which
                 has its own collisions and float32 alone.
@@ -71,8 +71,6 @@ class MJXEnv:
         model = load_model(task, action_repeat)
         if model.name not in COVERED:
             raise ValueError(f"`task` must be one of {', '.join(COVERED)}; got {task!r}.")
-        if model.name in NOT_IN_MJX:
-            raise ValueError(f"`task` cannot be {model.name}: {NOT_IN_MJX[model.name]}.")
         if impl == "warp":
             check_warp()
         self.spec, self.model = model.spec, model

@@ -41,7 +41,7 @@ def load_model(task: str, action_repeat: int) -> TaskModel:
 
     Two changes leave the physics as they are. Energies, which MJX refuses to compute, are
     not computed. What can touch nothing does not look for contacts: decorations, and all where
-    the model has none, since MJX refuses pairs of shapes also there.
+    the model has no contacts or no constraints, since MJX refuses pairs of shapes also there.
 
     Args:
         task: Name of a task.
@@ -54,7 +54,9 @@ def load_model(task: str, action_repeat: int) -> TaskModel:
     env.reset()  # tasks write sizes and dampings into their model
     model = copy.copy(env._env.physics.model.ptr)
     model.opt.enableflags &= ~_mujoco.mjtEnableBit.mjENBL_ENERGY.value
-    touchless = model.opt.disableflags & _mujoco.mjtDisableBit.mjDSBL_CONTACT.value
+    disable = _mujoco.mjtDisableBit
+    without_contacts = disable.mjDSBL_CONTACT.value | disable.mjDSBL_CONSTRAINT.value
+    touchless = model.opt.disableflags & without_contacts
     for geom in range(model.ngeom):
         if touchless or model.geom(geom).name.endswith("_decoration"):
             model.geom_contype[geom] = model.geom_conaffinity[geom] = 0

@@ -57,7 +57,7 @@ class Simulation:
         """Hands the model over to MJX.
 
         Args:
-            task: The task and its model, which MJX can simulate; see `NOT_IN_MJX`.
+            task: The task and its model.
             impl: What takes the steps. All else, such as sensors of the new state, is JAX's.
             max_envs: How many environments at most are stepped together, for which Warp
                 reserves memory; contacts beyond it are lost. JAX has no such limit.

@@ -131,6 +131,26 @@ def _finger(simulation: Simulation) -> Draw:
     return draw
 
 
+def _fish(simulation: Simulation) -> Draw:
+    """Any orientation in place, and joints nearly straight; the target in a box around it."""
+    model = simulation.task.model
+    joints = model.jnt_qposadr[model.jnt_type == _mujoco.mjtJoint.mjJNT_HINGE.value]
+    low, high = np.array([[-0.4, -0.4, 0.1], [0.4, 0.4, 0.3]])
+
+    def draw(key):
+        orientation_key, joint_key, target_key = jr.split(key, 3)
+        qpos = _qpos0(simulation)
+        orientation = jr.normal(orientation_key, (4,), qpos.dtype)
+        qpos = qpos.at[3:7].set(orientation / jnp.linalg.norm(orientation))
+        qpos = qpos.at[joints].set(jr.uniform(joint_key, joints.shape, qpos.dtype, -0.2, 0.2))
+        if simulation.target.size == 0:
+            return simulation.state(qpos)
+        fractions = jr.uniform(target_key, (3,), qpos.dtype)
+        return simulation.state(qpos, target=(low + fractions * (high - low)).astype(qpos.dtype))
+
+    return draw
+
+
 def _quadruped(simulation: Simulation) -> Draw:
     """Any orientation, at the first height at which nothing touches the floor.
 
@@ -300,6 +320,7 @@ _DOMAINS: dict[str, Callable[[Simulation], Draw]] = {
     "cartpole": _cartpole,
     "cheetah": _cheetah,
     "finger": _finger,
+    "fish": _fish,
     "hopper": _uniform,
     "humanoid": _humanoid,
     "pendulum": _acrobot,

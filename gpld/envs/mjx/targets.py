@@ -35,6 +35,8 @@ class Target:
         self._limits = model.actuator_ctrlrange.T
         if name.startswith(("reacher_", "swimmer_")):
             self._put("geom_pos", model.geom("target").id, (0, 1))
+        elif name == "fish_swim":
+            self._put("geom_pos", model.geom("target").id, (0, 1, 2))
         elif name.startswith("finger_turn_"):
             self._put("site_pos", model.site("target").id, (0, 2))
         elif self._mixes_controls:

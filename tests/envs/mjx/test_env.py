@@ -158,11 +158,6 @@ def test_warp_says_what_it_needs():
         MJXEnv(TASK, impl="warp")
 
 
-def test_what_mjx_cannot_simulate_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="cannot be fish_swim: MJX has no collisions"):
-        MJXEnv("fish_swim")
-
-
 def test_no_other_engine_imports_mjx_and_mjx_prints_nothing():
     code = """
 import sys

@@ -16,7 +16,7 @@ SEED, REPEAT, NUM_STEPS = 3, 2, 12
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["reacher_easy", "point_mass_hard"])
+@pytest.mark.parametrize("task", ["fish_swim", "reacher_easy", "point_mass_hard"])
 def test_pictures_equal_dm_control(gl, task):
     """The same start and actions; what the task has drawn into the model included."""
     env, dmc = MJXEnv(task, action_repeat=REPEAT), DMControl(task, action_repeat=REPEAT, seed=SEED)
@@ -25,7 +25,8 @@ def test_pictures_equal_dm_control(gl, task):
     target = jnp.asarray(env.simulation.target.read(physics.model.ptr), jnp.float32)
     qpos = jnp.asarray(physics.data.qpos, jnp.float32)
     states = [env.begin(env.simulation.state(qpos, target=target))]
-    actions = np.tile(np.array([1, -0.5], np.float32), (NUM_STEPS, 1))
+    action = np.resize(np.array([1, -0.5], np.float32), env.spec.action_size)
+    actions = np.tile(action, (NUM_STEPS, 1))
     step = jax.jit(env.step)
     for action in actions:
         states.append(step(states[-1], action))
