@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..backend import Implementation, check_implementation
+from ..dmc import ALIASES
 from ..suite import COVERED, make_task
 from ..timestep import EnvSpec, TimeStep
 from .model import load_model
@@ -68,9 +69,9 @@ class MJXEnv:
         if max_envs < 1:
             raise ValueError(f"`max_envs` must be at least 1, got {max_envs}.")
         check_implementation("impl", impl)
-        model = load_model(task, action_repeat)
-        if model.name not in COVERED:
+        if ALIASES.get(task, task) not in COVERED:
             raise ValueError(f"`task` must be one of {', '.join(COVERED)}; got {task!r}.")
+        model = load_model(task, action_repeat)
         if impl == "warp":
             check_warp()
         self.spec, self.model = model.spec, model

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..dmc import ALIASES, DMControl
+from ..suite import make_task
 from ..timestep import EnvSpec
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
@@ -39,21 +40,26 @@ class TaskModel(NamedTuple):
 def load_model(task: str, action_repeat: int) -> TaskModel:
     """Takes the model of a task from dm_control.
 
-    Two changes leave the physics as they are. Energies, which MJX refuses to compute, are
-    not computed. What can touch nothing does not look for contacts: decorations, and all where
-    the model has no contacts or no constraints, since MJX refuses pairs of shapes also there.
+    Three changes leave the physics as they are. Energies, which MJX refuses to compute, are
+    not computed, nor are sensors of forces if the task reads none. What can touch nothing does not
+    look for contacts: decorations, and all where the model has no contacts or no constraints,
+    since MJX refuses pairs of shapes also there.
 
     Args:
-        task: Name of a task.
+        task: One of `gpld.envs.suite.COVERED`, or a short form.
         action_repeat: Control steps per environment step, at least 1.
 
     Raises:
-        ValueError: As `DMControl`.
+        ValueError: If `task` is not covered, or as `DMControl`.
     """
+    name = ALIASES.get(task, task)
     env = DMControl(task, action_repeat=action_repeat, seed=0)
     env.reset()  # tasks write sizes and dampings into their model
     model = copy.copy(env._env.physics.model.ptr)
     model.opt.enableflags &= ~_mujoco.mjtEnableBit.mjENBL_ENERGY.value
+    if not make_task(name, model).reads_forces:
+        of_forces = model.sensor_needstage == _mujoco.mjtStage.mjSTAGE_ACC.value
+        model.sensor_needstage[of_forces] = _mujoco.mjtStage.mjSTAGE_NONE.value
     disable = _mujoco.mjtDisableBit
     without_contacts = disable.mjDSBL_CONTACT.value | disable.mjDSBL_CONSTRAINT.value
     touchless = model.opt.disableflags & without_contacts
@@ -61,7 +67,7 @@ def load_model(task: str, action_repeat: int) -> TaskModel:
         if touchless or model.geom(geom).name.endswith("_decoration"):
             model.geom_contype[geom] = model.geom_conaffinity[geom] = 0
     return TaskModel(
-        name=ALIASES.get(task, task),
+        name=name,
         spec=env.spec,
         model=model,
         num_substeps=env._env._n_sub_steps,

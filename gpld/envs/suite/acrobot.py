@@ -10,6 +10,7 @@ class Acrobot:
     """Tip of the lower arm at the target; sparse: within its radius, or nothing."""
 
     drawn = ()
+    reads_forces = False
 
     def __init__(self, model: Model, *, sparse: bool):
         """Resolves names in `model`."""

@@ -7,6 +7,7 @@ class Catch:
     """The ball is in the cup, or nothing."""
 
     drawn = ()
+    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolves names in `model`."""

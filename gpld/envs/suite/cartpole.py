@@ -6,6 +6,7 @@ from .task import Array, Model, Physics, namespace
 
 class _Cartpole:
     drawn = ()
+    reads_forces = False
 
     def __init__(self, model: Model):
         """Needs no names: body 1 is the cart, those after it are poles."""

@@ -8,6 +8,7 @@ class Run:
     """Forward speed, up to 10 m/s."""
 
     drawn = ()
+    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolves names in `model`."""

@@ -8,6 +8,8 @@ from .task import Array, Model, Physics, namespace, norm, sensor_index
 
 
 class _Finger:
+    reads_forces = True
+
     def __init__(self, model: Model):
         self._joints = sensor_index(model, "proximal", "distal")
         self._velocities = sensor_index(

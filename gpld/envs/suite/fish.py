@@ -18,6 +18,7 @@ class Upright:
     """Torso upright."""
 
     drawn = ()
+    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolves names in `model`."""

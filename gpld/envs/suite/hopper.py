@@ -6,6 +6,7 @@ from .task import Array, Model, Physics, namespace, sensor_index
 
 class _Hopper:
     drawn = ()
+    reads_forces = True
 
     def __init__(self, model: Model):
         """Resolves names in `model`."""

@@ -10,6 +10,7 @@ class Humanoid:
     """Head high, torso upright and small controls; if it is to move, that and speed."""
 
     drawn = ()
+    reads_forces = False
 
     def __init__(self, model: Model, *, speed: float):
         """Resolves names in `model`; a speed in m/s in any direction, 0 to stand still."""

@@ -10,6 +10,7 @@ class SwingUp:
     """The pole is within 8 degrees of the vertical, or nothing."""
 
     drawn = ()
+    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolves names in `model`."""

@@ -9,6 +9,8 @@ from .task import Array, Model, Physics, norm
 class PointMass:
     """Mass at the target, with small controls."""
 
+    reads_forces = False
+
     def __init__(self, model: Model, *, drawn: tuple[str, ...]):
         """Resolves names in `model`."""
         self.drawn = drawn

@@ -24,6 +24,7 @@ class Move:
     """Torso upright, times forward speed."""
 
     drawn = ()
+    reads_forces = True
 
     def __init__(self, model: Model, *, speed: float):
         """Resolves names in `model`; a speed in m/s."""

@@ -10,6 +10,7 @@ class Reacher:
     """Finger and target touch, or nothing."""
 
     drawn = ("geom_pos",)
+    reads_forces = False
 
     def __init__(self, model: Model, *, radius: float):
         """Resolves names in `model`; the target has a radius in metres."""

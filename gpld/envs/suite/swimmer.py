@@ -12,6 +12,7 @@ class Swimmer:
     """Nose at the target."""
 
     drawn = ("geom_pos", "light_pos")
+    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolves names in `model`."""

@@ -58,6 +58,9 @@ class Task(Protocol):
     drawn: tuple[str, ...]
     """Arrays of the model into which the task draws something for each episode."""
 
+    reads_forces: bool
+    """Whether it looks at sensors of forces or accelerations; otherwise they may be left out."""
+
     def observe(self, physics: Physics) -> dict[str, Array]:
         """Arrays by the names of `DMControl`, sorted; they may share memory with `physics`."""
         ...

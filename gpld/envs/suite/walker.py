@@ -10,6 +10,7 @@ class Walker:
     """Torso high and upright; if it is to move, that and forward speed."""
 
     drawn = ()
+    reads_forces = False
 
     def __init__(self, model: Model, *, speed: float):
         """Resolves names in `model`; a speed in m/s, 0 to stand."""

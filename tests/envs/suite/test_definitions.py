@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import mujoco
 import numpy as np
 import pytest
 from dm_control import suite
@@ -164,6 +165,20 @@ def test_what_is_drawn_is_known(name):
     env.reset()
     changed = {key for key, value in arrays().items() if not np.array_equal(value, before[key])}
     assert changed == set(make_task(name, model).drawn)
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_who_reads_forces_is_known(name):
+    task, physics, *_ = synthetic(name)
+    model = suite.load(*dmc.TASKS[name]).physics.model.ptr
+    is_force = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC.value
+    entries = np.repeat(is_force, model.sensor_dim)
+    other = physics._replace(sensordata=np.where(entries, 123.0, physics.sensordata))
+    same = np.array_equal(task.reward(physics), task.reward(other)) and all(
+        np.array_equal(value, task.observe(other)[key])
+        for key, value in task.observe(physics).items()
+    )
+    assert task.reads_forces == (not same)
 
 
 def test_tasks_that_are_not_covered_are_refused():
