@@ -1,4 +1,7 @@
-"""What is seen in pictures is learned: from images alone, and of a real task."""
+"""What is seen in pictures is learned: from images alone, and of a real task.
+
+In this process, whose programs are compiled quickly: little is computed with them.
+"""
 
 import dataclasses
 
@@ -12,7 +15,7 @@ from gpld.config import EnvConfig, EvaluationConfig, LogConfig, OptimizerConfig,
 
 @pytest.mark.slow
 def test_the_answer_is_read_from_a_picture(tmp_path):
-    # In this process, whose programs are compiled quickly: short sequences suffice without memory.
+    # Short sequences suffice without memory.
     config = settings("probe_picture", 800)
     config = dataclasses.replace(
         config,
@@ -29,7 +32,7 @@ def test_the_answer_is_read_from_a_picture(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_decoder_learns_what_a_task_looks_like(gl, train, tmp_path):
+def test_the_decoder_learns_what_a_task_looks_like(gl, tmp_path):
     config = dataclasses.replace(
         gpld.PRESETS["debug"],
         task="cartpole_swingup",
@@ -42,6 +45,6 @@ def test_the_decoder_learns_what_a_task_looks_like(gl, train, tmp_path):
         evaluation=EvaluationConfig(every=10**6, video_every=0, predictions=0),
     )
     model = dataclasses.replace(config.model, depth=4, deter=64, image_blocks=4)
-    folder = train(dataclasses.replace(config, model=model), tmp_path / "run")
+    folder = gpld.train(dataclasses.replace(config, model=model), tmp_path / "run")
     errors = [line["train/loss/image"] for line in folder.read("metrics") if line["update"] > 0]
     assert errors[-1] < errors[0] / 10
