@@ -3,14 +3,6 @@
 import os
 import secrets
 
-# Workers of xdist have cores of their own: XLA's threads would wait for each other, which costs an
-# eighth of the time.
-if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
-    _worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
-    _own = sorted(os.sched_getaffinity(0))[_worker :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
-    if _own:
-        os.sched_setaffinity(0, _own)
-
 # Compiling is most of the work, and takes a quarter of the time with these. What the user gives
 # stands, and is remembered for `real_programs`; workers of xdist inherit both.
 os.environ.setdefault("XLA_FLAGS_GIVEN", os.environ.get("XLA_FLAGS", ""))
