@@ -58,6 +58,11 @@ def drawn_here(count: int, simulation: Simulation) -> np.ndarray:
     return np.concatenate([state.qpos, state.qvel, state.target], axis=1)
 
 
+def num_beyond(x, other):
+    """How many are beyond all others, on the side with more of them; rounding aside."""
+    return max(np.sum(x < other.min() - 1e-6), np.sum(x > other.max() + 1e-6))
+
+
 @pytest.mark.parametrize(
     ("task", "count"),
     [
@@ -74,6 +79,9 @@ def test_distribution(task, count):
     assert not np.any(np.ptp(mine[:, ~constant], axis=0) < 1e-9)
     for i in np.flatnonzero(~constant):
         assert stats.ks_2samp(mine[:, i], theirs[:, i]).pvalue > SMALLEST_P, i
+        # Ranges: of equal distributions, the next extreme value is from here or there by halves.
+        beyond = max(num_beyond(mine[:, i], theirs[:, i]), num_beyond(theirs[:, i], mine[:, i]))
+        assert 0.5**beyond > SMALLEST_P, i
     # Also how entries depend on each other: distances from the mean in a common basis.
     moving, center = ~constant, theirs.mean(axis=0)
     projections = np.random.default_rng(0).normal(size=(np.sum(moving), 20))
