@@ -12,38 +12,39 @@ from gpld.evaluation import run_episodes
 
 pytestmark = pytest.mark.slow
 
+# Two thirds of the length of the preset: what is asked for is reached in the second third.
+ENV_STEPS = 8_000
 NUM_EPISODES = 16
 
 
 @pytest.fixture(scope="module")
 def on_mjx(train, tmp_path_factory):
-    """Has learned the task, simulated by MJX and evaluated by MuJoCo.
-
-    At most for the length of the preset; two thirds of it are usual.
-    """
+    """Has learned the task, simulated by MJX and evaluated by MuJoCo."""
     config = gpld.PRESETS["small"]
     config = dataclasses.replace(
         config,
+        env_steps=ENV_STEPS,
         loop="device",
         env=dataclasses.replace(config.env, backend="mjx"),
-        evaluation=dataclasses.replace(config.evaluation, every=1_000),
+        evaluation=dataclasses.replace(config.evaluation, every=ENV_STEPS // 4),
     )
-    path = tmp_path_factory.mktemp("runs") / "on_mjx"
-    enough = 1.4 * random_score(config)
-    return train(config, path, until=lambda run: recent_score(run) > enough)
+    return train(config, tmp_path_factory.mktemp("runs") / "on_mjx")
 
 
 @pytest.fixture(scope="module")
 def on_mujoco(train, tmp_path_factory):
     """Has begun to learn it, simulated by MuJoCo."""
-    config = dataclasses.replace(gpld.PRESETS["small"], env_steps=1_000)
+    config = dataclasses.replace(gpld.PRESETS["small"], env_steps=2_000)
     return train(config, tmp_path_factory.mktemp("runs") / "on_mujoco")
 
 
 def test_beats_the_random_policy_on_cartpole_balance(on_mjx):
     assert on_mjx.learning_curve.exists()
     assert on_mjx.config().task == "cartpole_balance"
-    assert recent_score(on_mjx) > 1.4 * random_score(on_mjx.config())
+    # One of the last two evaluations: a policy that has learned may still fall back for a while.
+    means = [line["mean"] for line in on_mjx.read("scores")]
+    assert len(means) == 4
+    assert max(means[-2:]) > 1.5 * random_score(on_mjx.config())
 
 
 @pytest.mark.parametrize("trained", ["on_mjx", "on_mujoco"])
@@ -66,12 +67,6 @@ def test_scores_are_the_same_on_mjx_and_on_mujoco(trained, request):
     error = np.sqrt((mujoco.var() + mjx.var()) / NUM_EPISODES)
     # Four standard errors, and half a percent of the best return where scores hardly vary.
     assert abs(mujoco.mean() - mjx.mean()) < 4 * error + 5
-
-
-def recent_score(run) -> float:
-    """Mean of the last three evaluations, 0 before: of a few episodes each, they go up and down."""
-    means = [line["mean"] for line in run.read("scores")]
-    return float(np.mean(means[-3:])) if len(means) >= 3 else 0.0
 
 
 def random_score(config, episodes: int = 5) -> float:
