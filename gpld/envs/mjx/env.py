@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..backend import Implementation, check_implementation
-from ..dmc import ALIASES
-from ..suite import COVERED, make_task
+from ..suite import make_task
 from ..timestep import EnvSpec, TimeStep
 from .model import load_model
 from .simulation import Simulation, SimulationState
@@ -69,8 +68,6 @@ class MJXEnv:
         if max_envs < 1:
             raise ValueError(f"`max_envs` must be at least 1, got {max_envs}.")
         check_implementation("impl", impl)
-        if ALIASES.get(task, task) not in COVERED:
-            raise ValueError(f"`task` must be one of {', '.join(COVERED)}; got {task!r}.")
         model = load_model(task, action_repeat)
         if impl == "warp":
             check_warp()

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..dmc import ALIASES, DMControl
-from ..suite import make_task
+from ..suite import COVERED, make_task
 from ..timestep import EnvSpec
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
@@ -53,6 +53,8 @@ def load_model(task: str, action_repeat: int) -> TaskModel:
         ValueError: If `task` is not covered, or as `DMControl`.
     """
     name = ALIASES.get(task, task)
+    if name not in COVERED:
+        raise ValueError(f"`task` must be one of {', '.join(COVERED)}; got {task!r}.")
     env = DMControl(task, action_repeat=action_repeat, seed=0)
     env.reset()  # tasks write sizes and dampings into their model
     model = copy.copy(env._env.physics.model.ptr)
