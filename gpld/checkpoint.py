@@ -24,8 +24,8 @@ import equinox as eqx
 
 from . import tree_file
 from .agent import AgentState
-from .durability import sync_folder
 from .errors import MachineError
+from .files import sync_folder
 
 FORMAT = 1
 

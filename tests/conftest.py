@@ -35,8 +35,15 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_collection_modifyitems(items):
-    """Modules that take long come first, so that no worker is left with one at the end."""
+def pytest_collection_modifyitems(config, items):
+    """Leaves out exhaustive tests unless asked for, and puts the modules that take long first.
+
+    So no worker is left with one at the end.
+    """
+    if "exhaustive" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     slow = {item.module for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.module not in slow)
 

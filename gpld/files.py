@@ -1,0 +1,206 @@
+"""Reads and writes files that may be torn, hostile, or on a full disk.
+
+Reading takes regular files of a bounded size and never waits, as it would on a FIFO. Writing
+never follows a symbolic link in the last part of a path, replaces a file only by a complete one,
+and makes what it wrote outlast a loss of power.
+"""
+
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .errors import MachineError, UsageError
+
+_MIB = 2**20
+
+# Errors of a path that was named wrongly; all others are the machine's.
+_NAMED_WRONGLY = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,
+    errno.EINVAL,
+}
+
+
+def read_bytes(path: Path, *, limit: int = 64 * _MIB) -> bytes:
+    """Reads a regular file whole.
+
+    Args:
+        path: The file; links to it are followed.
+        limit: Bytes that it may have at most.
+
+    Raises:
+        UsageError: If there is no such file, or it is no regular file or too large.
+        MachineError: If it cannot be read.
+    """
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for somebody who writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError(f"{path} is no regular file.")
+            data = file.read(limit + 1)
+    except ValueError as error:  # a NUL byte in the path
+        raise UsageError(f"{str(path)!r} is no path: {error}.") from error
+    except OSError as error:
+        raise file_error(path, error) from error
+    if len(data) > limit:
+        raise UsageError(f"{path} is larger than {limit // _MIB} MiB, which no such file is.")
+    return data
+
+
+def read_json(path: Path, *, limit: int = 64 * _MIB) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Args:
+        path: The file; links to it are followed.
+        limit: Bytes that it may have at most.
+
+    Raises:
+        UsageError: If there is no such file, or it holds anything else.
+        MachineError: If it cannot be read.
+    """
+    return parse_json(read_bytes(path, limit=limit), str(path))
+
+
+def parse_json(data: bytes | str, name: str) -> dict[str, Any]:
+    """Parses a JSON object.
+
+    Args:
+        data: Its text, in UTF-8.
+        name: What messages call it, such as a path.
+
+    Raises:
+        UsageError: If it is anything else.
+    """
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise UsageError(f"{name} is damaged: its JSON is nested too deeply.") from None
+    except ValueError as error:  # of JSON and of UTF-8
+        raise UsageError(f"{name} is damaged: it is not JSON ({error}).") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} must hold a JSON object, but it holds a {_kind(value)}.")
+    return value
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Replaces a file by an indented JSON object, as `write_bytes` does.
+
+    Raises:
+        OSError: If it cannot be written; the file is as it was then.
+    """
+    write_bytes(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces a file by a complete one, which outlasts a loss of power.
+
+    A link in its place is replaced, not followed.
+
+    Raises:
+        OSError: If it cannot be written; the file is as it was then.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with create(temporary) as file:
+            file.write(data)
+            sync(file)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def create(path: Path) -> BinaryIO:
+    """Opens a new file for writing.
+
+    Raises:
+        OSError: If anything of that name exists, a dangling link included, or it cannot be made.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Opens a regular file, new or not, to write at its end.
+
+    Raises:
+        OSError: If it is a link or no regular file, or cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return os.fdopen(descriptor, "ab")
+
+
+def truncate(path: Path, size: int) -> None:
+    """Cuts a regular file to a size, and does not follow a link.
+
+    Raises:
+        OSError: If it is a link or cannot be cut.
+    """
+    with open_to_append(path) as file:
+        file.truncate(size)
+        sync(file)
+
+
+def sync(file: BinaryIO) -> None:
+    """Makes what was written to a file outlast a loss of power.
+
+    Raises:
+        OSError: If the disk is full or fails.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Makes new names in a folder outlast a loss of power.
+
+    Raises:
+        OSError: If the folder cannot be opened or the disk fails.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def links(folder: Path) -> Iterator[Path]:
+    """Finds the symbolic links below a folder, without following any."""
+    for root, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            if os.path.islink(os.path.join(root, name)):
+                yield Path(root, name)
+
+
+def file_error(path: Path, error: OSError) -> UsageError | MachineError:
+    """Tells in one line why a file cannot be read: the user's mistake, or the machine's."""
+    reason = error.strerror or str(error)
+    if error.errno in _NAMED_WRONGLY:
+        return UsageError(f"{_short(path)} cannot be read: {reason}.")
+    return MachineError(f"{_short(path)} cannot be read: {reason}.")
+
+
+def _short(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 300 else f"{text[:140]}...{text[-140:]}"
+
+
+def _kind(value: Any) -> str:
+    names = {list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")

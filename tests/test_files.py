@@ -1,0 +1,85 @@
+import errno
+import os
+
+import pytest
+
+from gpld import files
+from gpld.errors import MachineError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is not JSON"),
+        (b"[1]", "holds a list"),
+        (b"null", "holds a null"),
+        (b"\xff\xfe", "it is not JSON"),
+        (b'{"a": ' * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_object_is_one_line(tmp_path, content, said):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=said) as raised:
+        files.read_json(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_a_fifo_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="no regular file"):
+        files.read_bytes(tmp_path / "fifo")
+    with pytest.raises(OSError, match=r"regular file|No such device"):
+        files.open_to_append(tmp_path / "fifo")
+
+
+def test_larger_files_are_not_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert files.read_bytes(tmp_path / "a", limit=5) == b"12345"
+    with pytest.raises(UsageError, match="larger"):
+        files.read_bytes(tmp_path / "a", limit=4)
+
+
+def test_mistakes_of_the_user_are_told_from_those_of_the_machine(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / "none", tmp_path / "loop", tmp_path / ("x" * 300), tmp_path / "\0"):
+        with pytest.raises(UsageError):
+            files.read_bytes(path)
+    assert isinstance(files.file_error(tmp_path, OSError(errno.EIO, "I/O error")), MachineError)
+
+
+def test_nothing_is_written_through_links(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    link = tmp_path / "link"
+    link.symlink_to(victim)
+    for write in (files.open_to_append, files.create, lambda path: files.truncate(path, 0)):
+        with pytest.raises(OSError, match=r"symbolic links|exists"):
+            write(link)
+    files.write_bytes(link, b"new")
+    assert victim.read_bytes() == b"mine"
+    assert not link.is_symlink()
+    assert link.read_bytes() == b"new"
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_json(path, {"a": 2})
+    assert files.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_links_are_found_and_not_followed(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    found = {str(path.relative_to(tmp_path)) for path in files.links(tmp_path)}
+    assert found == {"a/b/up", "dangling"}
