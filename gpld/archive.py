@@ -9,7 +9,7 @@ import jax
 
 from . import checkpoint
 from .agent import AgentState
-from .checkpoint import Checkpoint, Damaged
+from .checkpoint import Checkpoint, Damaged, Unsuitable
 from .config import CheckpointConfig
 from .errors import MachineError
 from .replay import AbstractReplay, DamagedReplayError, ReplayStore, Snapshot
@@ -85,7 +85,7 @@ class Archive:
         for path in self.folder.checkpoint_paths():
             try:
                 checkpoint.read(path)
-            except Damaged as error:
+            except (Damaged, Unsuitable) as error:
                 self._set_aside(path, error)
 
     def load(
@@ -110,7 +110,7 @@ class Archive:
             agent, loop = checkpoint.load_agent(found, like), checkpoint.load_loop(found)
             replay = make_replay(found.manifest["replay"])
             self.store.load(found.manifest["replay"], replay)
-        except (Damaged, DamagedReplayError) as error:
+        except (Damaged, Unsuitable, DamagedReplayError) as error:
             self._set_aside(path, error)
             return None
         return Saved(path, agent, loop, replay, found.manifest)
@@ -164,7 +164,7 @@ class Archive:
         for path in self.folder.checkpoint_paths():
             try:
                 intact.append(checkpoint.read(path))
-            except Damaged:
+            except (Damaged, Unsuitable):
                 continue  # left for the user to look at, and reported when resuming
         return [found for found in intact if found.resumable]
 

@@ -24,7 +24,7 @@ import equinox as eqx
 
 from . import tree_file
 from .agent import AgentState
-from .errors import MachineError
+from .errors import MachineError, UsageError
 from .files import sync_folder
 
 FORMAT = 1
@@ -32,6 +32,14 @@ FORMAT = 1
 
 class Damaged(Exception):
     """A file of a checkpoint is missing or not what was written."""
+
+
+class Unsuitable(Exception):
+    """An intact checkpoint that this process cannot use.
+
+    It has another format, or its agent has other shapes or dtypes: another version of `gpld`, other
+    settings or another setting of JAX has written it. It must stay as it is.
+    """
 
 
 class Checkpoint(NamedTuple):
@@ -101,11 +109,14 @@ def read(path: Path) -> Checkpoint:
 
     Raises:
         Damaged: If it has no manifest, or one that cannot be understood.
+        Unsuitable: If it has another format.
     """
     try:
         manifest = json.loads((path / "manifest.json").read_text())
         if manifest["format"] != FORMAT:
-            raise Damaged(f"{path} has format {manifest['format']}, this version reads {FORMAT}")
+            raise Unsuitable(
+                f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}"
+            )
         checkpoint = Checkpoint(path, manifest)
         _ = checkpoint.env_step, checkpoint.resumable, manifest["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -121,14 +132,22 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
         like: A state of the same structure, or its shapes from `eqx.filter_eval_shape`.
 
     Raises:
-        Damaged: If the file is not what was written, or holds another structure.
+        Damaged: If the file is not what was written.
+        Unsuitable: If it is, but holds other shapes, dtypes or another structure.
     """
     path = _verified(checkpoint, "agent.eqx")
     try:
-        return eqx.tree_deserialise_leaves(path, like)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            agent = eqx.tree_deserialise_leaves(file, like)
+            left = len(file.read(1))
+    except OSError as error:
+        raise Damaged(f"{path} cannot be read: {error.strerror}") from error
+    except (RuntimeError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-        raise Damaged(f"{path} does not hold this agent: {reason}") from error
+        raise Unsuitable(f"{path} does not hold this agent: {reason}") from error
+    if left:
+        raise Unsuitable(f"{path} does not hold this agent: it holds more arrays")
+    return agent
 
 
 def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -148,12 +167,15 @@ def load(path: Path, like: AgentState) -> AgentState:
     """The agent's state in the checkpoint of this folder.
 
     Raises:
-        MachineError: If it is damaged or holds another agent.
+        MachineError: If it is damaged.
+        UsageError: If it has another format or holds another agent.
     """
     try:
         return load_agent(read(path), like)
     except Damaged as error:
         raise MachineError(f"The checkpoint cannot be used: {error}.") from error
+    except Unsuitable as error:
+        raise UsageError(f"The checkpoint cannot be used here: {error}.") from error
 
 
 class _HashedFile:

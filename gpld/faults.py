@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from . import agent, checkpoint, tree_file
 from .agent import AgentState
-from .checkpoint import Damaged
+from .checkpoint import Damaged, Unsuitable
 from .config import Config, from_dict, to_dict
 from .errors import MachineError, UsageError
 from .losses import Batch
@@ -105,7 +105,7 @@ def examine(path: Path) -> list[str]:
         Lines about parameters, batch, losses and gradients.
 
     Raises:
-        UsageError: If there is no such folder.
+        UsageError: If there is no such folder, or another version of gpld has made it.
         MachineError: If a file of it is damaged.
     """
     if not (path / "manifest.json").exists():
@@ -120,6 +120,8 @@ def examine(path: Path) -> list[str]:
         state = checkpoint.load_agent(saved, like)
     except Damaged as error:
         raise MachineError(f"The update cannot be repeated: {error}.") from error
+    except Unsuitable as error:
+        raise UsageError(f"The update cannot be repeated: {error}.") from error
 
     key = jr.wrap_key_data(jnp.asarray(fault["key"]))
     compute = eqx.filter_jit(agent.loss_and_grads)

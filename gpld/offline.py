@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import checkpoint
-from .checkpoint import Damaged
+from .checkpoint import Damaged, Unsuitable
 from .config import Config
 from .envs import EnvSpec
 from .errors import MachineError, UsageError
-from .replay import AbstractReplay, ReplayStore
+from .replay import AbstractReplay, ReplayStore, UnsuitableReplayError
 from .run_folder import RunFolder
 
 
@@ -31,7 +31,8 @@ def find_source(config: Config, path: Path) -> Source:
         path: Folder of the run that trains.
 
     Raises:
-        UsageError: If there is no run, or one of another task or without a replay.
+        UsageError: If there is no run, one of another task or without a replay, or its last
+            checkpoint has another format.
         MachineError: If its last checkpoint is damaged, or there is none.
     """
     own = RunFolder(path)
@@ -48,6 +49,8 @@ def find_source(config: Config, path: Path) -> Source:
         saved = checkpoint.read(folder.latest_checkpoint())
     except Damaged as error:
         raise MachineError(f"`--offline` cannot be used: {error}.") from error
+    except Unsuitable as error:
+        raise UsageError(f"`--offline` cannot be used: {error}.") from error
     if not saved.resumable:
         raise UsageError(f"`--offline` must be a run with a replay, but {saved.path} has none.")
     return Source(folder, folder.env_spec(), saved.manifest["replay"])
@@ -65,6 +68,6 @@ def take_over(source: Source, replay: AbstractReplay) -> None:
     fresh = replay.get_state()
     try:
         ReplayStore(source.folder.path / "checkpoints" / "replay").load(source.manifest, replay)
-    except ValueError as error:
+    except UnsuitableReplayError as error:
         raise UsageError(f"`--offline` {source.folder.path} does not fit: {error}") from error
     replay.set_state(replay.get_state() | {"queue": [], "rng": fresh["rng"]})

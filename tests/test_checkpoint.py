@@ -10,8 +10,8 @@ import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES
 
 from gpld import agent, checkpoint, tree_file
-from gpld.checkpoint import Damaged
-from gpld.errors import MachineError
+from gpld.checkpoint import Damaged, Unsuitable
+from gpld.errors import MachineError, UsageError
 
 LOOP = {"env_step": 8, "scores": np.arange(3.0)}
 MANIFEST = {"env_step": 8, "update": 0, "replay": {"files": []}, "logs": {}}
@@ -71,17 +71,42 @@ def test_damage_is_named(saved, state, damage, message):
         checkpoint.load(saved, state)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 99}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}'])
 def test_a_manifest_that_says_nothing_is_named(saved, text):
     (saved / "manifest.json").write_text(text)
-    with pytest.raises(Damaged, match=r"manifest\.json is missing or damaged|has format 99"):
+    with pytest.raises(Damaged, match=r"manifest\.json is missing or damaged"):
         checkpoint.read(saved)
 
 
-def test_another_agent_is_refused(saved, state):
-    like = eqx.tree_at(lambda s: s.model.policy.mean.bias, state, np.zeros(7, np.float32))
-    with pytest.raises(Damaged, match=r"agent\.eqx does not hold this agent"):
-        checkpoint.load_agent(checkpoint.read(saved), like)
+def test_another_format_is_no_damage(saved, state):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    (saved / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(Unsuitable, match="has format 99 and this version of gpld reads 1"):
+        checkpoint.read(saved)
+    with pytest.raises(UsageError, match=r"cannot be used here: .* has format 99"):
+        checkpoint.load(saved, state)
+
+
+def _other_shape(state):
+    return eqx.tree_at(lambda s: s.model.policy.mean.bias, state, np.zeros(7, np.float32))
+
+
+def _other_dtype(state):
+    return eqx.tree_at(lambda s: s.model.policy.mean.bias, state, replace_fn=np.float64)
+
+
+def _fewer_arrays(state):
+    return eqx.tree_at(lambda s: s.update, state, None)
+
+
+def _more_arrays(state):
+    return eqx.tree_at(lambda s: s.update, state, (state.update, state.update))
+
+
+@pytest.mark.parametrize("change", [_other_shape, _other_dtype, _fewer_arrays, _more_arrays])
+def test_another_agent_is_no_damage(saved, state, change):
+    with pytest.raises(Unsuitable, match=r"agent\.eqx does not hold this agent"):
+        checkpoint.load_agent(checkpoint.read(saved), change(state))
 
 
 def test_what_cannot_be_written_leaves_nothing(state, monkeypatch, tmp_path):

@@ -16,6 +16,10 @@ Manifest = dict[str, Any]
 FORMAT = 1
 
 
+class UnsuitableReplayError(ValueError):
+    """An intact saved replay that does not fit: it has another format, streams or arrays."""
+
+
 def header(ring: Ring, chunk_length: int) -> Manifest:
     """What a manifest says of the replay's layout."""
     arrays = {
@@ -38,11 +42,11 @@ def check(manifest: Mapping[str, Any], ring: Ring) -> None:
     """Whether what was saved fits into a replay.
 
     Raises:
-        ValueError: If it does not; the message says where they differ first.
+        UnsuitableReplayError: If it does not; the message says where they differ first.
     """
     for name, expected in header(ring, manifest["chunk_length"]).items():
         if manifest[name] != expected:
-            raise ValueError(
+            raise UnsuitableReplayError(
                 f"The saved replay has another `{name}`: {manifest[name]} instead of {expected}."
             )
 

@@ -101,7 +101,8 @@ class ReplayStore:
             replay: A replay of the same streams and arrays, to which nothing was added.
 
         Raises:
-            ValueError: If the replay is not empty, or has other streams or arrays.
+            ValueError: If the replay is not empty.
+            UnsuitableReplayError: If it has other streams or arrays than the saved one.
             DamagedReplayError: If a file is missing or damaged; the replay stays empty.
         """
         ring = replay.ring
