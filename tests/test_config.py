@@ -1,6 +1,7 @@
 """Settings, presets and seeds."""
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -209,11 +210,59 @@ def test_piecewise_schedules_survive_json():
 
 
 def test_dictionaries_with_mistakes():
-    with pytest.raises(ValueError, match=r"`gpld.rho` must be"):
-        from_dict({"gpld": {"rho": 2.0}})
-    with pytest.raises(TypeError, match="unknown"):
-        from_dict({"gpld": {"unknown": 2.0}})
-    assert from_dict({"gpld": {"rho": 0.25}}).gpld == GPLDConfig(rho=0.25)
+    with pytest.raises(ValueError, match=r"`gpld.rho` must be in"):
+        from_dict(stored("gpld.rho", 2.0))
+
+
+def stored(name=None, value=None):
+    """All settings as a file has them, and one of them another one."""
+    values = json.loads(json.dumps(to_dict(Config())))
+    if name is not None:
+        *groups, own = name.split(".")
+        functools.reduce(dict.__getitem__, groups, values)[own] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("task", 5, "`task` must be text, got 5"),
+        ("task", None, "`task` must be text, got None"),
+        ("seed", "0", "`seed` must be a whole number, got '0'"),
+        ("env_steps", 1.5, "`env_steps` must be a whole number, got 1.5"),
+        ("env_steps", True, "`env_steps` must be a whole number, got True"),
+        ("env_steps", 10**30, "`env_steps` must be a whole number, got 1000"),
+        ("deterministic", 1, "`deterministic` must be true or false, got 1"),
+        ("run", 7, "`run` must be text or null, got 7"),
+        ("env", [1], "`env` must be an object with settings, got [1]"),
+        ("env", None, "`env` must be an object with settings, got None"),
+        ("gpld.schedule", 3, "`gpld.schedule` must be an object with settings, got 3"),
+        ("gpld.lambda0", {}, "`gpld.lambda0` must be a number, got {}"),
+        ("gpld.lambda0", False, "`gpld.lambda0` must be a number, got False"),
+        ("gpld.target", ["prior"], "`gpld.target` must be one of posterior, prior, both, got"),
+        ("model.units", "a", "`model.units` must be a whole number or null, got 'a'"),
+        ("evaluation.every", [1], "`evaluation.every` must be a whole number, got [1]"),
+        ("init.from_", 1, "`init.from_` must be text or null, got 1"),
+        ("init.modules", [1], "`init.modules` must be a list, each text, got [1]"),
+        ("ac.return_percentiles", [5.0], "`ac.return_percentiles` must be a list, each a number"),
+        ("foo", 1, "There is no setting `foo`"),
+        ("gpld.foo", 1, "There is no setting `gpld.foo`"),
+    ],
+)
+def test_a_stored_value_of_another_type_is_named(name, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        from_dict(stored(name, value))
+
+
+def test_no_stored_setting_is_taken_for_granted():
+    for name in _flat(stored()):
+        values = stored()
+        *groups, own = name.split(".")
+        del functools.reduce(dict.__getitem__, groups, values)[own]
+        with pytest.raises(ValueError, match=f"^`{name}` is missing"):
+            from_dict(values)
+    values = stored("optimizer.clip", 1)
+    assert from_dict(values).optimizer.clip == 1  # as JSON of others may have a number
 
 
 # What the presets are
@@ -431,16 +480,16 @@ def test_seeds_of_streams_differ():
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("made", "message"),
     [
-        ({"precision": "float16"}, "`precision` must be one of auto, float32, mixed, bfloat16"),
-        ({"gpld": {"target": "posteriro"}}, "`gpld.target` must be one of posterior, prior"),
-        ({"gpld": {"schedule": {"kind": "sqr"}}}, "`gpld.schedule.kind` must be one of sqrt"),
-        ({"model": {"size": "2m"}}, "`model.size` must be one of 1m, 12m"),
+        ("Config(precision='float16')", "`precision` must be one of auto, float32, mixed"),
+        ("GPLDConfig(target='posteriro')", "`gpld.target` must be one of posterior, prior"),
+        ("ScheduleConfig(kind='sqr')", "`gpld.schedule.kind` must be one of sqrt"),
+        ("ModelConfig(size='2m')", "`model.size` must be one of 1m, 12m"),
     ],
 )
-def test_named_values_are_checked_where_no_flags_are_parsed(values, message):
+def test_named_values_are_checked_where_no_flags_are_parsed(made, message):
     """In a process of its own: here the types would be checked first."""
-    code = f"from gpld.config import from_dict; from_dict({values!r})"
+    code = f"from gpld.config import *; {made}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"ValueError: {message}" in result.stderr

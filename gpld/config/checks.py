@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from typing import Literal, get_args, get_origin
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 
 def check(condition: bool, name: str, allowed: str, value: object) -> None:
@@ -24,3 +25,40 @@ def check_finite(config: object, group: str, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         check(value is None or math.isfinite(value), group + name, "finite", value)
+
+
+def check_type(name: str, value: object, kind: Any) -> None:
+    """Checks that a setting, as JSON has it, is of the type that its field is annotated with."""
+    check(_fits(value, kind), name, _describe(kind), value)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _fits(value, args[0])
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, one) for one in args)
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in args)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        each = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return len(each) == len(value) and all(map(_fits, value, each))
+    if kind in (int, float) and isinstance(value, int):  # 1 is a number of both kinds
+        return not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return isinstance(value, kind)
+
+
+def _describe(kind: Any) -> str:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _describe(args[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_describe, args))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin is tuple:
+        return f"a list, each {_describe(args[0])}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(kind, "null")

@@ -1,9 +1,9 @@
 """All settings of a run, and their form in files."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
-from .checks import check, check_choices
+from .checks import check, check_choices, check_type
 from .data import EnvConfig, ReplayConfig
 from .model import ComputeConfig, InitConfig, ModelConfig, Precision
 from .objective import ActorCriticConfig, GPLDConfig, LossConfig, OptimizerConfig
@@ -196,19 +196,29 @@ def to_dict(config: Config) -> dict:
 def from_dict(values: dict) -> Config:
     """The settings that `to_dict` gave, also after a round trip through JSON.
 
+    None is taken for granted: what a file leaves out would become a default value, which need
+    not be what its run had.
+
     Raises:
-        ValueError: If a value is out of range.
-        TypeError: If a name is unknown.
+        ValueError: If a setting is missing, unknown, of another type or out of range.
     """
-    return _from_dict(Config, values)
+    return _from_dict(Config, values, "")
 
 
-def _from_dict(cls: type, values: dict):
-    defaults = {f.name: f.default for f in dataclasses.fields(cls)}
-
-    def convert(name, value):
-        if dataclasses.is_dataclass(defaults.get(name)):
-            return _from_dict(type(defaults[name]), value)
-        return tuple(value) if isinstance(value, list) else value
-
-    return cls(**{name: convert(name, value) for name, value in values.items()})
+def _from_dict(cls: type, values: object, group: str) -> Any:
+    check(isinstance(values, dict), group[:-1] or "config", "an object with settings", values)
+    assert isinstance(values, dict)
+    fields, own = {field.name: field for field in dataclasses.fields(cls)}, {}
+    if unknown := [name for name in values if name not in fields]:
+        raise ValueError(f"There is no setting `{group}{unknown[0]}`.")
+    if missing := [name for name in fields if name not in values]:
+        raise ValueError(f"`{group}{missing[0]}` is missing.")
+    for name, value in values.items():
+        kind = fields[name].type
+        if dataclasses.is_dataclass(kind):
+            assert isinstance(kind, type)
+            own[name] = _from_dict(kind, value, f"{group}{name}.")
+        else:
+            check_type(group + name, value, kind)
+            own[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**own)
