@@ -119,11 +119,11 @@ def test_another_replay_is_not_damage(run):
     path = run.checkpoint("000000010") / "manifest.json"
     before = run.files()
     archive = Archive(run.folder, CheckpointConfig(), run.said.append)
+    other = Replay(SPECS, num_streams=2, window=2, capacity=9, max_steps=9, mutable=("x",))
     with (
         Checkpointer([archive], minutes=1.0) as checkpointer,
         pytest.raises(UsageError, match="num_streams"),
     ):
-        other = Replay(SPECS, num_streams=2, window=2, capacity=9, max_steps=9, mutable=("x",))
         checkpointer.latest(run.state, [lambda _: other])
     assert path.exists()
     assert run.files() == before
