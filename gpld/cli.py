@@ -3,11 +3,13 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import io
 import itertools
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ import tyro
 
 from .config import Config
 from .envs import WorkerError, choose_backend, env_factory
-from .errors import Interrupted, MachineError, UsageError
+from .errors import Interrupted, LeftOut, MachineError, UsageError
+from .files import file_error
 from .presets import PRESETS
 from .run_folder import RunFolder
 
@@ -30,6 +33,8 @@ def one_line_errors() -> Iterator[None]:
     stop and can be resumed, 130 for an interrupt of anything else. 1 without a line where
     nobody reads the output any more.
     """
+    form = warnings.formatwarning
+    warnings.formatwarning = functools.partial(_form_warning, form)
     try:
         yield
     except (UsageError, MachineError, Interrupted) as error:
@@ -41,6 +46,15 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # whoever read the output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
         sys.exit(1)
+    except OSError as error:  # of a file that nothing more could be said of
+        known = file_error(Path(error.filename or "A file"), error, "used")
+        _exit(str(known), known.exit_code)
+    except (RuntimeError, AssertionError):
+        if (problem := _no_backend()) is None:
+            raise
+        _exit(problem, MachineError.exit_code)
+    finally:
+        warnings.formatwarning = form
 
 
 def parse_config(args: Sequence[str]) -> Config:
@@ -49,6 +63,7 @@ def parse_config(args: Sequence[str]) -> Config:
     Raises:
         UsageError: If a flag or value is not understood or out of range.
     """
+    _check_empty(args)
     _check_flags(args, _flags(Config))
     resume = _value(args, "--resume")
     if resume is None:
@@ -62,12 +77,21 @@ def parse_config(args: Sequence[str]) -> Config:
     if config.resume is not None:
         config = dataclasses.replace(config, run=config.resume, resume=None)
     if config.task != "list":
-        try:
-            env_factory(config.task, **config.env.options)
-            choose_backend(config.task, config.env.backend, config.env.observations)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+        check_task(config)
     return config
+
+
+def check_task(config: Config) -> None:
+    """Checks that there is the task of some settings here, without opening an environment.
+
+    Raises:
+        UsageError: If there is not.
+    """
+    try:
+        env_factory(config.task, **config.env.options)
+        choose_backend(config.task, config.env.backend, config.env.observations)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def choose_platform(platform: str, num_devices: int = 1) -> None:
@@ -113,6 +137,7 @@ def parse(cls: type, args: Sequence[str]) -> Any:
     Raises:
         UsageError: If a flag or value is not understood or out of range.
     """
+    _check_empty(args)
     _check_flags(args, _flags(cls))
     return _tyro(cls, args)
 
@@ -181,6 +206,35 @@ def _first_paragraph(text: str) -> str:
     message = itertools.takewhile(lambda line: not is_rule(line), lines)
     joined = " ".join(message) or text.strip()
     return re.sub(r"^Error parsing (?!--)[\w.]+: ", "", joined).removeprefix("Error parsing ")
+
+
+def _check_empty(args: Sequence[str]) -> None:
+    """Checks that no argument is empty, which as a path would be the working directory."""
+    for before, arg in itertools.pairwise(["", *args]):
+        flag, equals, value = arg.partition("=")
+        if not arg or (flag.startswith("--") and equals and not value):
+            name = flag or (before if before.startswith("--") else "An argument")
+            raise UsageError(f"{name} must not be empty.")
+
+
+def _no_backend() -> str | None:
+    """Why JAX has nothing to compute on; None if it has."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # without text where a plugin is missing
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        reason = str(error).partition("\n")[0].partition(" (")[0].rstrip(".") or "no such device"
+        return f"JAX cannot start with JAX_PLATFORMS={platforms!r}: {reason}; unset it."
+    return None
+
+
+def _form_warning(
+    otherwise: Callable[..., str], message: Warning | str, category: type[Warning], *where: Any
+) -> str:
+    """Warnings of ours in one line, as messages to users are."""
+    if issubclass(category, LeftOut):
+        return f"warning: {message}\n"
+    return otherwise(message, category, *where)
 
 
 def _exit(message: str, code: int) -> None:

@@ -1,4 +1,4 @@
-"""Errors that end a program with one clear line and an exit code."""
+"""Errors that end a program with one clear line and an exit code, and what only warns."""
 
 
 class UsageError(Exception):
@@ -18,3 +18,7 @@ class Interrupted(Exception):
 
     exit_code = 75
     """EX_TEMPFAIL of sysexits.h: try again later."""
+
+
+class LeftOut(UserWarning):
+    """A part of a file cannot be understood, and everything goes on without it."""

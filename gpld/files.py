@@ -188,12 +188,10 @@ def links(folder: Path) -> Iterator[Path]:
                 yield Path(root, name)
 
 
-def file_error(path: Path, error: OSError) -> UsageError | MachineError:
-    """Tells in one line why a file cannot be read: the user's mistake, or the machine's."""
-    reason = error.strerror or str(error)
-    if error.errno in _NAMED_WRONGLY:
-        return UsageError(f"{_short(path)} cannot be read: {reason}.")
-    return MachineError(f"{_short(path)} cannot be read: {reason}.")
+def file_error(path: Path, error: OSError, what: str = "read") -> UsageError | MachineError:
+    """Tells in one line what cannot be done with a file: the user's mistake, or the machine's."""
+    kind = UsageError if error.errno in _NAMED_WRONGLY else MachineError
+    return kind(f"{_short(path)} cannot be {what}: {error.strerror or error}.")
 
 
 def _short(path: Path) -> str:

@@ -21,10 +21,12 @@ Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `upd
 """
 
 import dataclasses
+import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,65 @@ import numpy as np
 from . import files
 from .config import Config, from_dict
 from .envs import ArraySpec, EnvSpec
-from .errors import MachineError, UsageError
+from .errors import LeftOut, MachineError, UsageError
+from .files import parse_json, read_bytes, read_json
+
+_GIB = 2**30
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number; JSON has other ones that nothing here writes."""
+    try:
+        return not isinstance(value, bool) and math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False
+
+
+def _is_number_or_null(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(map(_is_number, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_machine(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_count(value.get("cores"))
+        and _is_text(value.get("processor"))
+        and _is_list(devices := value.get("devices"))
+        and all(map(_is_text, devices))
+    )
+
+
+_Checks = Mapping[str, Callable[[Any], bool]]
+
+# What is read of each kind of line, and of run.json.
+_LINES: Mapping[str, _Checks] = {
+    "metrics": {"env_step": _is_count, "time/seconds": _is_number_or_null},
+    "episodes": {"env_step": _is_count, "score": _is_number_or_null},
+    "scores": {"env_step": _is_count, "mean": _is_number, "scores": _are_numbers},
+}
+_RECORD: _Checks = {
+    "commit": lambda value: value is None or _is_text(value),
+    "machine": _is_machine,
+    "precision": _is_text,
+    "resumed": _is_list,
+    "versions": lambda value: isinstance(value, dict),
+}
 
 _LOGS = ("metrics.jsonl", "episodes.jsonl", "scores.jsonl")
 
@@ -101,13 +161,30 @@ class RunFolder:
     def read(self, name: str) -> list[dict[str, Any]]:
         """Lines of `{name}.jsonl`; none if there is no such file.
 
-        A last line that a full disk or a kill has cut off is left out.
+        Those that cannot be understood are left out, each with a warning that names it. So is
+        a last line that a full disk or a kill has cut off.
+
+        Raises:
+            UsageError: If it is no file of lines.
+            MachineError: If it cannot be read.
         """
         path = self.path / f"{name}.jsonl"
-        if not path.exists():
+        if not os.path.lexists(path):
             return []
-        *lines, _ = path.read_text().split("\n")
-        return [json.loads(line) for line in lines]
+        found = []
+        *lines, rest = read_bytes(path, limit=_GIB).split(b"\n")
+        for number, line in enumerate([*lines, rest] if rest else lines, 1):
+            where = f"{path}, line {number}"
+            try:
+                if number > len(lines):
+                    raise UsageError(f"{where} is incomplete.")
+                values = parse_json(line, where)
+                _check(values, _LINES.get(name, {}), where)
+            except UsageError as error:
+                warnings.warn(f"{error} It is left out.", LeftOut, stacklevel=2)
+            else:
+                found.append(values)
+        return found
 
     def has_lines(self) -> bool:
         """Whether anything was logged."""
@@ -165,31 +242,58 @@ class RunFolder:
 
         Raises:
             UsageError: If there is no run, or its settings are not those of this version.
+            MachineError: If they cannot be read.
         """
+        values = self._json("config.json")
         try:
-            return from_dict(self._json("config.json"))
-        except (TypeError, ValueError) as error:
+            return from_dict(values)
+        except ValueError as error:
             raise UsageError(
                 f"The settings in {self.path} are not those of this version of gpld: {error}"
             ) from error
 
     def env_spec(self) -> EnvSpec:
-        """Shapes and sizes of the run's task."""
-        spec = self.record()["env"]
-        observation = {
-            name: ArraySpec(tuple(shape), np.dtype(dtype))
-            for name, (shape, dtype) in spec.pop("observation")
-        }
-        return EnvSpec(observation=observation, **spec)
+        """Shapes and sizes of the run's task.
+
+        Raises:
+            UsageError: If there is no run, or its record does not say them.
+            MachineError: If it cannot be read.
+        """
+        spec = self.record().get("env")
+        try:
+            sizes = {name: spec[name] for name in EnvSpec._fields if name != "observation"}
+            observation = {
+                name: ArraySpec(tuple(shape), np.dtype(dtype))
+                for name, (shape, dtype) in spec["observation"]
+            }
+            numbers = [*sizes.values(), *(n for array in observation.values() for n in array.shape)]
+            if not all(_is_count(number) and number < 2**31 for number in numbers):
+                raise ValueError("a size is none")
+        except (KeyError, TypeError, ValueError) as error:
+            path = self.path / "run.json"
+            raise UsageError(f"{path} is damaged: its `env` says no task's sizes.") from error
+        return EnvSpec(observation=observation, **sizes)
 
     def record(self) -> dict[str, Any]:
-        """Versions, machine, parameter counts and task of the run."""
-        return self._json("run.json")
+        """Versions, machine, parameter counts and task of the run.
+
+        Raises:
+            UsageError: If there is no run, or its record leaves out what every run says.
+            MachineError: If it cannot be read.
+        """
+        record = self._json("run.json")
+        # A run that was never resumed has no first, and version 0.1 called the second `dtype`.
+        given = {"resumed": [], **record}
+        given.setdefault("precision", record.get("dtype"))
+        _check(given, _RECORD, f"{self.path / 'run.json'}")
+        return record
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            return read_json(self.path / name)
+        except UsageError as error:
+            if getattr(error.__cause__, "errno", None) not in (errno.ENOENT, errno.ENOTDIR):
+                raise
             raise UsageError(f"{self.path} is not a run folder: it has no {name}.") from error
 
 
@@ -207,9 +311,19 @@ def _whole_lines(path: Path, size: int) -> int:
         return file.read(size).rfind(b"\n") + 1
 
 
+def _check(values: Mapping[str, Any], checks: _Checks, where: str) -> None:
+    for name, is_right in checks.items():
+        if name not in values:
+            raise UsageError(f"{where} is damaged: it has no `{name}`.")
+        if not is_right(values[name]):
+            raise UsageError(f"{where} is damaged: its `{name}` is {values[name]!r:.50}.")
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

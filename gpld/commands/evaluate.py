@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from .. import inference
-from ..cli import check_least, one_line_errors, parse
+from ..cli import check_least, check_task, one_line_errors, parse
 from ..compilations import cache_compilations
 from ..envs.rendering import can_draw, find_backend
 from ..errors import MachineError, UsageError
@@ -87,7 +87,7 @@ def _find(options: EvaluateArgs) -> list[Checkpoint]:
     found = []
     for run in options.runs:
         folder = RunFolder(run)
-        folder.config()  # fails where there is no run
+        check_task(folder.config())  # fails where there is no run
         folder.latest_checkpoint()  # fails if there is none
         there = list(folder.checkpoints())
         if options.env_steps is None:

@@ -9,7 +9,7 @@ import tyro
 
 from ..analysis import sensitivity_figure
 from ..analysis.sensitivity import describe, measure_sensitivity, save
-from ..cli import check_least, one_line_errors, parse
+from ..cli import check_least, check_task, one_line_errors, parse
 from ..compilations import cache_compilations
 from ..run_folder import RunFolder
 
@@ -42,8 +42,9 @@ def main(args: Sequence[str] | None = None) -> None:
     """`scripts/sensitivity.py`: measures how sensitive the world model of a run is."""
     with one_line_errors():
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
-        cache_compilations()
         folder = RunFolder(options.run)
+        check_task(folder.config())
+        cache_compilations()
         settings = {
             "num_states": options.states,
             "num_envs": options.num_envs,

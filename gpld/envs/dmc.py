@@ -13,12 +13,22 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32
 
+from ..errors import UsageError
+
 # Left to itself dm_control searches for an OpenGL library while it is imported, and may
 # open a display or a GPU. Who wants images says with what; a value set by the user stands.
 os.environ["MUJOCO_GL"] = os.environ.get("MUJOCO_GL") or "off"
 
-from dm_control import suite
-from dm_control.rl.control import PhysicsError
+try:
+    from dm_control import suite
+    from dm_control.rl.control import PhysicsError
+except (AttributeError, ImportError, RuntimeError) as error:
+    if os.environ["MUJOCO_GL"] == "off":
+        raise
+    raise UsageError(
+        f"dm_control does not start with MUJOCO_GL={os.environ['MUJOCO_GL']!r} "
+        f"({str(error).rstrip('.')}); unset it."
+    ) from error
 
 from .dmc_state import Snapshots
 from .rendering import CAMERAS, draw_with

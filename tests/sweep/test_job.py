@@ -40,7 +40,7 @@ def test_a_run_without_checkpoints_is_finished_by_its_last_evaluation(tmp_path):
     job, _ = plan(sweep_of(), tmp_path)
     write_run(job.path, job.config, [(50, [1.0])])
     assert not job.finished
-    RunFolder(job.path).append("scores", [{"env_step": 100, "scores": [1.0]}])
+    RunFolder(job.path).append("scores", [{"env_step": 100, "mean": 1.0, "scores": [1.0]}])
     assert job.finished
 
 
