@@ -125,8 +125,7 @@ class EpisodeTracker:
 
         Args:
             step: The time step.
-            interrupted: Where an episode ends because its environment failed; it has no
-                score.
+            interrupted: Where an episode ends for no reason of the task's; it has no score.
 
         Returns:
             The episodes that ended with it.
