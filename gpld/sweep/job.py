@@ -1,13 +1,14 @@
 """Programs of a sweep: what they train, where that goes, and what is left of it to do."""
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 
-from ..analysis.scores import ARMS, CHECKPOINT_SCORES
+from ..analysis.scores import ARMS, read_checkpoint_scores
 from ..config import Config, differences, flatten
+from ..envs import canonical_name
 from ..errors import MachineError, UsageError
+from ..files import read_json, write_json
 from ..member import planned_runs
 from ..run_folder import RunFolder
 from .spec import Sweep
@@ -55,7 +56,8 @@ class Job:
     @property
     def unevaluated(self) -> list[Path]:
         """Runs whose last agent has not been evaluated, if that is asked for."""
-        return [run for run in self.runs if self.evaluation_episodes and not evaluated(run)]
+        episodes = self.evaluation_episodes
+        return [run for run in self.runs if episodes and not evaluated(run, episodes)]
 
     @property
     def finished(self) -> bool:
@@ -96,6 +98,8 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
     folders = {arm: re.sub(r"[^\w.,=+-]+", "_", arm) for arm in sweep.arms}
     if len(set(folders.values())) < len(folders):
         raise UsageError(f"`arms` must differ in letters and digits, got {', '.join(folders)}.")
+    if len({canonical_name(task) for task in sweep.tasks}) < len(sweep.tasks):
+        raise UsageError(f"`tasks` must be different, got {', '.join(sweep.tasks)}.")
     jobs, parsed = [], dict[tuple[str, str, int], Config]()
     for seeds in sweep.seed_groups:
         own = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
@@ -128,7 +132,7 @@ def record(sweep: Sweep, root: Path) -> None:
     """
     path = root / "sweep.json"
     if path.exists():
-        before = json.loads(path.read_text())["seeds_per_program"]
+        before = read_json(path).get("seeds_per_program")
         if before != sweep.seeds_per_program:
             raise UsageError(
                 f"`seeds_per_program` must be {before}, as in {path}, got "
@@ -138,11 +142,9 @@ def record(sweep: Sweep, root: Path) -> None:
     try:
         (root / "logs").mkdir(parents=True, exist_ok=True)
         if (root / ARMS).exists():  # arms of before, which the file has no more
-            arms = json.loads((root / ARMS).read_text()) | arms
-        for name, values in ((path.name, dataclasses.asdict(sweep)), (ARMS, arms)):
-            temporary = root / f".{name}.tmp"
-            temporary.write_text(json.dumps(values, indent=2) + "\n")
-            temporary.replace(root / name)
+            arms = read_json(root / ARMS) | arms
+        write_json(path, dataclasses.asdict(sweep))
+        write_json(root / ARMS, arms)
     except OSError as error:
         raise MachineError(f"Cannot write to {root}: {error.strerror}.") from error
 
@@ -159,10 +161,18 @@ def _env_steps(run: Path) -> int:
     return max((line["env_step"] for line in folder.read("scores")), default=0)
 
 
-def evaluated(run: Path) -> bool:
-    """Whether the agent of its last checkpoint has been evaluated."""
+def evaluated(run: Path, episodes: int) -> bool:
+    """Whether the agent of its last checkpoint has been evaluated as a sweep does it.
+
+    Args:
+        run: Folder of the run.
+        episodes: Number of episodes that the sweep asks for.
+    """
     try:
-        checkpoints = json.loads((run / CHECKPOINT_SCORES).read_text())["checkpoints"]
-    except (OSError, ValueError, KeyError):
+        scores = read_checkpoint_scores(run)
+    except (UsageError, MachineError):  # not the run's own, or damaged: it is made again
         return False
-    return any(checkpoint["env_step"] >= _env_steps(run) for checkpoint in checkpoints)
+    if scores is None or (scores.actions, scores.seeds) != ("sampled", (0,)):
+        return False
+    last = _env_steps(run)
+    return any(len(own) == episodes for step, own in scores.returns.items() if step >= last)
