@@ -158,7 +158,7 @@ def write_video(
     check_name(path)
     temporary = path.with_name(f".tmp-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # without parents: a run may have been moved away
         count = _encode(temporary, iter(frames), fps)
         temporary.replace(path)
     except OSError as error:

@@ -44,6 +44,7 @@ def main(args: Sequence[str] | None = None) -> None:
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
         folder = RunFolder(options.run)
         check_task(folder.config())
+        folder.check_links()
         cache_compilations()
         settings = {
             "num_states": options.states,
