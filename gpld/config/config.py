@@ -118,6 +118,12 @@ class Config:
             f"a divisor of `{shared}` ({number})",
             self.devices,
         )
+        check(
+            self.compute.rewrite or self.precision != "mixed",
+            "precision",
+            "float32, bfloat16 or auto without `compute.rewrite`, which makes it",
+            self.precision,
+        )
         if self.distributed.processes > 1:
             self._check_distributed()
         if self.loop == "device":
