@@ -19,9 +19,9 @@ from jax.extend.core.primitives import dot_general_p, sin_p
 from jax.sharding import AxisType, PartitionSpec
 
 from gpld import agent, loops, programs
-from gpld.config import ComputeConfig
+from gpld.config import ComputeConfig, differences, flatten, from_dict, to_dict
 from gpld.losses import make_loss
-from gpld.precision import describe_products, mixed
+from gpld.precision import choose_precision, describe_products, mixed
 from gpld.programs import rewritten
 
 X = jr.normal(jr.key(0), (4, 4))
@@ -202,6 +202,26 @@ def test_all_rewriting_can_be_turned_off():
     off = dataclasses.replace(WORLD_MODEL, compute=ComputeConfig(rewrite=False))
     programs = (eqx.filter_make_jaxpr(fn)(*ARGUMENTS)[0] for fn in (partial(compute, off), written))
     assert len(set(map(str, programs))) == 1
+
+
+def test_without_rewriting_there_is_no_mixed_precision(monkeypatch):
+    monkeypatch.setattr("gpld.precision.has_fast_bfloat16", lambda: True)
+    off = ComputeConfig(rewrite=False)
+    with pytest.raises(ValueError, match="`precision` must be float32, bfloat16 or auto without"):
+        dataclasses.replace(CONFIG, precision="mixed", compute=off)
+    auto = dataclasses.replace(CONFIG, precision="auto")
+    assert choose_precision(auto) == ("mixed" if jax.default_backend() == "cpu" else "bfloat16")
+    assert choose_precision(dataclasses.replace(auto, compute=off)) != "mixed"
+
+
+def test_a_run_does_not_go_on_when_it_is_rewritten_otherwise():
+    """Its numbers would change by rounding. Older runs have no such setting, and were rewritten."""
+    off = dataclasses.replace(CONFIG, compute=ComputeConfig(rewrite=False))
+    stored = to_dict(CONFIG)
+    del stored["compute"]["rewrite"]
+    stored = flatten(from_dict(stored))
+    assert differences(stored, flatten(CONFIG)) == []
+    assert differences(stored, flatten(off)) == ["compute.rewrite is True there and False here"]
 
 
 def test_what_is_rewritten_of_the_agent_leads_to_its_code():

@@ -83,9 +83,9 @@ def test_a_minimum_above_the_initial_value_raises_it(config):
     np.testing.assert_allclose(_values(0.5, config, (0, 1000)), 0.7, rtol=1e-6)
 
 
-# The first update is made when there are windows for a batch, at env step 64 x 16 + 16 x 64 = 2,048
-# in `paper`. Before env step 200,000 there are 1 + (199,984 - 2,048) / 2 of them, since 16 env steps
-# are taken at a time. With 1,024 environments the first comes at 66,560.
+# The first update is made when there are windows for a batch: in `paper` at env step 64 x 16 +
+# 16 x 64 = 2,048, with 1,024 environments at 66,560. Before env step 200,000 there are
+# 1 + (199,984 - 2,048) / 2 of them, since 16 env steps are taken at a time.
 @pytest.mark.parametrize(
     ("preset", "num_envs", "start", "first"),
     [
