@@ -93,9 +93,12 @@ xla_bridge.backends = starting
 """
 
 
-@pytest.mark.parametrize("command", ["train", "benchmark"])
 @pytest.mark.parametrize(
-    "flags", [["--deterministic", "--platform", "gpu"], ["--platform", "gpu", "--deterministic"]]
+    ("command", "flags"),
+    [
+        ("train", ["--platform", "gpu", "--deterministic"]),
+        ("benchmark", ["--deterministic", "--platform", "gpu"]),
+    ],
 )
 def test_options_of_deterministic_programs_are_set_before_jax_starts(command, flags, tmp_path):
     """Looking for a GPU starts JAX, here in vain."""
