@@ -5,20 +5,20 @@ from pathlib import Path
 import jax
 
 from .agent import AgentState
+from .clocks import train_ratio
 from .config import Config
 from .envs import EnvSpec, choose_backend, probe
 from .envs.rendering import find_backend
-from .experience import train_ratio
 from .footprint import free_disk, predict
 from .memory import available_memory, device_memory
 from .models import parameter_counts, split_shapes
-from .precision import choose_precision
+from .precision import choose_precision, describe_products
 from .supply import num_workers
 
 
 def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:
     """What a run will do, in a few lines."""
-    counts = parameter_counts(state.model)
+    counts, products = parameter_counts(state.model), describe_products(config)
     ratio = train_ratio(config)
     replay, agent, checkpoints = (size / 2**30 for size in predict(config.share, spec, state))
     penalty = ", ".join(
@@ -34,6 +34,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
             f"penalty {penalty or 'off (DreamerV3)'}",
             f"device      {_devices(config)}, computing in {choose_precision(config)}",
             f"loop        {_LOOPS[config.loop]}",
+            *([f"products    {products}"] if products is not None else []),
             f"parameters  {sum(counts.values()):,}: "
             + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
             f"length      {'each ' * (config.seeds > 1)}{config.env_steps:,} env steps = "

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import tyro
 
+from ._xla import make_deterministic
 from .config import Config
 from .envs import WorkerError, choose_backend, env_factory
 from .errors import Interrupted, LeftOut, MachineError, UsageError
@@ -94,17 +95,21 @@ def check_task(config: Config) -> None:
         raise UsageError(str(error)) from None
 
 
-def choose_platform(platform: str, num_devices: int = 1) -> None:
-    """Selects the kind of device that everything runs on.
+def choose_platform(platform: str, num_devices: int = 1, *, deterministic: bool = False) -> None:
+    """Selects the kind of device that everything runs on, and how; to be called before JAX starts.
 
     Args:
         platform: `auto`, `cpu` or `gpu`.
         num_devices: How many are needed. The cores of a CPU can be any number of devices,
             which is of use for trying out what happens with several.
+        deterministic: Whether its programs must give the same numbers every time.
 
     Raises:
         MachineError: If it does not exist.
+        UsageError: If it is too late for `deterministic`.
     """
+    if deterministic:  # first: looking for a GPU starts JAX, which reads these options once
+        make_deterministic()
     if num_devices > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", num_devices)
     if platform == "cpu":

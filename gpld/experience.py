@@ -12,7 +12,7 @@ from .envs import EnvSpec, TimeStep
 from .losses import Batch
 from .models import StoredLatent
 from .precision import compute_dtype
-from .replay import AbstractReplay, DeviceReplay, Replay, Sample, StepSpec, TrainRatio
+from .replay import AbstractReplay, DeviceReplay, Replay, Sample, StepSpec
 from .seeding import derive_seed
 
 LATENT = ("latent/deter", "latent/classes")
@@ -132,14 +132,3 @@ def latent_bytes(config: Config, spec: EnvSpec) -> int:
     """Bytes of the latent state among them."""
     specs = step_specs(config, spec)
     return sum(specs[name].nbytes for name in LATENT)
-
-
-def train_ratio(config: Config) -> TrainRatio:
-    """How updates follow env steps."""
-    replay = config.replay
-    return TrainRatio(
-        num_streams=config.env.num_envs,
-        window=replay.batch_length + 1,
-        min_windows=replay.batch_size * replay.batch_length,
-        ratio=replay.updates_per_env_step,
-    )

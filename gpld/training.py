@@ -15,13 +15,14 @@ from .agent import AgentState
 from .announcement import describe
 from .archive import Archive
 from .checkpointer import Checkpointer
+from .clocks import train_ratio
 from .collection import Collector, LiveCollector, OfflineCollector
 from .config import Config, to_dict
 from .console import RunConsole
 from .device_trainer import DeviceTrainer
 from .envs import env_seed
 from .evaluator import Evaluator
-from .experience import make_replay, train_ratio
+from .experience import make_replay
 from .interrupts import Interrupts
 from .learning import Learner
 from .loop import Loop

@@ -186,6 +186,7 @@ def test_every_numeric_setting_has_a_range():
     covered |= {"gpld.schedule.boundaries"}
     covered |= {"init.modules", "init.freeze"}  # see test_warm_start.py
     free = {"env.workers", "env.stagger", "replay.online", "deterministic", "log.tensorboard"}
+    free |= {"compute.rewrite"}
     for name, value in _flat(to_dict(Config())).items():
         if isinstance(value, (int, float, tuple)):
             assert name in covered | free, name

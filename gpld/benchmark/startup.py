@@ -4,9 +4,9 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from ..clocks import train_ratio
 from ..config import Config
 from ..console import FIRST_UPDATE
-from ..experience import train_ratio
 from .choices import describe
 from .measure import Progress, measure
 from .process import train_until

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import run_start, training
-from .._xla import make_deterministic
 from ..cli import choose_platform, one_line_errors, parse_config
 from ..compilations import cache_compilations
 from ..config import Config
@@ -34,9 +33,7 @@ def run(config: Config) -> None:
         MachineError: If there is no such device; and whatever `train` raises.
     """
     connect(config.distributed)
-    choose_platform(config.platform, config.devices)
-    if config.deterministic:
-        make_deterministic()
+    choose_platform(config.platform, config.devices, deterministic=config.deterministic)
     cache_compilations()
     keep_freed_memory()
     path = run_start.default_path(config) if config.run is None else Path(config.run)

@@ -71,6 +71,7 @@ class Config:
 
     precision: Precision = "auto"
     """What the networks compute in; parameters, losses and distributions are float32.
+    float32: so are products, in which a GPU would round factors to TF32.
     bfloat16: activations too. mixed: updates take products of matrices in bfloat16 and sum
     them in float32, and all else is float32; on a CPU without tiles for them (AMX) so are
     convolutions. auto: bfloat16 on a GPU or TPU; on a CPU mixed where it multiplies matrices
@@ -117,6 +118,12 @@ class Config:
             "devices",
             f"a divisor of `{shared}` ({number})",
             self.devices,
+        )
+        check(
+            self.compute.rewrite or self.precision != "mixed",
+            "precision",
+            "float32, bfloat16 or auto without `compute.rewrite`, which makes it",
+            self.precision,
         )
         if self.distributed.processes > 1:
             self._check_distributed()

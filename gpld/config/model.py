@@ -159,6 +159,11 @@ class ComputeConfig:
     """Steps of the loops over time that are compiled as one; more take longer to compile.
     None takes 1 on a CPU, where steps are long, and 4 elsewhere."""
 
+    rewrite: bool = True
+    """Whether the programs of gradients are rewritten before they are compiled: products summed
+    after loops, sums and convolutions in forms for CPUs, and mixed precision. Without, updates
+    are as they were written, and slower: for when a rewriting is suspected of an error."""
+
     def __post_init__(self):
         check_choices(self, "compute.")
         least = self.unroll is None or self.unroll >= 1

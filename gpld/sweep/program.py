@@ -44,6 +44,7 @@ def start(
         "evaluate": [str(run) for run in job.runs if job.evaluation_episodes and evaluates],
         "episodes": job.evaluation_episodes,
         "platform": job.config.platform,
+        "deterministic": job.config.deterministic,
     }
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.failure.unlink(missing_ok=True)
@@ -105,7 +106,7 @@ def main() -> None:
         from ..cli import choose_platform
         from ..commands.evaluate import main as evaluate
 
-        choose_platform(order["platform"])
+        choose_platform(order["platform"], deterministic=order["deterministic"])
         for run in map(Path, order["evaluate"]):
             if not evaluated(run, order["episodes"]):
                 out = run / CHECKPOINT_SCORES
