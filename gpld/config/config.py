@@ -208,11 +208,15 @@ def to_dict(config: Config) -> dict:
     return dataclasses.asdict(config)
 
 
+# What runs had that are older than a setting; a new setting belongs here.
+_BEFORE = {"compute.rewrite": True}
+
+
 def from_dict(values: dict) -> Config:
     """The settings that `to_dict` gave, also after a round trip through JSON.
 
     None is taken for granted: what a file leaves out would become a default value, which need
-    not be what its run had.
+    not be what its run had. Files of earlier versions may leave out what there was not yet.
 
     Raises:
         ValueError: If a setting is missing, unknown, of another type or out of range.
@@ -226,6 +230,8 @@ def _from_dict(cls: type, values: object, group: str) -> Any:
     fields, own = {field.name: field for field in dataclasses.fields(cls)}, {}
     if unknown := [name for name in values if name not in fields]:
         raise ValueError(f"There is no setting `{group}{unknown[0]}`.")
+    before = {name: _BEFORE[group + name] for name in fields if group + name in _BEFORE}
+    values = before | values
     if missing := [name for name in fields if name not in values]:
         raise ValueError(f"`{group}{missing[0]}` is missing.")
     for name, value in values.items():
