@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import tyro
 
+from . import output
 from ._xla import make_deterministic
 from .config import Config
 from .envs import WorkerError, choose_backend, env_factory
@@ -31,17 +32,20 @@ def one_line_errors() -> Iterator[None]:
     """Turns what a user can cause into one line on stderr and an exit code.
 
     2 for a wrong command, 1 for what the machine cannot do, 75 for a run that was asked to
-    stop and can be resumed, 130 for an interrupt of anything else. 1 without a line where
-    nobody reads the output any more.
+    stop and can be resumed, 130 for an interrupt of anything else; these two are no errors. 1
+    without a line where nobody reads the output any more.
     """
+    output.prepare()
     form = warnings.formatwarning
     warnings.formatwarning = functools.partial(_form_warning, form)
     try:
         yield
-    except (UsageError, MachineError, Interrupted) as error:
-        _exit(str(error), error.exit_code)
+    except (UsageError, MachineError) as error:
+        _exit(f"error: {error}", error.exit_code)
     except WorkerError as error:
-        _exit(str(error), MachineError.exit_code)
+        _exit(f"error: {error}", MachineError.exit_code)
+    except Interrupted as stop:
+        _exit(str(stop), stop.exit_code)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
     except BrokenPipeError:  # whoever read the output, such as `head`, has enough
@@ -49,11 +53,11 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(1)
     except OSError as error:  # of a file that nothing more could be said of
         known = file_error(Path(error.filename or "A file"), error, "used")
-        _exit(str(known), known.exit_code)
+        _exit(f"error: {known}", known.exit_code)
     except (RuntimeError, AssertionError):
         if (problem := _no_backend()) is None:
             raise
-        _exit(problem, MachineError.exit_code)
+        _exit(f"error: {problem}", MachineError.exit_code)
     finally:
         warnings.formatwarning = form
 
@@ -243,5 +247,5 @@ def _form_warning(
 
 
 def _exit(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    output.show(message, stream=sys.stderr)
     sys.exit(code)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .config import Config
 from .envs import EnvSpec, TimeStep
+from .errors import UsageError
 from .losses import Batch
 from .models import StoredLatent
 from .precision import compute_dtype
@@ -81,12 +82,20 @@ def replay_size(config: Config, saved: Mapping[str, Any] | None = None) -> Repla
     Args:
         config: Settings.
         saved: Manifest of a saved replay that must fit into it.
+
+    Raises:
+        UsageError: If that has more environments than sequences are to be kept.
     """
     num_streams = config.env.num_envs
     max_steps = math.ceil(config.env_steps / num_streams)
     if saved is not None:
         num_streams = saved["num_streams"]
         max_steps = max(max_steps, saved["state"]["num_added"])
+        if config.replay.capacity < num_streams:
+            raise UsageError(
+                f"`replay.capacity` must be at least {num_streams}, a sequence for each stream "
+                f"of the stored replay, got {config.replay.capacity}."
+            )
     return ReplaySize(
         num_streams, config.replay.batch_length + 1, config.replay.capacity, max_steps
     )

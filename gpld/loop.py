@@ -88,8 +88,7 @@ class Loop:
             self._checkpointer.wait()
             signal = self._interrupts.received or "A signal to another process"
             raise Interrupted(
-                f"{signal} ended the run at env step {self._recorder.env_step:,}; it "
-                "is saved, and the same command goes on with it."
+                f"{signal} ended the run at env step {self._recorder.env_step:,}; it is saved."
             ) from None
         except Failure as failure:
             self._save(but=failure.member)

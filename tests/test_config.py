@@ -182,6 +182,41 @@ def test_settings_that_depend_on_others():
     Config(model=ModelConfig(stoch=4), gpld=GPLDConfig(rows=4))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env_steps": 10**20}, "`env_steps` must be below 2**32, got 100000000000000000000."),
+        # All environments together make the last env step.
+        ({"env_steps": 2**32 - 8}, "`env_steps` must be below 2**32, got 4294967288."),
+        (
+            {"replay": ReplayConfig(train_ratio=1e300)},
+            "`replay.train_ratio` must be such that there are less than 2**31 updates, got 1e+300.",
+        ),
+        (
+            {"env": EnvConfig(num_envs=10**9)},
+            "`replay.capacity` must be at least `env.num_envs` (1000000000), a sequence for each, "
+            "got 5000000.",
+        ),
+        (
+            {"replay": ReplayConfig(capacity=15)},
+            "`replay.capacity` must be at least `env.num_envs` (16), a sequence for each, got 15.",
+        ),
+    ],
+)
+def test_what_clocks_and_replay_cannot_count_is_refused(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dataclasses.replace(Config(), **changes)
+    Config(env_steps=2**32 - 16, replay=ReplayConfig(train_ratio=100, capacity=16))
+    Config(offline="runs/other", replay=ReplayConfig(capacity=15))  # which has its own streams
+
+
+def test_layers_are_counted_in_hundreds():
+    with pytest.raises(
+        ValueError, match=r"`model.policy_layers` must be at most 1000, got 1000000"
+    ):
+        ModelConfig(policy_layers=10**6)
+
+
 def test_every_numeric_setting_has_a_range():
     covered = {name for _, name, _, _ in _OUT_OF_RANGE} | {"model.blocks"}
     covered |= {"gpld.schedule.boundaries"}

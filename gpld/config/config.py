@@ -110,6 +110,7 @@ class Config:
         most = 2**32 - self.seeds
         check(0 <= self.seed <= most, "seed", "in [0, 2**32 - `seeds`]", self.seed)
         check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
+        self._check_clocks()
         check(self.profile >= 0, "profile", "non-negative", self.profile)
         shared = "replay.batch_size" if self.seeds == 1 else "seeds"
         number = self.replay.batch_size if self.seeds == 1 else self.seeds
@@ -156,6 +157,25 @@ class Config:
                 capacity=-(-self.replay.capacity // n),
             ),
             distributed=DistributedConfig(),
+        )
+
+    def _check_clocks(self) -> None:
+        """The device counts env steps in 32 bits, and updates in 31."""
+        num_envs = self.env.num_envs
+        rounds = -(-self.env_steps // num_envs)
+        check(rounds * num_envs < 2**32, "env_steps", "below 2**32", self.env_steps)
+        ratio = self.replay.updates_per_env_step
+        check(
+            rounds * num_envs * ratio < 2**31 - 1,
+            "replay.train_ratio",
+            "such that there are less than 2**31 updates",
+            self.replay.train_ratio,
+        )
+        check(  # a run without environments has the streams of another one
+            self.replay.capacity >= num_envs or self.offline is not None,
+            "replay.capacity",
+            f"at least `env.num_envs` ({num_envs}), a sequence for each",
+            self.replay.capacity,
         )
 
     def _check_device_loop(self) -> None:

@@ -126,6 +126,7 @@ class ModelConfig:
             if field.name.endswith("_layers"):
                 value = getattr(self, field.name)
                 check(value >= 1, f"model.{field.name}", "at least 1", value)
+                check(value <= 1000, f"model.{field.name}", "at most 1000", value)
         # Without a uniform share, a probability of 0 makes KL and entropy infinite.
         check(0 < self.unimix < 1, "model.unimix", "in (0, 1)", self.unimix)
 

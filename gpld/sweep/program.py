@@ -72,7 +72,7 @@ def ended(job: Job, code: int) -> str | None:
     if code == 0:
         why = "it ended without an error, but is not finished"
     reason = "\n".join([f"{job.name}: {why}; the last lines of {job.log}:", *last_lines(job.log)])
-    job.failure.write_text(reason + "\n")
+    job.failure.write_text(reason + "\n", encoding="utf-8")
     return reason
 
 
@@ -85,7 +85,9 @@ def last_lines(log: Path) -> list[str]:
     """The end of a log, indented."""
     if not log.exists():
         return []
-    lines = [line.rstrip() for line in log.read_text(errors="replace").splitlines()]
+    lines = [
+        line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+    ]
     return [f"    {line}" for line in lines if line][-_SHOWN:]
 
 

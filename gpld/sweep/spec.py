@@ -123,7 +123,7 @@ def read_sweep(path: Path) -> Sweep:
             if not isinstance(sweep, Sweep):
                 raise UsageError(f"{path} must make `sweep = Sweep(...)`, got {sweep!r}.")
             return sweep
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"Cannot read the sweep {path}: {error.strerror}.") from error
     except ValueError as error:  # of the file's form, or of Sweep

@@ -249,7 +249,7 @@ def test_two_processes_do_not_share_a_folder(run):
 def test_too_little_memory_is_refused_before_anything_is_written(tmp_path):
     config = dataclasses.replace(
         CONFIG,
-        env_steps=10**12,
+        env_steps=2**32 - 10,
         replay=dataclasses.replace(CONFIG.replay, capacity=10**12),
     )
     with pytest.raises(UsageError, match=r"The replay takes .* It fits with `--replay.capacity"):
