@@ -15,11 +15,12 @@ import numpy as np
 
 from . import agent
 from .agent import AgentState
+from .clocks import train_ratio
 from .config import Config
 from .envs import ArraySpec, EnvSpec, probe
 from .envs.timestep import IMAGE
 from .errors import UsageError
-from .experience import latent_bytes, replay_size, step_bytes, train_ratio
+from .experience import latent_bytes, replay_size, step_bytes
 from .memory import available_memory, check_replay_fits, device_memory
 from .replay import stream_length
 from .units import byte_size

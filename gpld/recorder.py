@@ -186,11 +186,16 @@ class Recorder(contextlib.AbstractContextManager):
             "metrics": self._metrics.get_state(),
         }
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `get_state` gave."""
+    def set_state(self, state: Mapping[str, Any], *, timed: bool) -> None:
+        """Goes on from what `get_state` gave.
+
+        Args:
+            state: That.
+            timed: Whether the stopwatch goes on as well; its env steps begin here otherwise.
+        """
         self.env_step, self.update = state["env_step"], state["update"]
         self.skipped, self.restarts = state["skipped"], state["restarts"]
-        self._logged_at = state["logged_at"]
+        self._logged_at = state["logged_at"] if timed else self.env_step
         self._scores, self._diagnostics = state["scores"], state["diagnostics"]
         self._episodes.set_state(state["episodes"])
         self._metrics.set_state(state["metrics"])

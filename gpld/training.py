@@ -295,7 +295,7 @@ def _begin(loop: Loop, starts: Sequence[_Start], console: RunConsole) -> None:
     """Sets the parts to where the runs begin, or go on."""
     states = [start.loop for start in starts if start.loop is not None]
     if states:
-        loop.set_states(states)
+        loop.set_states(states, starts[0].manifest.get("stopwatch"))
         env_step, paths = starts[0].manifest["env_step"], ", ".join(str(s.path) for s in starts)
         console.print(f"resumed     at env step {env_step:,} from {paths}")
     else:
