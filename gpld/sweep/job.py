@@ -1,13 +1,14 @@
 """Programs of a sweep: what they train, where that goes, and what is left of it to do."""
 
 import dataclasses
-import json
+import os
 import re
 from pathlib import Path
 
 from ..analysis.scores import ARMS, CHECKPOINT_SCORES
 from ..config import Config, differences, flatten
 from ..errors import MachineError, UsageError
+from ..files import file_error, read_json, write_json
 from ..member import planned_runs
 from ..run_folder import RunFolder
 from .spec import Sweep
@@ -96,6 +97,9 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
     folders = {arm: re.sub(r"[^\w.,=+-]+", "_", arm) for arm in sweep.arms}
     if len(set(folders.values())) < len(folders):
         raise UsageError(f"`arms` must differ in letters and digits, got {', '.join(folders)}.")
+    for arm, folder in folders.items():  # `..` would lie beside the sweep's folder
+        if not folder.strip(".") or len(folder) > 200:
+            raise UsageError(f"`arms` must have names of folders, got {arm!r:.200}.")
     jobs, parsed = [], dict[tuple[str, str, int], Config]()
     for seeds in sweep.seed_groups:
         own = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
@@ -127,8 +131,8 @@ def record(sweep: Sweep, root: Path) -> None:
         MachineError: If it cannot be written.
     """
     path = root / "sweep.json"
-    if path.exists():
-        before = json.loads(path.read_text())["seeds_per_program"]
+    if os.path.lexists(path):
+        before = read_json(path).get("seeds_per_program")
         if before != sweep.seeds_per_program:
             raise UsageError(
                 f"`seeds_per_program` must be {before}, as in {path}, got "
@@ -137,14 +141,12 @@ def record(sweep: Sweep, root: Path) -> None:
     arms = {re.sub(r"[^\w.,=+-]+", "_", arm): arm for arm in sweep.arms}
     try:
         (root / "logs").mkdir(parents=True, exist_ok=True)
-        if (root / ARMS).exists():  # arms of before, which the file has no more
-            arms = json.loads((root / ARMS).read_text()) | arms
-        for name, values in ((path.name, dataclasses.asdict(sweep)), (ARMS, arms)):
-            temporary = root / f".{name}.tmp"
-            temporary.write_text(json.dumps(values, indent=2) + "\n")
-            temporary.replace(root / name)
+        if os.path.lexists(root / ARMS):  # arms of before, which the file has no more
+            arms = read_json(root / ARMS) | arms
+        write_json(path, dataclasses.asdict(sweep))
+        write_json(root / ARMS, arms)
     except OSError as error:
-        raise MachineError(f"Cannot write to {root}: {error.strerror}.") from error
+        raise file_error(root, error, "written") from error
 
 
 def _env_steps(run: Path) -> int:
@@ -162,7 +164,7 @@ def _env_steps(run: Path) -> int:
 def evaluated(run: Path) -> bool:
     """Whether the agent of its last checkpoint has been evaluated."""
     try:
-        checkpoints = json.loads((run / CHECKPOINT_SCORES).read_text())["checkpoints"]
-    except (OSError, ValueError, KeyError):
+        checkpoints = read_json(run / CHECKPOINT_SCORES)["checkpoints"]
+        return any(checkpoint["env_step"] >= _env_steps(run) for checkpoint in checkpoints)
+    except (UsageError, MachineError, KeyError, TypeError):
         return False
-    return any(checkpoint["env_step"] >= _env_steps(run) for checkpoint in checkpoints)
