@@ -74,7 +74,7 @@ def init(
 def initial_memory(model: Dreamer, num_envs: int) -> Memory:
     """What the agent remembers before its first env step: nothing."""
     latent = model.rssm.initial()
-    action = jnp.zeros(model.policy.mean.bias.shape)
+    action = jnp.zeros(model.policy.mean.bias.shape, jnp.float32)
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), Memory(latent, action))
 
 

@@ -1,5 +1,7 @@
 """The checkpoints of one run: what is kept of them, and what is resumed from."""
 
+import itertools
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,8 +13,14 @@ from . import checkpoint
 from .agent import AgentState
 from .checkpoint import Checkpoint, Damaged, Unsuitable
 from .config import CheckpointConfig
-from .errors import MachineError
-from .replay import AbstractReplay, DamagedReplayError, ReplayStore, Snapshot
+from .errors import MachineError, UsageError
+from .replay import (
+    AbstractReplay,
+    DamagedReplayError,
+    ReplayStore,
+    Snapshot,
+    UnsuitableReplayError,
+)
 from .run_folder import RunFolder, clocks
 
 
@@ -55,7 +63,7 @@ class Archive:
     """The checkpoints in a run folder."""
 
     def __init__(self, folder: RunFolder, config: CheckpointConfig, warn: Callable[[str], None]):
-        """Prepares the folders.
+        """Finds the folders; changes nothing in them before `prepare`.
 
         Args:
             folder: Folder of the run.
@@ -63,30 +71,48 @@ class Archive:
             warn: Told in a line when something could not be saved, or is damaged.
 
         Raises:
-            MachineError: If they cannot be written to.
+            MachineError: If they cannot be read.
         """
         self.folder, self.warn = folder, warn
         self.path = folder.path / "checkpoints"
         self._config = config
+        self._damaged: dict[Path, str] = {}
         try:
-            self.path.mkdir(exist_ok=True)
-            for unfinished in self.path.glob(".*.tmp"):
-                shutil.rmtree(unfinished)
             self.store = ReplayStore(self.path / "replay")
         except OSError as error:
-            raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
+            raise MachineError(f"Cannot read {self.path}: {error.strerror}.") from error
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the run has left nothing but, at most, its checkpoint of env step 0."""
+        begun = any(env_step > 0 for env_step in self.folder.checkpoints())
+        return not (begun or self.folder.has_lines() or any(self.path.glob("damaged-*")))
+
+    @property
+    def damage(self) -> list[str]:
+        """What is wrong with the checkpoints that were found to be damaged, the last first."""
+        return [self._damaged[path] for path in sorted(self._damaged, reverse=True)]
 
     def moments(self) -> set[Moment]:
-        """Those that the run can be resumed from, unless their files are damaged."""
-        return {_moment(found) for found in self._resumable()}
+        """Moments of the checkpoints to resume from, without those found to be damaged.
 
-    def set_damaged_aside(self) -> None:
-        """Renames checkpoints without a manifest that can be understood, as `load` does."""
+        Raises:
+            UsageError: If one of them is intact, but not for this process.
+        """
+        found = set()
         for path in self.folder.checkpoint_paths():
+            if path in self._damaged:
+                continue
             try:
-                checkpoint.read(path)
-            except (Damaged, Unsuitable) as error:
-                self._set_aside(path, error)
+                read = checkpoint.read(path)
+            except Damaged as error:
+                self._damaged[path] = str(error).rstrip(".")
+            except Unsuitable as error:
+                raise _not_for_this_process(error) from error
+            else:
+                if read.resumable:
+                    found.add(_moment(read))
+        return found
 
     def load(
         self,
@@ -94,7 +120,7 @@ class Archive:
         like: AgentState,
         make_replay: Callable[[Mapping[str, Any]], AbstractReplay],
     ) -> Saved | None:
-        """Loads a checkpoint, or sets it aside if it is damaged.
+        """Loads a checkpoint.
 
         Args:
             moment: One of `moments`.
@@ -102,7 +128,10 @@ class Archive:
             make_replay: Makes an empty replay for one that was saved with this manifest.
 
         Returns:
-            What the run goes on from; None if it is damaged.
+            What the run goes on from; None if it is damaged, which `prepare` acts upon.
+
+        Raises:
+            UsageError: If it is intact, but not for this process.
         """
         path = self.folder.checkpoint_path(moment.env_step, moment.number)
         try:
@@ -110,17 +139,39 @@ class Archive:
             agent, loop = checkpoint.load_agent(found, like), checkpoint.load_loop(found)
             replay = make_replay(found.manifest["replay"])
             self.store.load(found.manifest["replay"], replay)
-        except (Damaged, Unsuitable, DamagedReplayError) as error:
-            self._set_aside(path, error)
+        except (Damaged, DamagedReplayError) as error:
+            self._damaged[path] = str(error).rstrip(".")
             return None
+        except (Unsuitable, UnsuitableReplayError) as error:
+            raise _not_for_this_process(error) from error
         return Saved(path, agent, loop, replay, found.manifest)
 
-    def forget_after(self, moment: Moment | None) -> None:
-        """Deletes what was saved later than a moment, and is made again."""
-        for found in self._resumable():
-            if moment is None or _moment(found) > moment:
-                self.warn(f"{found.path} is left out: not every run has got that far")
-                checkpoint.delete(found)
+    def prepare(self, moment: Moment | None) -> None:
+        """Makes the folder ready for what will be saved after a moment.
+
+        Damaged checkpoints are set aside, later ones are deleted since they are made again, and
+        so is what a kill has left half written.
+
+        Args:
+            moment: What the run goes on from, one of `moments`; None if it begins.
+
+        Raises:
+            MachineError: If the folder cannot be written to.
+        """
+        try:
+            self.path.mkdir(exist_ok=True)
+            for unfinished in self.path.glob(".*.tmp"):
+                shutil.rmtree(unfinished)
+            for path, reason in self._damaged.items():
+                aside = _free_name(path.with_name(f"damaged-{path.name}"))
+                path.rename(aside)
+                self.warn(f"{reason}: set aside as {aside.name}, the one before it is used")
+            for found in self._resumable():
+                if moment is None or _moment(found) > moment:
+                    self.warn(f"{found.path} is left out: not every run has got that far")
+                    checkpoint.delete(found)
+        except OSError as error:
+            raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
 
     def save(self, contents: Contents, logs: Mapping[str, int]) -> None:
         """Writes a checkpoint.
@@ -172,12 +223,19 @@ class Archive:
         number, n = env_step // self._config.every, self._config.keep_every
         return n > 0 and number % n == 0
 
-    def _set_aside(self, path: Path, error: Exception) -> None:
-        aside = path.with_name(f"damaged-{path.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-        reason = str(error).rstrip(".")
-        self.warn(f"{reason}: set aside as {aside.name}, the one before it is tried")
+
+def _not_for_this_process(error: Exception) -> UsageError:
+    reason = str(error).rstrip(".")
+    return UsageError(
+        f"{reason}. Nothing was changed: go on with the version and settings that the run was "
+        "made with, or begin another with `--run`."
+    )
+
+
+def _free_name(path: Path) -> Path:
+    """A name of which there is no file yet."""
+    names = (path.with_name(f"{path.name}-{i}") for i in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not os.path.lexists(name))
 
 
 def _moment(found: Checkpoint) -> Moment:

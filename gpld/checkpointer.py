@@ -8,7 +8,7 @@ from typing import Any
 
 from .agent import AgentState
 from .archive import Archive, Contents, Moment, Saved
-from .errors import MachineError
+from .errors import MachineError, UsageError
 from .peers import Alone, Peers
 from .replay import AbstractReplay
 
@@ -29,6 +29,7 @@ class Checkpointer(contextlib.AbstractContextManager):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[None] | None = None
         self._saved_at = time.monotonic()
+        self._moment: Moment | None = None
 
     def overdue(self) -> bool:
         """Whether the last checkpoints are older than a kill may cost."""
@@ -75,7 +76,7 @@ class Checkpointer(contextlib.AbstractContextManager):
     ) -> list[Saved] | None:
         """Loads the last checkpoints that are whole and of the same moment in all runs.
 
-        Damaged ones are set aside, and those that some of the runs have later are deleted.
+        Nothing on disk is changed.
 
         Args:
             like: A state of an agent's structure.
@@ -83,52 +84,63 @@ class Checkpointer(contextlib.AbstractContextManager):
                 manifest.
 
         Returns:
-            What each run goes on from; None if there is nothing yet.
+            What each run goes on from; None if nothing was trained yet.
 
         Raises:
+            UsageError: If a checkpoint is not for this process, or runs that were trained have
+                none.
             MachineError: If there are checkpoints, but none can be resumed from.
         """
-        numbers = [len(archive.folder.checkpoint_paths()) for archive in self.archives]
-        for archive in self.archives:
-            archive.set_damaged_aside()
-        numbers = [number for own in self._peers.gather(numbers) for number in own]
         while moment := max(self._common_moments(), default=None):
+            damaged = any(archive.damage for archive in self.archives)
+            if moment.env_step == 0 and any(self._peers.gather(damaged)):
+                break  # from there all would be done again that damaged ones may still hold
             found = [
                 archive.load(moment, like, make_replay)
                 for archive, make_replay in zip(self.archives, make_replays, strict=True)
             ]
             saved = [one for one in found if one is not None]
             if all(self._peers.gather(len(saved) == len(found))):
-                self._forget_after(moment)
+                self._moment = moment
                 return saved
-        # Before the first checkpoints were complete there is nothing that could be lost.
-        if min(numbers) == 0 and max(numbers) <= 1:
-            self._forget_after(None)
+        numbers = [len(archive.folder.checkpoint_paths()) for archive in self.archives]
+        news = [archive.is_new for archive in self.archives]
+        numbers = [number for own in self._peers.gather(numbers) for number in own]
+        if all(new for own in self._peers.gather(news) for new in own) and min(numbers) == 0:
             return None
-        raise MachineError(self._nothing_in_common())
+        raise self._nothing_to_resume()
+
+    def prepare(self) -> None:
+        """Makes the folders ready to save what follows on `latest`.
+
+        Raises:
+            MachineError: If one cannot be written to.
+        """
+        for archive in self.archives:
+            archive.prepare(self._moment)
 
     def _common_moments(self) -> set[Moment]:
         own = set.intersection(*(archive.moments() for archive in self.archives))
         shared = self._peers.gather(sorted(own))
         return set.intersection(*({Moment(*moment) for moment in one} for one in shared))
 
-    def _forget_after(self, moment: Moment | None) -> None:
-        for archive in self.archives:
-            archive.forget_after(moment)
-
-    def _nothing_in_common(self) -> str:
+    def _nothing_to_resume(self) -> UsageError | MachineError:
+        unchanged = "Nothing was changed; begin another run with `--run`"
+        damage = [reason for archive in self.archives for reason in archive.damage]
+        if damage:
+            return MachineError(f"No checkpoint can be resumed from: {damage[0]}. {unchanged}.")
         if len(self.archives) == 1 and isinstance(self._peers, Alone):
-            return (
-                f"{self.archives[0].path} holds no checkpoint that the run can be resumed from; "
-                "begin anew in another folder with `--run`."
+            return UsageError(
+                f"{self.archives[0].folder.path} has been trained before, but holds no checkpoint "
+                f"to resume from. {unchanged}, or delete this one to begin it anew."
             )
         last = {str(a.folder.path): max(a.moments(), default=None) for a in self.archives}
         steps = ", ".join(
             f"{path} at {'none' if moment is None else moment.env_step}"
             for path, moment in last.items()
         )
-        return (
-            f"The runs have no checkpoint of the same moment from which all can go on (the last "
+        return MachineError(
+            "The runs have no checkpoint of the same moment from which all can go on (the last "
             f"are {steps}): resume each by itself with `--resume`, or begin anew with `--run`."
         )
 

@@ -196,9 +196,8 @@ class DeviceProgram:
             model, memory, step.observation, step.is_first, step.is_last, key=key
         )
         steps = functional.append(steps, clock.replay, to_steps(step, memory.action, latent))
-        records = Records(
-            *(array.at[row].set(getattr(step, name)) for name, array in records._asdict().items())
-        )
+        happened = Records(step.reward, step.is_first, step.is_last, *self._env.cut(envs))
+        records = jax.tree.map(lambda rows, new: rows.at[row].set(new), records, happened)
         return steps, memory, envs, records, jnp.all(jnp.isfinite(memory.action), axis=1)
 
     def _learn(self, now: Progress, *, keys: Keys) -> Progress:
@@ -293,7 +292,8 @@ class DeviceProgram:
 
     def _no_records(self) -> Records:
         shape = (self._max_steps, self._env.num_envs)
-        return Records(jnp.zeros(shape), jnp.zeros(shape, bool), jnp.zeros(shape, bool))
+        flags = jnp.zeros(shape, bool)
+        return Records(jnp.zeros(shape), flags, flags, flags, jnp.zeros(shape, jnp.int8))
 
 
 def _once(condition: Bool[Array, ""], fn: Callable[[Any], Any], value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray, PyTree, UInt32
 
 from .agent import AgentState, Memory
 from .losses import Batch
@@ -70,6 +70,10 @@ class Records(NamedTuple):
     reward: Float[Array, "steps env"]
     is_first: Bool[Array, "steps env"]
     is_last: Bool[Array, "steps env"]
+    interrupted: Bool[Array, "steps env"]
+    """Which episodes ended for no reason of the task's, like the next as in `Cut`."""
+
+    spoilt: Int8[Array, "steps env"]
 
 
 class Progress(NamedTuple):

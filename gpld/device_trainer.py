@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from . import faults
 from .agent import AgentState
@@ -17,6 +17,8 @@ from .config import Config
 from .device_program import DeviceProgram
 from .device_state import Clock, Keys, Records, Task, Training
 from .envs import FunctionalVectorEnv, TimeStep
+from .envs.restarts import Restarts
+from .envs.spoilt import describe_spoilt
 from .experience import train_ratio
 from .losses import Batch
 from .member import Member
@@ -77,6 +79,8 @@ class DeviceTrainer:
         self._keys = Keys(*map(population.stack, keys))
         self._training = self._program.begin(state, env_keys)
         self._steps = _taken(population, replays)
+        self._env = env
+        self._restarts = [Restarts(limit=config.max_restarts) for _ in members]
         self._no_sums: Sums = {}
         self._work = 1
 
@@ -131,6 +135,8 @@ class DeviceTrainer:
         rests = [jax.tree.unflatten(structure, state["device"]) for state in states]
         rest = self._population.stack([_like(rest, like) for rest in rests])
         self._training = Training(self._training.agent, *rest)
+        for restarts, member in zip(self._restarts, self._members, strict=True):
+            restarts.count = member.recorder.restarts
 
     def _rest(self, index: int) -> PyTree:
         """All that changes in a run besides agent and replay."""
@@ -180,13 +186,25 @@ class DeviceTrainer:
         updates, learned = int(end.clock.update), end.training.learned
         collected = int(end.collected)
         self.settled = self.settled and collected == 0
-        for member, own, rows in zip(self._members, sums, jax.device_get(records), strict=True):
+        records = jax.device_get(records)
+        for member, own, rows in zip(self._members, sums, records, strict=True):
             _record(member.recorder, rows, own, [min(n, updates) for n in due[: collected + 1]])
         skipped = np.atleast_1d(learned.num_skipped)
         for member, number in zip(self._members, skipped, strict=True):
             member.recorder.skipped = int(number)
         clock.show()
+        for i, rows in enumerate(records):
+            self._count_spoilt(i, rows.spoilt[:collected])
         self._check(end.finite, learned.skips_in_a_row)
+
+    def _count_spoilt(self, index: int, spoilt: Int[np.ndarray, "steps env"]) -> None:
+        """Takes note of numbers of a run's environments that are not finite."""
+        member, restarts = self._members[index], self._restarts[index]
+        with member.blamed():
+            for step, env in np.argwhere(spoilt).tolist():
+                place = int(spoilt[step, env])
+                restarts.truncated(describe_spoilt(member.config.task, env, place, self._env.spec))
+        member.recorder.restarted(restarts.count, restarts.failures)
 
     def _adapt(self, seconds: float, done: int) -> None:
         """Makes calls longer that have ended soon, and those shorter that took long."""
@@ -244,8 +262,9 @@ def _record(recorder: Recorder, rows: Records, sums: Sums, updates: Sequence[int
     """Takes note of env steps and of the updates made before the first and after each."""
     recorder.updated_elsewhere(updates[0], sums)
     nothing = np.zeros(rows.reward.shape[1], bool)
-    for reward, is_first, is_last, update in zip(*rows, updates[1:], strict=False):
-        recorder.stepped(TimeStep({}, reward, is_first, is_last, nothing), nothing)
+    for row, update in zip(zip(*rows, strict=True), updates[1:], strict=False):
+        reward, is_first, is_last, interrupted, _ = row
+        recorder.stepped(TimeStep({}, reward, is_first, is_last, nothing), interrupted)
         recorder.updated_elsewhere(update, sums)
 
 

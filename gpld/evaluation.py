@@ -48,8 +48,10 @@ def evaluate(
     observations: Literal["vectors", "pixels", "both"] = "vectors",
     image_size: int = 64,
     actions: Literal["sampled", "modes"] = "sampled",
+    max_restarts: int = 0,
     should_stop: Callable[[], bool] | None = None,
     record: Record | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Runs episodes in environments of their own, on dm_control's physics whatever trains.
 
@@ -62,14 +64,17 @@ def evaluate(
         action_repeat: Control steps per env step.
         observations: vectors, pixels or both.
         image_size: Pixels along both sides of a picture.
-        actions: As for `run_episodes`, like the two arguments after it.
+        actions: As for `run_episodes`.
+        max_restarts: Failures of environments that are allowed; another episode is run instead.
         should_stop: Asked at every step.
         record: Told every step.
+        warn: Told of each failure.
 
     Raises:
         Interrupted: If it should stop.
         MachineError: If the actions are not finite, or there are pictures and nothing can
             draw them here.
+        WorkerError: If environments failed too often.
     """
     num_envs = min(num_episodes, num_envs)
     # Threads cost nothing; pictures take longer than steps, and are drawn in parallel.
@@ -82,6 +87,7 @@ def evaluate(
         observations=observations,
         image_size=image_size,
         workers=min(num_envs, num_cores()) if parallel else 0,
+        max_restarts=max_restarts,
     ) as envs:
         episodes = run_episodes(
             model,
@@ -92,6 +98,9 @@ def evaluate(
             record=record,
             key=jr.key(seed),
         )
+        if warn is not None:
+            for message in envs.failures:
+                warn(f"In an evaluation: {message}")
     scores = [episode.score for episode in episodes]
     lengths = [episode.length for episode in episodes]
     return Evaluation(float(np.mean(scores)), float(np.std(scores)), scores, lengths)
@@ -110,7 +119,8 @@ def run_episodes(
     """Runs episodes in several environments at once.
 
     Which episodes count is settled beforehand, the same number in each environment as far
-    as possible, so that short ones are not preferred.
+    as possible, so that short ones are not preferred. One that a failure has cut short does
+    not, and the next one of its environment takes its place.
 
     Args:
         model: Networks.
@@ -149,7 +159,7 @@ def run_episodes(
             raise MachineError("The agent's actions are not finite: its training diverged.")
         if record is not None:
             record(step, action)
-        for episode in tracker.add(step):
+        for episode in tracker.add(step, envs.interrupted):
             if len(finished[episode.env]) < quota[episode.env]:
                 finished[episode.env].append(episode)
     return [episode for episodes in finished for episode in episodes]

@@ -32,7 +32,7 @@ class Evaluator:
             config: Settings.
             folder: Where videos go.
             interrupts: End an evaluation as well.
-            say: Takes a line about each video.
+            say: Takes a line about each video, and each failure of an environment.
             peers: Processes of the run, of which the first evaluates for all.
         """
         self._config, self._folder = config, folder
@@ -54,6 +54,7 @@ class Evaluator:
         Raises:
             Interrupted: If it should stop.
             MachineError: If the actions are not finite.
+            WorkerError: If environments failed too often.
         """
         scores = None
         if self._peers.index == 0:
@@ -74,8 +75,10 @@ class Evaluator:
             num_envs=config.evaluation.num_envs,
             seed=seed,
             **config.env.options,
+            max_restarts=config.max_restarts,
             should_stop=self._should_stop,
             record=first,
+            warn=self._say,
         )
         if video and self._draws:
             self._draw(first, seed, env_step)

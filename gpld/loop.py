@@ -58,6 +58,16 @@ class Loop:
         """Whether all env steps are made, and everything that follows them."""
         return self._trainer.settled and self._recorder.finished
 
+    def begin(self) -> None:
+        """Starts new runs and saves them, so that they can be resumed whenever they end.
+
+        Raises:
+            MachineError: If they cannot be saved.
+        """
+        self._trainer.begin()
+        self._save()
+        self._checkpointer.wait()
+
     def run(self) -> None:
         """Goes on to the end.
 

@@ -63,7 +63,9 @@ def add_metrics(sums: Sums, metrics: dict[str, Float[Array, ""]]) -> Sums:
 
     def add(value, total):
         finite = jnp.isfinite(value)
-        return total[0] + jnp.where(finite, value, 0), total[1] + finite
+        # Float32 whatever JAX's default is: a checkpoint keeps the sums as such.
+        summed = total[0] + jnp.where(finite, value, 0).astype(total[0].dtype)
+        return summed, total[1] + finite
 
     return {name: add(value, sums[name]) for name, value in metrics.items()}
 
@@ -123,8 +125,7 @@ class EpisodeTracker:
 
         Args:
             step: The time step.
-            interrupted: Where an episode ends because its environment failed; it has no
-                score.
+            interrupted: Where an episode ends for no reason of the task's; it has no score.
 
         Returns:
             The episodes that ended with it.

@@ -23,7 +23,7 @@ class Recorder(contextlib.AbstractContextManager):
         env_step: Env steps collected, over all environments.
         update: Updates made.
         skipped: Updates of these that changed nothing, because something was not finite.
-        restarts: Environment processes that were replaced.
+        restarts: Failures of environments, after which the run went on.
         stopwatch: Where the time goes, since the last lines of metrics.
     """
 
@@ -80,7 +80,7 @@ class Recorder(contextlib.AbstractContextManager):
 
         Args:
             step: The time step.
-            interrupted: Where an episode ends because its environment failed.
+            interrupted: Where an episode ends for no reason of the task's; it has no score.
         """
         self.advance()
         for episode in self._episodes.add(step, interrupted):
@@ -89,14 +89,14 @@ class Recorder(contextlib.AbstractContextManager):
             self._console.episode(episode.score)
 
     def restarted(self, restarts: int, failures: Sequence[str]) -> None:
-        """Takes note of environment processes that were replaced.
+        """Takes note of environments that have failed.
 
         Args:
-            restarts: How many there were in the whole run.
-            failures: Messages of those since it was started last.
+            restarts: How often in the whole run.
+            failures: What has happened since it was started last.
         """
         for message in failures[self._failures_shown :]:
-            self._say(f"{message} It was replaced, and its episodes are truncated.")
+            self._say(message)
         self.restarts, self._failures_shown = restarts, len(failures)
 
     def updated(self, metrics: dict[str, Float[Array, ""]]) -> None:

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from . import files
 from .config import Config, from_dict
 from .envs import ArraySpec, EnvSpec
 from .errors import LeftOut, MachineError, UsageError
@@ -93,6 +94,8 @@ _RECORD: _Checks = {
     "resumed": _is_list,
     "versions": lambda value: isinstance(value, dict),
 }
+
+_LOGS = ("metrics.jsonl", "episodes.jsonl", "scores.jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,9 +186,13 @@ class RunFolder:
                 found.append(values)
         return found
 
+    def has_lines(self) -> bool:
+        """Whether anything was logged."""
+        return any(size > 0 for size in self.log_sizes().values())
+
     def log_sizes(self) -> dict[str, int]:
         """Bytes of each file of lines."""
-        return {path.name: path.stat().st_size for path in self.path.glob("*.jsonl")}
+        return {path.name: path.stat().st_size for path in self._logs()}
 
     def sync_logs(self) -> None:
         """Makes sure that all lines are on the disk.
@@ -193,14 +200,42 @@ class RunFolder:
         Raises:
             OSError: If they cannot be.
         """
-        for path in self.path.glob("*.jsonl"):
+        for path in self._logs():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
 
-    def rewind(self, sizes: Mapping[str, int]) -> None:
-        """Cuts the files of lines back to what they were, because the run resumes there."""
-        for path in self.path.glob("*.jsonl"):
-            os.truncate(path, min(sizes.get(path.name, 0), path.stat().st_size))
+    def rewind(self, sizes: Mapping[str, int]) -> list[str]:
+        """Cuts the files of lines back to what they were, because the run resumes there.
+
+        Args:
+            sizes: What `log_sizes` gave then.
+
+        Returns:
+            What is missing in them, a sentence for each file of which a loss of power has taken
+            more than that. These end with their last whole line.
+
+        Raises:
+            MachineError: If one cannot be cut.
+        """
+        missing = []
+        for path in {self.path / name for name in sizes if name in _LOGS} | set(self._logs()):
+            size = sizes.get(path.name, 0)
+            try:
+                there = path.stat().st_size if path.exists() else 0
+                kept = _whole_lines(path, min(size, there))
+                if kept < there:
+                    files.truncate(path, kept)
+            except OSError as error:
+                raise MachineError(f"Cannot write to {path}: {error.strerror}.") from error
+            if kept < size:
+                missing.append(
+                    f"{path} has lost {size - kept:,} of {size:,} bytes; it goes on after its "
+                    "last whole line"
+                )
+        return sorted(missing)
+
+    def _logs(self) -> list[Path]:
+        return [path for name in _LOGS if (path := self.path / name).is_file()]
 
     def config(self) -> Config:
         """Settings of the run.
@@ -266,6 +301,14 @@ def clocks(path: Path) -> tuple[int, int]:
     """Env step of a checkpoint, and its number among those of the same env step."""
     env_step, _, number = path.name.partition(".")
     return int(env_step), int(number or 0)
+
+
+def _whole_lines(path: Path, size: int) -> int:
+    """Bytes of the whole lines among the first bytes of a file."""
+    if size == 0:
+        return 0
+    with path.open("rb") as file:
+        return file.read(size).rfind(b"\n") + 1
 
 
 def _check(values: Mapping[str, Any], checks: _Checks, where: str) -> None:

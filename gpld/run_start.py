@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -13,6 +12,8 @@ from typing import Any
 from .config import Config, differences, flatten, to_dict
 from .envs import EnvSpec
 from .errors import MachineError, UsageError
+from .files import write_json
+from .jax_settings import check_jax_settings, jax_settings
 from .provenance import provenance
 from .run_folder import RunFolder
 
@@ -26,49 +27,75 @@ def default_path(config: Config) -> Path:
     return Path("runs") / f"{config.task}-{config.preset}-{seeds}-{time}"
 
 
-def open_run(
-    path: Path,
-    config: Config,
-    spec: EnvSpec,
-    parameters: Mapping[str, int],
-    precision: str,
-    *,
-    parts: Collection[Path] = (),
-) -> RunFolder:
-    """Makes the folder of a new run, or opens that of a run which is to go on.
-
-    Records what will run; settings that may change between two starts are updated.
+def check_run(
+    path: Path, config: Config, precision: str, *, parts: Collection[Path] = ()
+) -> dict[str, Any] | None:
+    """Checks that a run may begin, or go on, in a folder; changes nothing.
 
     Args:
         path: The folder: new, empty, or that of a run with the same settings.
         config: Settings.
-        spec: Shapes and sizes of the task.
-        parameters: Parameter count of each network.
         precision: What the networks compute in.
         parts: Folders of runs that may be in there.
 
+    Returns:
+        What was recorded of the run that is in there; None if there is none yet.
+
     Raises:
-        UsageError: If the folder holds anything else; nothing is changed then.
+        UsageError: If the folder holds anything else, or JAX is set up in another way.
+        MachineError: If it cannot be read.
+    """
+    folder, settings = RunFolder(path), jax_settings()
+    if (path / "config.json").exists():
+        record = folder.record()
+        stored = folder.config()
+        _check_same(path, stored, _precision(record), config, precision)
+        _check_length(folder, stored, config)
+        check_jax_settings(record.get("jax"), settings, str(path))
+        return record
+    try:
+        others = set(path.iterdir()) - {path / "run.json", path / "run.lock", *parts}
+    except OSError as error:
+        raise MachineError(f"Cannot read the run folder {path}: {error.strerror}.") from error
+    if others:
+        raise UsageError(
+            f"`--run` must name a new or empty folder or a run, but {path} holds other files, "
+            f"such as {min(others).name}; nothing was overwritten."
+        )
+    return None
+
+
+def record_run(
+    path: Path,
+    config: Config,
+    record: Mapping[str, Any] | None,
+    spec: EnvSpec,
+    parameters: Mapping[str, int],
+    precision: str,
+) -> None:
+    """Records what runs in a folder; settings that may change between two starts are updated.
+
+    Args:
+        path: The folder.
+        config: Settings.
+        record: What `check_run` returned.
+        spec: Shapes and sizes of the task.
+        parameters: Parameter count of each network.
+        precision: What the networks compute in.
+
+    Raises:
         MachineError: If it cannot be written.
     """
-    folder = RunFolder(path)
+    if record is None:
+        record = _record(spec, parameters, precision)
+    else:
+        record = {**record, "resumed": [*record.get("resumed", []), provenance()]}
     try:
-        if (path / "config.json").exists():
-            record = folder.record()
-            _check_same(path, folder.config(), _precision(record), config, precision)
-            record.setdefault("resumed", []).append(provenance())
-        elif set(path.iterdir()) <= {path / "run.json", path / "run.lock", *parts}:
-            record = _record(spec, parameters, precision)
-        else:
-            raise UsageError(
-                f"`--run` must name a new or empty folder or a run, but {path} holds other files; "
-                "nothing was overwritten."
-            )
-        _write_json(path / "run.json", record)
-        _write_json(path / "config.json", to_dict(config))  # last: it makes the folder a run
+        write_json(path / "run.json", record)
+        # Last: it makes the folder a run.
+        write_json(path / "config.json", to_dict(config))
     except OSError as error:
         raise MachineError(f"Cannot write to the run folder {path}: {error.strerror}.") from error
-    return folder
 
 
 @contextlib.contextmanager
@@ -111,10 +138,13 @@ def _check_same(
         )
 
 
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    temporary.replace(path)
+def _check_length(folder: RunFolder, stored: Config, config: Config) -> None:
+    reached = max(folder.checkpoints(), default=0)
+    if config.env_steps < min(stored.env_steps, reached):
+        raise UsageError(
+            f"`--env_steps` must be at least {min(stored.env_steps, reached)}, which {folder.path} "
+            f"has already, got {config.env_steps}."
+        )
 
 
 def _precision(record: Mapping[str, Any]) -> str:
@@ -126,6 +156,7 @@ def _record(spec: EnvSpec, parameters: Mapping[str, int], precision: str) -> dic
     observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
     return {
         **provenance(),
+        "jax": jax_settings(),
         "precision": precision,
         "parameters": {**parameters, "total": sum(parameters.values())},
         "env": spec._asdict() | {"observation": observation},

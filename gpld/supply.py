@@ -90,8 +90,7 @@ def make_envs(config: Config, num_runs: int = 1, process: int = 0) -> VectorEnv:
         stagger=config.env.stagger,
         workers=num_workers(config, num_runs),
         timeout=config.env.timeout,
-        # What was lost with a worker cannot be repeated.
-        max_restarts=0 if config.deterministic else config.env.max_restarts,
+        max_restarts=config.max_restarts,
     )
 
 

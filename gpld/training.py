@@ -37,7 +37,7 @@ from .profiling import Profiler
 from .recorder import Recorder
 from .replay import AbstractReplay
 from .run_folder import RunFolder
-from .run_start import locked, open_run
+from .run_start import check_run, locked, record_run
 from .sinks import make_sinks
 from .supply import Supply, collect_seed, open_supply
 from .trainer import HostTrainer, Trainer
@@ -81,22 +81,34 @@ class _Opened(NamedTuple):
 
     runs: Sequence[Run]
     supplies: Sequence[Supply]
-    agents: Sequence[AgentState]
-    """Of new runs."""
-
+    archives: Sequence[Archive]
+    checkpointer: Checkpointer
+    starts: Sequence["_Start"]
     loop_keys: Sequence[PRNGKeyArray]
     console: RunConsole
     interrupts: Interrupts
 
 
 def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack) -> _Opened:
-    """Locks folders, starts environments and makes agents; then records that the runs begin."""
+    """Locks folders, starts environments and finds where the runs go on; then records that.
+
+    Whatever keeps them from going on is found before any file is touched.
+    """
     enter, runs = stack.enter_context, planned_runs(config, path, peers.index)
     settings = {run.path: run.config for run in runs}
     if peers.index == 0:
         settings = {path: config, **settings}
     for folder in settings:
         enter(locked(folder))
+    precision = choose_precision(config)
+    parts = [
+        run.path
+        for i in range(config.distributed.processes)
+        for run in planned_runs(config, path, i)
+    ]
+    records = {
+        folder: check_run(folder, own, precision, parts=parts) for folder, own in settings.items()
+    }
     supplies = [open_supply(run, len(runs), stack, peers.index) for run in runs]
     spec, manifest = supplies[0].spec, supplies[0].manifest
     init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
@@ -105,19 +117,20 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
         agents = [warm_start(agent, config.init) for agent in agents]
     footprint.check(config.share, spec, agents[0], path, saved=manifest)
 
-    precision, counts = choose_precision(config), parameter_counts(agents[0].model)
-    parts = [
-        run.path
-        for i in range(config.distributed.processes)
-        for run in planned_runs(config, path, i)
-    ]
-    for folder, own in settings.items():
-        open_run(folder, own, spec, counts, precision, parts=parts)
     pictures = config.env.observations != "vectors"
     console = enter(RunConsole(config.env_steps, len(runs), pictures=pictures))
-    console.print(describe(config, spec, agents[0], path))
+    archives = [
+        Archive(RunFolder(run.path), config.checkpoint, console.speaker(run.label)) for run in runs
+    ]
+    checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, peers))
+    description, counts = describe(config, spec, agents[0], path), parameter_counts(agents[0].model)
+    starts = _starts(runs, supplies, agents, checkpointer, peers)
+    for folder, own in settings.items():
+        record_run(folder, own, records[folder], spec, counts, precision)
+    console.print(description)
+    checkpointer.prepare()
     interrupts = enter(Interrupts(console.print))
-    return _Opened(runs, supplies, agents, loop_keys, console, interrupts)
+    return _Opened(runs, supplies, archives, checkpointer, starts, loop_keys, console, interrupts)
 
 
 def _assemble(
@@ -128,16 +141,11 @@ def _assemble(
     stack: contextlib.ExitStack,
 ) -> Loop:
     """Puts the parts of the runs together, as they begin or as their checkpoints have them."""
-    enter, runs, console = stack.enter_context, opened.runs, opened.console
-    archives = [
-        Archive(RunFolder(run.path), config.checkpoint, console.speaker(run.label)) for run in runs
-    ]
-    checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, peers))
-    starts = _starts(opened, checkpointer, peers)
+    enter, runs, console, starts = stack.enter_context, opened.runs, opened.console, opened.starts
     stopwatch = Stopwatch()
     members = [
         enter(_member(*own, console, stopwatch, opened.interrupts, peers))
-        for own in zip(runs, archives, starts, strict=True)
+        for own in zip(runs, opened.archives, starts, strict=True)
     ]
     state = population.placement.agents(population.stack([start.agent for start in starts]))
     keys = _LoopKeys(*_columns(jr.split(key, 3) for key in opened.loop_keys))
@@ -147,13 +155,13 @@ def _assemble(
         config,
         members,
         trainer,
-        checkpointer,
+        opened.checkpointer,
         enter(Profiler(runs[0].path / "profile", config.profile, console.print)),
         report=lambda state, batch: programs.report(state, batch, report_key),
         interrupts=opened.interrupts,
         peers=peers,
     )
-    _begin(loop, trainer, starts, console)
+    _begin(loop, starts, console)
     return loop
 
 
@@ -213,9 +221,14 @@ class _Start(NamedTuple):
     path: Path | None = None
 
 
-def _starts(opened: _Opened, checkpointer: Checkpointer, peers: Peers) -> list[_Start]:
+def _starts(
+    runs: Sequence[Run],
+    supplies: Sequence[Supply],
+    agents: Sequence[AgentState],
+    checkpointer: Checkpointer,
+    peers: Peers,
+) -> list[_Start]:
     """Where the last checkpoint has every run, or its beginning."""
-    runs, supplies, agents = opened.runs, opened.supplies, opened.agents
     makers = [
         functools.partial(
             make_replay, run.config.share, supply.spec, run.path / "replay", process=peers.index
@@ -242,7 +255,8 @@ def _member(
 ) -> Iterator[Member]:
     """One of the runs, with its logs open and as long as its start."""
     folder, say = archive.folder, console.speaker(run.label)
-    folder.rewind(start.manifest["logs"])
+    for sentence in folder.rewind(start.manifest["logs"]):
+        say(sentence)
     sinks = make_sinks(
         tensorboard=run.config.log.tensorboard,
         wandb_project=run.config.log.wandb if peers.index == 0 else None,
@@ -259,7 +273,7 @@ def _member(
         )
 
 
-def _begin(loop: Loop, trainer: Trainer, starts: Sequence[_Start], console: RunConsole) -> None:
+def _begin(loop: Loop, starts: Sequence[_Start], console: RunConsole) -> None:
     """Sets the parts to where the runs begin, or go on."""
     states = [start.loop for start in starts if start.loop is not None]
     if states:
@@ -267,7 +281,7 @@ def _begin(loop: Loop, trainer: Trainer, starts: Sequence[_Start], console: RunC
         env_step, paths = starts[0].manifest["env_step"], ", ".join(str(s.path) for s in starts)
         console.print(f"resumed     at env step {env_step:,} from {paths}")
     else:
-        trainer.begin()
+        loop.begin()
     if loop.finished:
         console.print("the run is complete; more `--env_steps` make it longer")
 

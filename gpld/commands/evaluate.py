@@ -149,7 +149,9 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
             seed=env_seed,
             **player.config.env.options,
             actions=options.actions,
+            max_restarts=player.config.max_restarts,
             record=first_episode,
+            warn=_warn,
         )
         prefix = f"seed {seed} " if len(options.seeds) > 1 else ""
         for i, score in enumerate(evaluations[seed].scores):

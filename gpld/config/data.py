@@ -33,8 +33,8 @@ class EnvConfig:
 
     stagger: bool = False
     """Whether the first episode of each environment ends early, after a random number of steps:
-    many environments would otherwise be in the same part of their episodes for long. Only with
-    the backend mjx."""
+    many environments would otherwise be in the same part of their episodes for long. Such an
+    episode has no score. Only with the backend mjx."""
 
     workers: int | None = None
     """Processes (batch: threads) that step the environments while the agent updates; 0 steps
@@ -44,8 +44,9 @@ class EnvConfig:
     """Seconds after which a worker process that does not answer is replaced."""
 
     max_restarts: int = 10
-    """Worker processes that may die or hang over a run; each is replaced and its episodes
-    are truncated. One more stops the run. None is replaced with `deterministic`."""
+    """Failures of environments that a run may have: worker processes that die or hang, which are
+    replaced, and observations or rewards that are not finite. Their episodes are truncated. One
+    more stops the run; none is allowed with `deterministic`."""
 
     def __post_init__(self):
         check_choices(self, "env.")

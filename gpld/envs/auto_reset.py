@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Int8, Key, PRNGKeyArray
 
-from .functional import FunctionalEnv
+from .functional import Cut, FunctionalEnv
 from .timestep import EnvSpec, TimeStep
 
 
@@ -37,6 +37,9 @@ class AutoReset:
     chunks, so that a reset that costs as much as many steps is computed where it is needed
     and hardly anywhere else. All environments are stepped, those that are due as well:
     their result is replaced.
+
+    A time step with a number that is not finite ends its episode: it has the observation
+    before it, reward 0 and `is_last`.
 
     Attributes:
         spec: Shapes and sizes of the task.
@@ -93,10 +96,28 @@ class AutoReset:
         """Steps every environment, and resets those whose last time step had `is_last`."""
         stepped = jax.vmap(self._env.step)(state.env, action)
         env, key = self._reset(stepped, state.key, state.due)
+        spoilt = _spoilt(env.timestep) > 0
         left = jnp.where(state.due, state.left, state.left - 1)
-        is_last = env.timestep.is_last | (left == 0)
+        is_last = env.timestep.is_last | (left == 0) | spoilt
         left = jnp.where(is_last, self.spec.episode_steps, left)
-        return AutoResetState(env, key, left, due=is_last), env.timestep._replace(is_last=is_last)
+        before = jax.tree.map(_finite, state.env.timestep.observation)
+        timestep = TimeStep(
+            observation=jax.tree.map(
+                lambda old, new: jnp.where(spoilt.reshape(-1, *[1] * (new.ndim - 1)), old, new),
+                before,
+                env.timestep.observation,
+            ),
+            reward=jnp.where(spoilt, 0, env.timestep.reward),
+            is_first=env.timestep.is_first,
+            is_last=is_last,
+            is_terminal=env.timestep.is_terminal & ~spoilt,
+        )
+        return AutoResetState(env, key, left, due=is_last), timestep
+
+    def cut(self, state: AutoResetState) -> Cut:
+        """Which episodes the last step has ended for no reason of the task's."""
+        spoilt = _spoilt(state.env.timestep)
+        return Cut(state.due & ~state.env.timestep.is_last | (spoilt > 0), spoilt)
 
     def _reset(
         self, env: Any, key: Key[Array, " num_envs"], due: Bool[Array, " num_envs"]
@@ -118,6 +139,21 @@ class AutoReset:
 
         env, key, _ = jax.lax.while_loop(lambda c: jnp.any(c[2]), reset_chunk, (env, key, due))
         return env, key
+
+
+def _spoilt(timestep: TimeStep) -> Int8[Array, " num_envs"]:
+    """As `find_spoilt`."""
+    names = sorted(timestep.observation)
+    spoilt = jnp.zeros(timestep.reward.shape, jnp.int8)
+    for place, array in enumerate([*(timestep.observation[k] for k in names), timestep.reward], 1):
+        bad = ~jnp.isfinite(array).reshape(spoilt.shape[0], -1).all(axis=1)
+        spoilt = jnp.where(bad & (spoilt == 0), jnp.int8(place), spoilt)
+    return spoilt
+
+
+def _finite(array: Array) -> Array:
+    """An array with 0 in place of what is not finite."""
+    return jnp.where(jnp.isfinite(array), array, 0)
 
 
 def _blank(leaf: jax.ShapeDtypeStruct) -> Array:

@@ -73,10 +73,15 @@ class BatchGroup(Group):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="envs")
 
     def send(
-        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
+        self,
+        action: Float32[np.ndarray, "num_envs action"],
+        skip: Bool[np.ndarray, " num_envs"],
+        reset: Bool[np.ndarray, " num_envs"] | None = None,
     ) -> None:
-        """Sets the actions of the next step, and which environments it leaves alone."""
+        """Sets what the next step does."""
         self._sent, self._step = (action, skip), None
+        if reset is not None:
+            self._reset_next = self._reset_next | reset
 
     def start(self) -> None:
         """Begins the step in a thread, which costs what waking it takes."""
@@ -152,9 +157,6 @@ class BatchGroup(Group):
                 key: value.astype(np.float32)
                 for key, value in self._task.observe(self._physics).items()
             }
-            for x in (reward, *observation.values()):
-                if not np.isfinite(x).all():
-                    diverged |= run & ~np.isfinite(x.reshape(self.num_envs, -1)).all(axis=1)
         if diverged.any():
             reward[diverged] = 0
             for key, value in observation.items():

@@ -56,7 +56,8 @@ class DMControl:
 
     An episode whose physics diverges is truncated: that step returns the observation
     before it, reward 0 and `is_last` without `is_terminal`, since running into the
-    limits of the simulator says nothing about the value of the state.
+    limits of the simulator says nothing about the value of the state. What is not finite
+    though the physics are sound is returned as it is; a `VectorEnv` deals with it.
 
     Attributes:
         spec: Shapes and sizes of the task.
@@ -145,13 +146,10 @@ class DMControl:
                 timestep = self._env.step(control)
                 reward += np.float32(timestep.reward)
         except PhysicsError:
-            return self._truncated()
-        observation = self._observe(timestep.observation)
-        if not all(np.all(np.isfinite(x)) for x in (reward, *observation.values())):
-            return self._truncated()
-        self._observation = observation
+            return single_timestep(self._observation, is_last=True)
+        self._observation = self._observe(timestep.observation)
         return single_timestep(
-            observation,
+            self._observation,
             reward=reward,
             is_last=timestep.last(),
             is_terminal=timestep.discount == 0,
@@ -223,9 +221,6 @@ class DMControl:
                 self._image_size, self._image_size, camera_id=CAMERAS.get(domain, 0)
             )
         return dict(sorted(observation.items()))
-
-    def _truncated(self) -> TimeStep:
-        return single_timestep(self._observation, is_last=True)
 
 
 def convert(

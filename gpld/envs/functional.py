@@ -3,7 +3,9 @@
 Nothing here imports JAX, and nothing is drawn that does not follow from a key.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Bool, Int8
 
 from .timestep import EnvSpec, TimeStep
 
@@ -50,6 +52,14 @@ class FunctionalEnv(Protocol):
         ...
 
 
+class Cut(NamedTuple):
+    """Episodes that were ended for no reason of the task's, so that they have no score."""
+
+    interrupted: Bool[Any, " num_envs"]
+    spoilt: Int8[Any, " num_envs"]
+    """Where the reason is a number that is not finite, its place as `find_spoilt` has it; or 0."""
+
+
 @runtime_checkable
 class FunctionalVectorEnv(Protocol):
     """Environments of one task stepped together, pure, each reset after its last time step.
@@ -86,5 +96,13 @@ class FunctionalVectorEnv(Protocol):
 
         Returns:
             The next state, and the time step with arrays `[num_envs, ...]`.
+        """
+        ...
+
+    def cut(self, state: Any) -> Cut:
+        """Which episodes the last step has ended for no reason of the task's.
+
+        Args:
+            state: What that step has returned.
         """
         ...

@@ -32,12 +32,20 @@ class FunctionalGroup(Group):
         """
         self.spec, self.num_envs = envs.spec, envs.num_envs
         self._init = jax.jit(envs.init)
-        self._step = jax.jit(envs.step, compiler_options=_xla.simulation_options())
+        # The time step is that of the state, as the environments have made it: numbers that are
+        # not finite are dealt with where those of other engines are.
+        self._step = jax.jit(
+            lambda state, action: envs.step(state, action)[0],
+            compiler_options=_xla.simulation_options(),
+        )
         self._state: AutoResetState = self._init(jr.key(seed))
         self._reset_next = np.ones(self.num_envs, bool)
 
     def send(
-        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
+        self,
+        action: Float32[np.ndarray, "num_envs action"],
+        skip: Bool[np.ndarray, " num_envs"],
+        reset: Bool[np.ndarray, " num_envs"] | None = None,
     ) -> None:
         """Starts a step of every environment but those to `skip`.
 
@@ -45,15 +53,20 @@ class FunctionalGroup(Group):
             ValueError: If an action that is heeded is not finite, which would otherwise pass
                 for divergence of the physics.
         """
+        if reset is not None and np.any(reset & ~self._reset_next):
+            self._reset_next = self._reset_next | reset
+            self._state = self._state._replace(due=jnp.asarray(self._reset_next))
         heeded = action[~(skip | self._reset_next)]
         if not np.all(np.isfinite(heeded)):
             raise ValueError(f"`action` must be finite, got {heeded}.")
         self._skip = skip.copy()
-        self._state, self._timestep = self._step(self._state, jnp.asarray(action))
+        self._state = self._step(self._state, jnp.asarray(action))
 
     def recv(self) -> TimeStep:
         """Waits for the step; one that was skipped is of zeros, with `is_last`, and reset next."""
-        timestep = TimeStep(*jax.tree.map(np.array, tuple(self._timestep)))
+        own = TimeStep(*jax.tree.map(np.array, tuple(self._state.env.timestep)))
+        timestep = own._replace(is_last=np.array(self._state.due))
+        self.interrupted = timestep.is_last & ~own.is_last
         if np.any(self._skip):
             for array in jax.tree.leaves(tuple(timestep)):
                 array[self._skip] = 0

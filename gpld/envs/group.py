@@ -18,16 +18,27 @@ class Group(abc.ABC):
     Attributes:
         spec: Shapes and sizes of the task.
         num_envs: Number of environments.
+        interrupted: Environments whose episode the last step has cut short; False for none.
     """
 
     spec: EnvSpec
     num_envs: int
+    interrupted: Bool[np.ndarray, " num_envs"] | bool = False
 
     @abc.abstractmethod
     def send(
-        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
+        self,
+        action: Float32[np.ndarray, "num_envs action"],
+        skip: Bool[np.ndarray, " num_envs"],
+        reset: Bool[np.ndarray, " num_envs"] | None = None,
     ) -> None:
-        """Sets the actions of the next step, and which environments it leaves alone."""
+        """Sets what the next step does.
+
+        Args:
+            action: Actions of all environments.
+            skip: Environments that it leaves alone.
+            reset: Environments that it resets wherever they are, besides those that are due.
+        """
 
     def start(self) -> None:  # noqa: B027 (optional)
         """Begins the step that was sent, if it can go on while the caller does something else."""
@@ -65,10 +76,15 @@ class EnvGroup(Group):
         self._skipped = single_timestep(zeros, is_last=True)
 
     def send(
-        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
+        self,
+        action: Float32[np.ndarray, "num_envs action"],
+        skip: Bool[np.ndarray, " num_envs"],
+        reset: Bool[np.ndarray, " num_envs"] | None = None,
     ) -> None:
-        """Sets the actions of the next `recv`."""
+        """Sets what the next `recv` does."""
         self._action, self._skip = action, skip
+        if reset is not None:
+            self._reset_next = (self._reset_next | reset).tolist()
 
     def recv(self) -> TimeStep:
         """Steps every environment."""

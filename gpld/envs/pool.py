@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 
 from .group import Group
 from .restarts import Restarts
+from .spoilt import describe_spoilt, find_spoilt
 from .timestep import EnvSpec, EnvState, TimeStep, join_timesteps, map_timestep
 from .worker import Worker, WorkerError
 
@@ -18,12 +19,14 @@ class Pool:
     A worker that fails is replaced, if restarts are left. The next time step of those of
     its environments that were in an episode ends this episode: it repeats the observation
     before it, with reward 0 and `is_last`. They and the others are then reset as usual.
+    A time step with a number that is not finite becomes such a one as well, and counts as
+    a restart.
 
     Attributes:
         spec: Shapes and sizes of the task.
         num_envs: Number of environments.
         newest: What was received last; before the first step, zeros with `is_last`.
-        interrupted: Environments whose episode `newest` has ended in that way.
+        interrupted: Environments whose episode `newest` has ended in that way, or has cut short.
     """
 
     spec: EnvSpec
@@ -31,14 +34,19 @@ class Pool:
     newest: TimeStep
     interrupted: Bool[np.ndarray, " num_envs"]
 
-    def __init__(self, groups: Sequence[Group], restarts: Restarts):
+    def __init__(self, groups: Sequence[Group], restarts: Restarts, task: str):
         """Takes over `groups`, at least one, and waits for them.
+
+        Args:
+            groups: The environments.
+            restarts: Counts failures.
+            task: What messages call the task.
 
         Raises:
             WorkerError: If a worker could not make its environments; all are closed.
         """
         self._groups = list(groups)
-        self._restarts = restarts
+        self._restarts, self._task = restarts, task
         try:
             self.spec, *_ = [group.spec for group in groups]
         except BaseException:
@@ -69,7 +77,7 @@ class Pool:
     def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
         """Starts a step."""
         for group, part in zip(self._groups, self._parts, strict=True):
-            group.send(action[part], self._renewed[part])
+            group.send(action[part], self._renewed[part], self.newest.is_last[part])
 
     def start(self) -> None:
         """Has the step that was sent go on while the caller does something else."""
@@ -80,21 +88,27 @@ class Pool:
         """Waits for the step and sets `newest` and `interrupted`.
 
         Raises:
-            WorkerError: If a worker failed and no restart is left; all are closed.
+            WorkerError: If a worker failed or a number is not finite, and no restart is left;
+                all are closed.
         """
         steps = [self._recv(i) for i in range(len(self._groups))]
         stepped = steps[0] if len(steps) == 1 else join_timesteps(np.concatenate, steps)
-        self.interrupted, self._renewed = self._renewed, np.zeros(self.num_envs, bool)
-        if not self.interrupted.any():
+        spoilt = find_spoilt(stepped)
+        self._count(spoilt)
+        failed, self._renewed = self._renewed | (spoilt > 0), np.zeros(self.num_envs, bool)
+        self.interrupted = failed.copy()
+        for group, part in zip(self._groups, self._parts, strict=True):
+            self.interrupted[part] |= group.interrupted
+        if not failed.any():
             self.newest = stepped
             return
         truncated = self.newest._replace(
             reward=np.zeros_like(stepped.reward),
-            is_first=np.zeros_like(stepped.is_first),
+            is_first=stepped.is_first,  # where a reset gives such a number
             is_last=np.ones_like(stepped.is_last),
             is_terminal=np.zeros_like(stepped.is_terminal),
         )
-        self.newest = _select(self.interrupted, truncated, stepped)
+        self.newest = _select(failed, truncated, stepped)
 
     def get_state(self) -> EnvState:
         """State of each environment under its number, and of the pool; not during a step.
@@ -140,6 +154,15 @@ class Pool:
                 stack.callback(group.close)
                 if isinstance(group, Worker):
                     group.hang_up()  # all exit at the same time
+
+    def _count(self, spoilt: Int[np.ndarray, " num_envs"]) -> None:
+        """Takes note of numbers that are not finite."""
+        try:
+            for i in np.flatnonzero(spoilt).tolist():
+                self._restarts.truncated(describe_spoilt(self._task, i, int(spoilt[i]), self.spec))
+        except WorkerError:
+            self.close()
+            raise
 
     def _recv(self, index: int) -> TimeStep:
         while True:

@@ -25,29 +25,37 @@ class VectorEnv(contextlib.AbstractContextManager):
     `is_last`, and the next step resets. An environment that was due for its reset has
     lost nothing and is reset at once.
 
+    An observation or reward that is not finite truncates its episode in the same way and
+    counts as such a failure, whatever steps the environment. Where a reset gives one, that
+    time step has `is_first` as well: nobody is shown the number.
+
     Attributes:
         spec: Shapes and sizes of the task.
         num_envs: Number of environments, the batch axis of actions and time steps.
-        interrupted: Environments whose episode was truncated, because their worker had
-            failed, by the time step that `recv` has returned last.
+        interrupted: Environments whose episode was ended, by the time step that `recv` has
+            returned last, for no reason of the task's: because they had failed, or were to
+            be out of phase (`stagger`). Such an episode has no score.
     """
 
     spec: EnvSpec
     num_envs: int
     interrupted: Bool[np.ndarray, " num_envs"]
 
-    def __init__(self, groups: Sequence[Group], restarts: Restarts | None = None):
+    def __init__(
+        self, groups: Sequence[Group], restarts: Restarts | None = None, task: str = "the task"
+    ):
         """Takes over `groups`, at least one; their environments keep their order.
 
         Args:
             groups: The environments.
-            restarts: Replaces workers that fail; by default none is replaced.
+            restarts: Counts failures and replaces workers; by default none is allowed.
+            task: What messages call the task.
 
         Raises:
             WorkerError: If a worker could not make its environments.
         """
         self._restarts = restarts or Restarts()
-        self._pool = Pool(groups, self._restarts)
+        self._pool = Pool(groups, self._restarts, task)
         self.spec, self.num_envs = self._pool.spec, self._pool.num_envs
         self.interrupted = np.zeros(self.num_envs, bool)
         # Whether a step is on its way, or has been received but not yet returned.
@@ -55,12 +63,12 @@ class VectorEnv(contextlib.AbstractContextManager):
 
     @property
     def num_restarts(self) -> int:
-        """Workers replaced so far, also before the state was taken that was set here."""
+        """Failures so far, also before the state was taken that was set here."""
         return self._restarts.count
 
     @property
     def failures(self) -> list[str]:
-        """Why workers were replaced, in order; only what happened here."""
+        """What failed and what became of it, in order; only what happened here."""
         return self._restarts.failures
 
     def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:

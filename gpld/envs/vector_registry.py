@@ -51,8 +51,10 @@ def make_vector_env(
             steps them in this process, where an exception of theirs is raised as it is
             and nothing can be restarted. With batch: threads of this process, at least one.
         timeout: Seconds, positive, in which a worker must answer; it fails otherwise.
-        max_restarts: How many workers may be replaced in all because they failed, at
-            least 0. The environments of the n-th are seeded from `seed`, i and n.
+        max_restarts: How many failures are allowed in all, at least 0: workers that are
+            replaced, and episodes that are truncated because a number is not finite. The
+            environments of a worker that replaces another at the n-th of them are seeded from
+            `seed`, i and n.
 
     Raises:
         ValueError: If an argument is out of range, `task` is unknown, or `backend` cannot
@@ -74,18 +76,21 @@ def make_vector_env(
     engine = choose_backend(task, backend, observations)
     if engine == "mjx":
         env = functional_env(task, action_repeat=action_repeat, impl=mjx_impl, max_envs=num_envs)
-        return VectorEnv([_compiled(env, num_envs, stagger=stagger, seed=env_seed(seed))])
+        group = _compiled(env, num_envs, stagger=stagger, seed=env_seed(seed))
+        return VectorEnv([group], Restarts(limit=max_restarts), task)
     seeds = [env_seed(seed, i) for i in range(num_envs)]
     if engine == "batch":
         from .batch import BatchGroup
 
         group = BatchGroup(task, seeds, action_repeat=action_repeat, threads=max(workers, 1))
-        return VectorEnv([group])
+        return VectorEnv([group], Restarts(limit=max_restarts), task)
     if workers == 0:
-        return VectorEnv([EnvGroup([factory(seed=seed) for seed in seeds])])
+        group = EnvGroup([factory(seed=seed) for seed in seeds])
+        return VectorEnv([group], Restarts(limit=max_restarts), task)
     shares = [part.tolist() for part in np.array_split(np.arange(num_envs), min(workers, num_envs))]
     start = functools.partial(_start_worker, task, factory, shares, seed, timeout)
-    return VectorEnv([start(index) for index in range(len(shares))], Restarts(start, max_restarts))
+    groups = [start(index) for index in range(len(shares))]
+    return VectorEnv(groups, Restarts(start, max_restarts), task)
 
 
 def env_seed(*entropy: int) -> int:

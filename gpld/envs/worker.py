@@ -26,7 +26,7 @@ _EXIT_SECONDS = 5
 
 
 class WorkerError(RuntimeError):
-    """A worker process failed, died or hung; the message says which one and why.
+    """Environments failed: a process died or hung, or a number is not finite; says which and why.
 
     Where an exception was the cause, a note carries its traceback.
     """
@@ -84,10 +84,13 @@ class Worker(Group):
         return self._recv()
 
     def send(
-        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
+        self,
+        action: Float32[np.ndarray, "num_envs action"],
+        skip: Bool[np.ndarray, " num_envs"],
+        reset: Bool[np.ndarray, " num_envs"] | None = None,
     ) -> None:
         """Starts a step of every environment but those to `skip`."""
-        self._send(("step", action, skip))
+        self._send(("step", action, skip, reset))
 
     def recv(self) -> TimeStep:
         """Waits for the step that `send` has started."""

@@ -173,3 +173,53 @@ def test_a_second_interrupt_stops_at_once(real_programs, tmp_path):
     process.communicate(timeout=10)
     assert process.returncode == 130
     assert time.monotonic() - began < 2
+
+
+SHORT = (*QUICK[:-2], "--env_steps", "60", "--evaluation.predictions", "0")
+
+
+def _files(path):
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.slow
+def test_settings_of_the_shell_are_honoured_and_kept(tmp_path):
+    """A run in float64 trains and is resumed as such; without, it is left as it is."""
+    wide, path = {"JAX_ENABLE_X64": "1"}, tmp_path / "run"
+    for _ in range(2):
+        process = start(path, SHORT, **wide)
+        output, errors = process.communicate(timeout=500)
+        assert process.returncode == 0, errors
+    assert "resumed     at env step 60" in output
+    before = _files(path)
+    process = start(path, SHORT)
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 2
+    assert errors.count("\n") == 1
+    assert "JAX_ENABLE_X64 is True there and False here" in errors
+    assert _files(path) == before
+
+
+@pytest.mark.slow
+def test_more_devices_and_debugging_change_nothing(tmp_path):
+    finish(tmp_path / "plain", SHORT)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    process = start(tmp_path / "more", SHORT, XLA_FLAGS=flags, JAX_DEBUG_NANS="1")
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    assert outcomes(tmp_path / "more") == outcomes(tmp_path / "plain")
+
+
+@pytest.mark.slow
+def test_a_run_is_not_made_shorter_than_it_is(tmp_path):
+    finish(tmp_path / "run", SHORT)
+    before = _files(tmp_path / "run")
+    process = subprocess.run(
+        [sys.executable, TRAIN, "--resume", tmp_path / "run", "--env_steps", "50"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "`--env_steps` must be at least 60" in process.stderr
+    assert _files(tmp_path / "run") == before

@@ -232,16 +232,6 @@ def test_divergence_truncates_the_episode(velocity, action_repeat):
     assert not timestep.is_last
 
 
-@pytest.mark.parametrize("spoilt", ["get_observation", "get_reward"])
-def test_values_that_are_not_finite_truncate_the_episode(spoilt, monkeypatch):
-    env = DMControl("cartpole_balance", seed=0)
-    first = env.reset()
-    value = np.nan if spoilt == "get_reward" else {"position": np.full(3, np.inf)}
-    monkeypatch.setattr(env._env.task, spoilt, lambda physics: value)
-    timestep = env.step(np.zeros(1, np.float32))
-    assert_same(timestep, first._replace(is_first=np.array(False), is_last=np.array(True)))
-
-
 def test_names_and_dtypes_ofconverted_observations():
     count = np.array([3], np.int32)
     raw = {

@@ -107,7 +107,10 @@ def test_episodes_of_a_failed_worker_are_truncated_and_others_go_on(failure):
             expected = [False, False, True, True] if step == 4 else [False] * 4
             assert env.interrupted.tolist() == expected
             assert env.num_restarts == len(env.failures) == (step >= 4)
-        assert env.failures == [f"Worker of environments 2 to 3 of {task} {reason}"]
+        assert env.failures == [
+            f"Worker of environments 2 to 3 of {task} {reason} It was replaced, and its episodes "
+            "are truncated."
+        ]
         assert workers_of(env)[0]._process.poll() is None
     assert_protocol(timesteps)
     for actual, expected in zip(timesteps, undisturbed, strict=True):
@@ -146,7 +149,7 @@ def test_an_exception_of_one_environment_costs_its_worker():
         assert env.interrupted.tolist() == [False, False, True, True]
         assert env.failures == [
             "Worker of environments 2 to 3 of cartpole_balance failed: ValueError: "
-            "`action` must be finite, got [nan]."
+            "`action` must be finite, got [nan]. It was replaced, and its episodes are truncated."
         ]
         timesteps += [env.step(action) for action in actions[4:]]
     assert_protocol(timesteps)
@@ -215,7 +218,7 @@ def test_a_replacement_that_fails_counts_as_well():
         assert starts == [(0, 0), (0, 1), (0, 2)]
         assert env.num_restarts == 2
         died, failed = env.failures
-    assert died == "It died with exit code -9."
+    assert died.startswith("It died with exit code -9. It was replaced")
     assert failed.startswith("It failed: ValueError: `task` must be a task of the DeepMind")
 
 

@@ -1,0 +1,78 @@
+"""JAX's own settings, as the shell or the program around a run has chosen them.
+
+They are honoured where a run begins, and recorded. Those of them that change its numbers must be
+the same when it goes on.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from .errors import UsageError
+
+# Settings of JAX that change numbers, and what a run has that was recorded before they were.
+_NUMERIC = {
+    "jax_enable_x64": False,
+    "jax_default_dtype_bits": None,
+    "jax_default_matmul_precision": None,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+}
+_DEBUGGING = ("jax_debug_nans", "jax_debug_infs")
+
+# Settings under which the programs of a run cannot be traced.
+_IMPOSSIBLE = {"jax_disable_jit": True, "jax_numpy_dtype_promotion": "strict"}
+
+# Whatever is asked for by these names, CPUs multiply numbers of float32 as such.
+_EQUAL_ON_CPUS = {"default", "high", "highest", "float32", "tensorfloat32", "bfloat16",
+                  "bfloat16_3x", "fastest"}  # fmt: skip
+
+
+def jax_settings() -> dict[str, Any]:
+    """Reads the settings of this process, as a run records them.
+
+    Raises:
+        UsageError: If one of them makes runs impossible.
+    """
+    for name, value in _IMPOSSIBLE.items():
+        if _value(name) == value:
+            raise UsageError(
+                f"{name.upper()} is {value!r}, with which no run can be compiled; unset it."
+            )
+    settings = {name: _value(name) for name in (*_NUMERIC, *_DEBUGGING)}
+    precision = settings["jax_default_matmul_precision"]
+    if jax.default_backend() == "cpu" and precision in _EQUAL_ON_CPUS:
+        settings["jax_default_matmul_precision"] = None
+    return settings
+
+
+def check_jax_settings(stored: Mapping[str, Any] | None, now: Mapping[str, Any], run: str) -> None:
+    """Checks that the numbers of a run stay what they were.
+
+    Args:
+        stored: What `jax_settings` gave where the run began; None if that was not recorded yet.
+        now: What it gives here.
+        run: Name of the run for messages.
+
+    Raises:
+        UsageError: If a setting that changes numbers is another one.
+    """
+    stored = _NUMERIC | dict(stored or {})
+    differing = [
+        f"{name.upper()} is {stored[name]!r} there and {now[name]!r} here"
+        for name in _NUMERIC
+        if stored[name] != now[name]
+    ]
+    if differing:
+        raise UsageError(
+            f"{run} was begun under other settings of JAX ({'; '.join(differing)}), which would "
+            "change its numbers; set them as they were, or begin another run with `--run`."
+        )
+
+
+def _value(name: str) -> Any:
+    """The value of a setting; None if this version of JAX has no such setting."""
+    value = getattr(jax.config, name, None)
+    return getattr(value, "value", value) if name == "jax_numpy_dtype_promotion" else value

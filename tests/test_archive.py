@@ -1,0 +1,202 @@
+"""No start destroys a run: what cannot be used is left as it is, and said."""
+
+import dataclasses
+import json
+import shutil
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import ACTION_SIZE, CONFIG, SHAPES
+
+from gpld import agent, tree_file
+from gpld.archive import Archive, Contents
+from gpld.checkpointer import Checkpointer
+from gpld.config import CheckpointConfig
+from gpld.errors import MachineError, UsageError
+from gpld.replay import Replay, StepSpec
+from gpld.run_folder import RunFolder
+
+SPECS = {"x": StepSpec((), np.dtype(np.float32)), "is_first": StepSpec((), np.dtype(bool))}
+
+
+@pytest.fixture(scope="module")
+def state():
+    return jax.jit(lambda key: agent.init(CONFIG, SHAPES, ACTION_SIZE, key=key))(jax.random.key(0))
+
+
+def make_replay(manifest=None):
+    del manifest
+    return Replay(SPECS, num_streams=1, window=2, capacity=100, max_steps=100, mutable=("x",))
+
+
+@dataclasses.dataclass
+class Run:
+    """A run folder with checkpoints, and what its next start finds there."""
+
+    folder: RunFolder
+    state: agent.AgentState
+    said: list[str] = dataclasses.field(default_factory=list)
+
+    def save(self, *env_steps):
+        archive = Archive(self.folder, CheckpointConfig(keep=3), self.said.append)
+        archive.prepare(None)
+        replay = make_replay()
+        for env_step in env_steps:
+            self.folder.append("metrics", [{"env_step": env_step}] if env_step else [])
+            while replay.num_added < env_step:
+                replay.add({"x": np.ones(1, np.float32), "is_first": np.zeros(1, bool)})
+            snapshot = archive.store.snapshot(replay)
+            loop = tree_file.dump({"env_step": env_step})
+            contents = Contents(env_step, 0, False, self.state, loop, snapshot)
+            archive.save(contents, self.folder.log_sizes())
+
+    def start(self, like=None):
+        """Env step that the run goes on from; None if it begins."""
+        archive = Archive(self.folder, CheckpointConfig(keep=3), self.said.append)
+        with Checkpointer([archive], minutes=1.0) as checkpointer:
+            saved = checkpointer.latest(like or self.state, [make_replay])
+            checkpointer.prepare()
+        return None if saved is None else saved[0].loop["env_step"]
+
+    def files(self):
+        paths = [path for path in self.folder.path.rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.folder.path)): path.read_bytes() for path in paths}
+
+    def checkpoint(self, name):
+        return self.folder.path / "checkpoints" / name
+
+
+@pytest.fixture
+def run(tmp_path, state):
+    path = tmp_path / "run"
+    path.mkdir()
+    return Run(RunFolder(path), state)
+
+
+def check_refused(run, error, said, like=None):
+    """That two starts in a row say why they do not go on, and change nothing."""
+    before = run.files()
+    for _ in range(2):
+        with pytest.raises(error, match=said) as raised:
+            run.start(like)
+        assert "\n" not in str(raised.value)
+        assert "Nothing was changed" in str(raised.value)
+    assert run.files() == before
+    assert run.said == []
+
+
+def test_the_last_checkpoint_is_gone_on_from(run):
+    run.save(0, 10, 20)
+    assert run.start() == 20
+
+
+def test_a_run_that_has_left_nothing_begins(run):
+    assert run.start() is None
+
+
+def test_a_newer_format_is_not_damage(run):
+    run.save(10, 20)
+    for name in ("000000010", "000000020"):
+        path = run.checkpoint(name) / "manifest.json"
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps({**manifest, "format": 7}))
+    check_refused(run, UsageError, "has format 7 and this version of gpld reads")
+
+
+def test_other_dtypes_are_not_damage(run):
+    run.save(10, 20)
+    wide = jax.tree.map(
+        lambda x: x.astype(jnp.bfloat16) if eqx.is_inexact_array(x) else x, run.state
+    )
+    check_refused(run, UsageError, "does not hold this agent", like=wide)
+
+
+def test_another_replay_is_not_damage(run):
+    run.save(10)
+    path = run.checkpoint("000000010") / "manifest.json"
+    before = run.files()
+    archive = Archive(run.folder, CheckpointConfig(), run.said.append)
+    other = Replay(SPECS, num_streams=2, window=2, capacity=9, max_steps=9, mutable=("x",))
+    with (
+        Checkpointer([archive], minutes=1.0) as checkpointer,
+        pytest.raises(UsageError, match="num_streams"),
+    ):
+        checkpointer.latest(run.state, [lambda _: other])
+    assert path.exists()
+    assert run.files() == before
+
+
+def test_a_missing_replay_sets_nothing_aside(run):
+    run.save(0, 10, 20)
+    shutil.rmtree(run.checkpoint("replay"))
+    check_refused(run, MachineError, "is missing")
+
+
+def test_the_beginning_does_not_stand_in_for_a_damaged_checkpoint(run):
+    run.save(0, 20)
+    (run.checkpoint("000000020") / "loop.npz").write_bytes(b"")
+    check_refused(run, MachineError, r"loop\.npz has 0 of")
+
+
+def test_a_kill_before_anything_else_was_saved_goes_on_from_the_beginning(run):
+    run.save(0)
+    run.folder.append("metrics", [{"env_step": 5}])
+    assert run.start() == 0
+
+
+def test_emptied_checkpoints_do_not_begin_a_run_anew(run):
+    run.save(0, 10)
+    shutil.rmtree(run.checkpoint(""))
+    check_refused(run, UsageError, "has been trained before, but holds no checkpoint")
+    run.checkpoint("").mkdir()
+    check_refused(run, UsageError, "has been trained before, but holds no checkpoint")
+
+
+def test_what_was_set_aside_does_not_begin_a_run_anew(run):
+    run.checkpoint("damaged-000000010").mkdir(parents=True)
+    check_refused(run, UsageError, "has been trained before, but holds no checkpoint")
+
+
+def test_a_damaged_checkpoint_is_set_aside_once_another_is_used(run):
+    run.save(10, 20)
+    (run.checkpoint("000000020") / "manifest.json").write_text("{")
+    run.checkpoint("damaged-000000020").mkdir()
+    assert run.start() == 10
+    assert run.checkpoint("damaged-000000020-2").is_dir()
+    assert list(run.checkpoint("damaged-000000020").iterdir()) == []
+    (line,) = run.said
+    assert "damaged" in line
+    assert "set aside as damaged-000000020-2, the one before it is used" in line
+    assert run.start() == 10
+
+
+def test_runs_of_several_seeds_without_a_common_moment_are_left_alone(tmp_path, state):
+    runs = []
+    for name, env_step in (("seed0", 10), ("seed1", 20)):
+        (tmp_path / name).mkdir()
+        runs.append(Run(RunFolder(tmp_path / name), state))
+        runs[-1].save(env_step)
+    before = [run.files() for run in runs]
+    archives = [Archive(run.folder, CheckpointConfig(), run.said.append) for run in runs]
+    with (
+        Checkpointer(archives, minutes=1.0) as checkpointer,
+        pytest.raises(MachineError, match="no checkpoint of the same moment"),
+    ):
+        checkpointer.latest(state, [make_replay, make_replay])
+    assert [run.files() for run in runs] == before
+
+
+def test_seeds_killed_while_their_beginning_was_saved_begin(tmp_path, state):
+    runs = []
+    for name in ("seed0", "seed1"):
+        (tmp_path / name).mkdir()
+        runs.append(Run(RunFolder(tmp_path / name), state))
+    runs[0].save(0)
+    archives = [Archive(run.folder, CheckpointConfig(), run.said.append) for run in runs]
+    with Checkpointer(archives, minutes=1.0) as checkpointer:
+        assert checkpointer.latest(state, [make_replay, make_replay]) is None
+        checkpointer.prepare()
+    assert runs[0].folder.checkpoint_paths() == []
