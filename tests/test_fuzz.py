@@ -238,9 +238,11 @@ def _start(root):
         agent = hashlib.sha256()
         for leaf in jax.tree.leaves(start.agent):
             agent.update(np.asarray(leaf).tobytes())
-        replay = start.replay.get_state()
-        for name, array in sorted(start.replay.ring.on_host().arrays.items()):
-            replay[name] = hashlib.sha256(np.asarray(array).tobytes()).hexdigest()
+        replay, ring = start.replay.get_state(), start.replay.ring
+        parts = ring.pieces(ring.oldest, ring.num_added)  # elsewhere is what was in memory
+        for name, array in sorted(ring.arrays.items()):
+            steps = [np.ascontiguousarray(array[:, at]).tobytes() for _, at in parts]
+            replay[name] = hashlib.sha256(b"".join(steps)).hexdigest()
         loop = None if start.loop is None else tree_file.dump(start.loop)
         return {
             "env_step": start.manifest["env_step"],
@@ -374,12 +376,14 @@ def _said(root, packed=False):
         if packed:
             files = json.loads(gzip.decompress((root / "packed.json.gz").read_bytes()))
             texts = {name: files[path] for name, path in names.items()}
-            arms = json.loads(files["arms.json"])
+            arms = json.loads(files.get("arms.json", "{}"))
         else:
             texts = {name: (root / "sweep" / path).read_text() for name, path in names.items()}
-            arms = json.loads((root / "sweep" / "arms.json").read_text())
+            file = root / "sweep" / "arms.json"
+            arms = json.loads(file.read_text()) if file.exists() else {}
         config = json.loads(texts["config.json"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        arms.get("DreamerV3")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError):
         return None
     rows = {}
     for line in texts["scores.jsonl"].split("\n"):
@@ -387,7 +391,7 @@ def _said(root, packed=False):
             values = json.loads(line)
             scores = np.array(values["scores"], float)
             rows[values["env_step"]] = (
-                arms["DreamerV3"],
+                arms.get("DreamerV3", "DreamerV3"),  # which it is called by its settings too
                 config["task"],
                 config["seed"],
                 values["env_step"],
