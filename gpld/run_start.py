@@ -48,9 +48,7 @@ def check_run(
     folder, settings = RunFolder(path), jax_settings()
     if (path / "config.json").exists():
         record = folder.record()
-        stored = folder.config()
-        _check_same(path, stored, _precision(record), config, precision)
-        _check_length(folder, stored, config)
+        _check_same(path, folder.config(), _precision(record), config, precision)
         check_jax_settings(record.get("jax"), settings, str(path))
         return record
     try:
@@ -63,6 +61,25 @@ def check_run(
             f"such as {min(others).name}; nothing was overwritten."
         )
     return None
+
+
+def check_length(path: Path, config: Config, reached: int) -> None:
+    """Checks that a run that goes on is not made shorter than it is.
+
+    Args:
+        path: Folder of the run.
+        config: Settings to go on with.
+        reached: Env step that it goes on from.
+
+    Raises:
+        UsageError: If it is.
+    """
+    least = min(RunFolder(path).config().env_steps, reached)
+    if config.env_steps < least:
+        raise UsageError(
+            f"`--env_steps` must be at least {least}, which {path} has already, got "
+            f"{config.env_steps}."
+        )
 
 
 def record_run(
@@ -135,15 +152,6 @@ def _check_same(
         raise UsageError(
             f"{path} holds a run with other settings ({'; '.join(differing)}); use them, or "
             "another folder with `--run`."
-        )
-
-
-def _check_length(folder: RunFolder, stored: Config, config: Config) -> None:
-    reached = max(folder.checkpoints(), default=0)
-    if config.env_steps < min(stored.env_steps, reached):
-        raise UsageError(
-            f"`--env_steps` must be at least {min(stored.env_steps, reached)}, which {folder.path} "
-            f"has already, got {config.env_steps}."
         )
 
 

@@ -37,7 +37,7 @@ from .profiling import Profiler
 from .recorder import Recorder
 from .replay import AbstractReplay
 from .run_folder import RunFolder
-from .run_start import check_run, locked, record_run
+from .run_start import check_length, check_run, locked, record_run
 from .sinks import make_sinks
 from .supply import Supply, collect_seed, open_supply
 from .trainer import HostTrainer, Trainer
@@ -125,6 +125,9 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
     checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, peers))
     description, counts = describe(config, spec, agents[0], path), parameter_counts(agents[0].model)
     starts = _starts(runs, supplies, agents, checkpointer, peers)
+    for folder, own in settings.items():
+        if (reached := starts[0].manifest["env_step"]) is not None:
+            check_length(folder, own, reached)
     for folder, own in settings.items():
         record_run(folder, own, records[folder], spec, counts, precision)
     console.print(description)
