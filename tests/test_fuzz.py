@@ -15,16 +15,17 @@ import hashlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
-import tempfile
 import tomllib
 import warnings
 from pathlib import Path
 
 import jax
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from matplotlib.figure import Figure
@@ -40,6 +41,7 @@ from gpld.population import Population
 from gpld.run_folder import RunFolder
 
 SECONDS = 60  # a command takes one or less, but the machine may be busy
+BYTES = 3 * 2**30  # more than any file may have, and than JAX reserves
 
 SWEEP = """preset = "debug"
 tasks = ["probe_memory"]
@@ -295,17 +297,20 @@ def _record(root):
 
 @contextlib.contextmanager
 def _limited():
-    """Ends what hangs, also in the opening of a FIFO."""
+    """Ends what hangs, also in the opening of a FIFO, and what takes memory without end."""
 
     def late(*_):
         raise TimeoutError(f"no end within {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, late)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + BYTES, limits[1]))
     signal.alarm(SECONDS)
     try:
         yield
     finally:
         signal.alarm(0)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -341,7 +346,8 @@ def _tree(folder):
 @pytest.fixture(scope="module")
 def expected(original, tmp_path_factory):
     """What every command gives where nothing is spoiled; a start from every checkpoint."""
-    found, root = {}, tmp_path_factory.mktemp("expected") / "root"
+    root = tmp_path_factory.mktemp("case") / "root"
+    found = {"root": root}
     for action in ACTIONS:
         shutil.copytree(original, root)
         with _undrawn():
@@ -355,6 +361,7 @@ def expected(original, tmp_path_factory):
     found["loads"] = [found[_load][0], _load(root)]
     shutil.rmtree(root / RUN / "checkpoints" / "000000080")
     found["loads"].append(_load(root))
+    found["config"] = to_dict(RunFolder(original / RUN).config())
     return found
 
 
@@ -501,9 +508,10 @@ def _fuzz(original, expected, draw):
     texts = [path for path in targets if path.suffix in (".json", ".jsonl", ".toml", ".gz")]
     target = draw(st.sampled_from(texts if draw(st.booleans()) else targets))
     action = draw(st.sampled_from(_readers(target)))
-    with tempfile.TemporaryDirectory() as scratch, _undrawn():
-        root = Path(scratch) / "root"
-        shutil.copytree(original, root)
+    root = expected["root"]  # always the same: settings name it, and programs depend on them
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(original, root)
+    with _undrawn():
         way = _spoil(draw, root / target, root)
         kept = root if action in (_evaluate, _load, _sweep) else _outside(root)
         before = _tree(kept) if kept != root or way not in ("zero", "fifo") else None
@@ -518,11 +526,6 @@ def _fuzz(original, expected, draw):
         _check(action, outcome, expected, root, target)
 
 
-@pytest.fixture(scope="module")
-def expected_with_config(original, expected):
-    return expected | {"config": to_dict(RunFolder(original / RUN).config())}
-
-
 _FUZZ = {
     "database": None,
     "phases": [Phase.generate],
@@ -533,12 +536,12 @@ _FUZZ = {
 
 @given(st.data())
 @settings(max_examples=200, derandomize=True, **_FUZZ)
-def test_spoiled_files(original, expected_with_config, data):
-    _fuzz(original, expected_with_config, data.draw)
+def test_spoiled_files(original, expected, data):
+    _fuzz(original, expected, data.draw)
 
 
 @pytest.mark.exhaustive
 @given(st.data())
 @settings(max_examples=2_000, **_FUZZ)
-def test_many_spoiled_files(original, expected_with_config, data):
-    _fuzz(original, expected_with_config, data.draw)
+def test_many_spoiled_files(original, expected, data):
+    _fuzz(original, expected, data.draw)
