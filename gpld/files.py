@@ -180,6 +180,45 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def check_file(path: Path) -> None:
+    """Checks that a file can be written, before there is anything to write; makes its folder.
+
+    Raises:
+        UsageError: If there is something else of that name, or it is no name of a file.
+        MachineError: If its folder cannot be written.
+    """
+    check_folder(path.parent)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"{_short(path)} cannot be written: it is no regular file.")
+    except FileNotFoundError:
+        pass
+    except ValueError as error:  # a NUL byte in the path
+        raise UsageError(f"{str(path)!r} is no path: {error}.") from error
+    except OSError as error:
+        raise file_error(path, error, "written") from error
+
+
+def check_folder(path: Path) -> None:
+    """Makes a folder, and checks that files can be written there.
+
+    Raises:
+        UsageError: If it is no name of a folder, such as that of a file.
+        MachineError: If it cannot be made or written.
+    """
+    probe = path / f".{secrets.token_hex(4)}.tmp"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        create(probe).close()
+        probe.unlink()
+    except FileExistsError as error:
+        raise UsageError(f"{_short(path)} must be a folder, but it is a file.") from error
+    except ValueError as error:  # a NUL byte in the path
+        raise UsageError(f"{str(path)!r} is no path: {error}.") from error
+    except OSError as error:
+        raise file_error(path, error, "written") from error
+
+
 def links(folder: Path) -> Iterator[Path]:
     """Finds the symbolic links below a folder, without following any."""
     for root, folders, names in os.walk(folder):

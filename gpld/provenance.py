@@ -16,7 +16,7 @@ PACKAGES = ("gpld", "jax", "jaxlib", "equinox", "optax", "numpy", "mujoco", "dm_
 def provenance() -> dict[str, Any]:
     """What is recorded beside every result, as JSON can hold it."""
     return {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "started": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in PACKAGES},
         "commit": _commit(),

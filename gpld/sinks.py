@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from .errors import UsageError
+from .files import read_json, write_json
 
 
 @runtime_checkable
@@ -74,7 +74,8 @@ class TensorBoardSink:
 
         Args:
             folder: Where the event files of the run are.
-            resumed_at: Env step after which what other files say no longer holds.
+            resumed_at: Env step after which what other files say no longer holds; None if
+                nothing of it does.
         """
         # Not its `SummaryWriter`, which writes from a thread: where that dies of a full
         # disk nobody is told, and the next call after the queue is full never returns.
@@ -86,9 +87,9 @@ class TensorBoardSink:
         self._summaries: Any = summary_pb2
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
-        if resumed_at is not None:
-            log = self._events.SessionLog
-            self._write(step=resumed_at + 1, session_log=log(status=log.START))
+        # Also of a new run: one that was killed before its first checkpoint begins once more.
+        log, first = self._events.SessionLog, 0 if resumed_at is None else resumed_at + 1
+        self._write(step=first, session_log=log(status=log.START))
         self._writer.flush()
 
     def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
@@ -185,9 +186,9 @@ def _tagged(name: str, values: Mapping[str, float]) -> dict[str, float]:
 def _identity(path: Path, project: str) -> str:
     """The run's identity in a project, new if the folder does not know one."""
     if path.exists():
-        stored = json.loads(path.read_text())
-        if stored["project"] == project:
+        stored = read_json(path)
+        if stored.get("project") == project and isinstance(stored.get("id"), str):
             return stored["id"]
     identity = secrets.token_hex(4)
-    path.write_text(json.dumps({"project": project, "id": identity}) + "\n")
+    write_json(path, {"project": project, "id": identity})
     return identity

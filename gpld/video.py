@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import re
+import secrets
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from jaxtyping import Float32, UInt8
 from .envs import TimeStep, env_seed
 from .envs.rendering import Drawing, Playback, Repetition
 from .errors import Interrupted, MachineError, UsageError
+from .files import create
 
 
 class FirstEpisode:
@@ -156,9 +158,10 @@ def write_video(
         MachineError: If it cannot be written.
     """
     check_name(path)
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        create(temporary).close()  # else ffmpeg would follow a link of that name
         count = _encode(temporary, iter(frames), fps)
         temporary.replace(path)
     except OSError as error:
@@ -192,8 +195,10 @@ def _encode(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
         raise OSError("there is no ffmpeg, reinstall imageio-ffmpeg") from error
     first, count = next(frames), 0
     height, width, _ = first.shape
+    # Else ffmpeg takes what is before a colon for a protocol.
+    target = f"file:{path}"
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps}"]
-    command = [ffmpeg, "-y", "-loglevel", "error", *source, "-i", "-", *_codec(path), str(path)]
+    command = [ffmpeg, "-y", "-loglevel", "error", *source, "-i", "-", *_codec(path), target]
     with tempfile.TemporaryFile() as messages:
         # A pipe that breaks belongs to a process that says why.
         with (

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 
+from gpld.analysis.scores import CHECKPOINT_SCORES, identity
 from gpld.config import to_dict
 from gpld.presets import PRESETS
 from gpld.run_folder import RunFolder
@@ -24,7 +25,7 @@ def write_run(path, config, evaluations):
     path.mkdir(parents=True)
     folder = RunFolder(path)
     (path / "config.json").write_text(json.dumps(to_dict(config)))
-    record = {"started": "2026-01-01T00:00:00+00:00", "versions": {"jax": "0"}, "commit": "c0ffee",
+    record = {"started": f"2026-01-01, {path}", "versions": {"jax": "0"}, "commit": "c0ffee",
               "machine": {"processor": "a processor", "cores": 2, "devices": ["cpu"]},
               "precision": "float32", "parameters": {"total": 1}}  # fmt: skip
     (path / "run.json").write_text(json.dumps(record))
@@ -64,3 +65,17 @@ def write_learning_run(path, task, seed, *, final, scale=150_000, **options):
     """A run that has learned something."""
     config = configured(task, seed, **options)
     return write_run(path, config, learning(config, final, scale=scale))
+
+
+def write_evaluation(folder, config, scores, *, actions="sampled", seeds=(0,), env_step=10_000):
+    """Writes what `scripts/evaluate.py` makes of one checkpoint, with some returns per seed."""
+    evaluations = [{"seed": seed, "scores": list(scores)} for seed in seeds]
+    settings = {"episodes": len(scores), "seeds": list(seeds), "num_envs": 4, "actions": actions}
+    checkpoint = {
+        "run": str(folder.path),
+        **identity(folder.path, config),
+        "env_step": env_step,
+        "evaluations": evaluations,
+    }
+    record = {"settings": settings, "checkpoints": [checkpoint]}
+    (folder.path / CHECKPOINT_SCORES).write_text(json.dumps(record))

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,35 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
         files.write_json(path, {"a": 2})
     assert files.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_whether_a_file_can_be_written_is_known_before(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    files.check_file(tmp_path / "new" / "deep" / "a.json")
+    files.check_file(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "old"
+    assert not list((tmp_path / "new" / "deep").iterdir())
+    for name in ("file/a", "folder", "loop", "loop/a", "x" * 300, "x" * 300 + "/a", "\0", "\0/a"):
+        with pytest.raises(UsageError) as error:
+            files.check_file(tmp_path / name)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UsageError, match="no regular file"):
+        files.check_file(Path("/dev/null"))
+    files.check_folder(tmp_path / "other" / "deep")
+    for name in ("file", "file/x", "loop", "x" * 300, "\0"):
+        with pytest.raises(UsageError):
+            files.check_folder(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_written_is_the_machine_s(tmp_path, monkeypatch):
+    def read_only(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(MachineError, match="cannot be written: Read-only file system"):
+        files.check_file(tmp_path / "a.json")
 
 
 def test_links_are_found_and_not_followed(tmp_path):

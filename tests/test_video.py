@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from gpld.envs import make_vector_env
 from gpld.errors import Interrupted, MachineError, UsageError
-from gpld.video import FirstEpisode, record_video, write_video
+from gpld.video import FirstEpisode, _encode, record_video, write_video
 
 
 def colours(height=48, width=64):
@@ -63,12 +64,29 @@ def test_files_that_cannot_be_written_are_one_line(tmp_path):
     blocker.write_text("")
     with pytest.raises(MachineError, match="Cannot write the video"):
         write_video(blocker / "a.mp4", colours(), fps=20)
-    # A full disk, as ffmpeg finds it.
-    (tmp_path / ".tmp-a.mp4").symlink_to("/dev/full")
-    with pytest.raises(MachineError, match="No space left on device") as error:
-        write_video(tmp_path / "a.mp4", colours(), fps=20)
-    assert "\n" not in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    # A full disk, as ffmpeg finds it.
+    (tmp_path / "a.mp4").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as error:
+        _encode(tmp_path / "a.mp4", iter(colours()), 20)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "http:x/%03d.mp4", "pipe:1/-i.gif"])
+def test_names_are_no_protocols_of_ffmpeg(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)  # so that the path has no folder before the colon
+    assert write_video(Path(name), colours(), fps=20) == 4
+    assert Path(name).stat().st_size > 100
+    assert [path.name for path in Path(name).parent.iterdir()] == [Path(name).name]
+
+
+def test_links_are_replaced_and_not_followed(tmp_path):
+    (tmp_path / "own").write_text("mine")
+    for name in (".tmp-a.mp4", "a.mp4"):
+        (tmp_path / name).symlink_to(tmp_path / "own")
+    write_video(tmp_path / "a.mp4", colours(), fps=20)
+    assert (tmp_path / "own").read_text() == "mine"
+    assert not (tmp_path / "a.mp4").is_symlink()
 
 
 def test_an_error_while_drawing_leaves_no_file(tmp_path):

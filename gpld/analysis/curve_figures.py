@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from ..errors import MachineError
+from ..errors import MachineError, UsageError
 from .curves import (
     BEST_RETURN,
     Arm,
@@ -26,6 +26,7 @@ from .curves import (
     interquartile_mean_of_best,
     relative_to,
 )
+from .plain import plain
 from .published import PAPER_FRAMES, PublishedScore, paper_table3, published_curves
 from .scores import RunScores, ScoreTable, performance_profile, stratified_bootstrap
 
@@ -99,13 +100,14 @@ def draw_task_curves(
         if published:
             _draw_published(axes, task, styles, pixels=all(run.pixels for run in own))
         axes.set_ylim(bottom=0)
-        axes.set_title(task, fontsize="medium")
+        axes.set_title(plain(task), fontsize="medium")
         finish(axes)
     for axes in list(panels):  # those that no task was left for
         axes.remove()
     figure.supxlabel(_LABEL, fontsize="medium")
     figure.supylabel("return of an episode", fontsize="medium")
-    legend(figure, f"mean over seeds, 95 % bootstrap intervals; {_smoothing(smooth)}", stamp)
+    what = "mean over seeds; 95 % bootstrap intervals where there are several"
+    legend(figure, f"{what}; {_smoothing(smooth)}", stamp)
     return save(figure, path)
 
 
@@ -137,7 +139,13 @@ def draw_aggregates(
         MachineError: If a file cannot be written.
     """
     names = list(by_arm(runs))
-    tasks = list(table.common(*names)[0])
+    tasks = [
+        task
+        for task in table.common(*names)[0]
+        if all(any(run.task == task for run in own) for own in by_arm(runs).values())
+    ]
+    if not tasks:
+        raise UsageError(f"{' and '.join(names)} have no task in common.")
     arms = {
         name: arm_scores([run for run in own if run.task in tasks], smooth=smooth)
         for name, own in by_arm(runs).items()
@@ -157,7 +165,8 @@ def draw_aggregates(
         finish(axes)
     _draw_profiles(profiles, table, names, styles)
     of = f"{len(tasks)} task{'s' * (len(tasks) > 1)}"
-    legend(figure, f"{of}; 95 % stratified bootstrap intervals; {_smoothing(smooth)}", stamp)
+    what = f"{of}; 95 % stratified bootstrap intervals where tasks have several seeds"
+    legend(figure, f"{what}; {_smoothing(smooth)}", stamp)
     return save(figure, path)
 
 
@@ -190,7 +199,7 @@ def draw_arms(axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, Styl
             marker=style.marker,
             markersize=4,
             markevery=max(1, len(own.frames) // _MARKERS),
-            label=f"{arm} ({seeds} seed{'s' * (most > 1)})",
+            label=plain(f"{arm} ({seeds} seed{'s' * (most > 1)})"),
         )
         axes.fill_between(own.frames, own.low, own.high, color=style.color, alpha=0.18, linewidth=0)
         if len(own.frames) == 1:  # a band that is no wider than its point
@@ -247,7 +256,8 @@ def _draw_ratios(
     end = arms[baseline]
     references = {task: float(scores[-1].mean()) for task, scores in end.scores.items()}
     positive = {task: reference for task, reference in references.items() if reference > 0}
-    title = f"return over that of {baseline} at {_frames(int(end.frames[-1]))},\nmean over tasks"
+    when = _frames(int(end.frames[-1]))
+    title = f"return over that of {plain(baseline)} at {when},\nmean over tasks"
     if len(positive) < len(references):
         title += f" ({len(positive)}; it has none on {len(references) - len(positive)})"
     if positive:
@@ -299,7 +309,7 @@ def legend(figure: Figure, title: str, stamp: str | None = None) -> None:
     """One legend for all panels, with what the lines and bands are, below a stamp."""
     if stamp is not None:
         width = int(10 * figure.get_figwidth())  # letters that go into a line
-        title = "\n".join([*textwrap.wrap(stamp, width), title])
+        title = "\n".join([*textwrap.wrap(plain(stamp), width), title])
     entries = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..config import Config
 from ..run_folder import RunFolder
+from .plain import plain
 from .sensitivity import FRACTIONS, CheckpointSensitivity, Sensitivity
 
 
@@ -104,7 +105,8 @@ def _by_norm(axes: Axes, curves: Sequence[Sensitivity], steps: Sequence[int]) ->
 
 def _title(config: Config) -> str:
     penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
-    return f"{config.task}, preset {config.preset}, {penalty or 'no penalty'}, seed {config.seed}"
+    penalty = penalty or "no penalty"
+    return plain(f"{config.task}, preset {config.preset}, {penalty}, seed {config.seed}")
 
 
 def _env_steps(config: Config) -> str:

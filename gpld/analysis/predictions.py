@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ..errors import MachineError
 from ..video import write_video
+from .plain import plain
 
 _SCALE = 2  # screen pixels per pixel of an image
 _FPS = 10
@@ -144,7 +145,7 @@ def _plot(
         ax.plot(time, x, color="0.5", linewidth=2, label="truth")
         ax.plot(time, y, "--", color="C3", label="model")
         ax.axvspan(0.5, num_seen + 0.5, color="C2", alpha=0.12, linewidth=0)
-        ax.set_title(name, fontsize="small")
+        ax.set_title(plain(name), fontsize="small")
         ax.set_xlim(0.5, len(x) + 0.5)
     for ax in axes[len(names) :]:
         ax.set_axis_off()

@@ -3,12 +3,14 @@
 import base64
 import html
 import os
-from collections.abc import Sequence
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import flatten
-from ..errors import MachineError
+from ..errors import MachineError, UsageError
+from ..files import write_bytes
 from ..run_folder import RunFolder
 from .scores import RunScores
 from .tables import Table
@@ -58,9 +60,8 @@ def write_report(
     if choices:
         items = "".join(f"<li>{html.escape(choice)}</li>" for choice in choices)
         parts.append(f"<h2>Choices where the paper leaves it open</h2><ul>{items}</ul>")
-    records = [RunFolder(run.path).record() for run in runs]
-    parts += [_table(settings_table(runs)), _table(_cost_table(runs, records))]
-    parts += [_table(_versions_table(records)), _videos(runs, path.parent)]
+    parts += [_table(settings_table(runs)), *map(_table, _origin_tables(runs))]
+    parts.append(_videos(runs, path.parent))
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -68,7 +69,7 @@ def write_report(
         f"<body>{''.join(parts)}</body></html>\n"
     )
     try:
-        path.write_text(page)
+        write_bytes(path, page.encode(errors="backslashreplace"))
     except OSError as error:
         raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
 
@@ -91,37 +92,45 @@ def settings_table(runs: Sequence[RunScores]) -> Table:
     return Table("Settings", ["setting", *arms, "default"], rows, notes)
 
 
-def _cost_table(runs: Sequence[RunScores], records: Sequence[dict[str, Any]]) -> Table:
-    """How long runs took, and where."""
-    rows: dict[tuple[str, str], list[float]] = {}
-    for run, record in zip(runs, records, strict=True):
-        lines = RunFolder(run.path).read("metrics")
-        seconds = sum(line["time/seconds"] or 0.0 for line in lines)
-        rows.setdefault((run.arm, _machine(record)), []).append(seconds / 3600)
+def _origin_tables(runs: Sequence[RunScores]) -> list[Table]:
+    """How long runs took, and where; versions and commits, several where runs differ."""
+    times: dict[tuple[str, str], list[float]] = {}
+    versions: dict[str, dict[str, None]] = {}
+    unknown = []
+    for run in runs:
+        folder = RunFolder(run.path)
+        try:
+            machine, own = _origin(folder.record())
+            seconds = sum(line["time/seconds"] or 0.0 for line in folder.read("metrics"))
+        except (UsageError, MachineError) as error:
+            unknown.append(f"Missing: {run.name}: {error}")
+            continue
+        times.setdefault((run.arm, machine), []).append(seconds / 3600)
+        for name, value in own.items():
+            versions.setdefault(name, {})[value] = None
     cells = [
         [arm, machine, str(len(hours)), f"{sum(hours):.2f}", f"{sum(hours) / len(hours):.2f}"]
-        for (arm, machine), hours in rows.items()
+        for (arm, machine), hours in times.items()
     ]
     header = ["arm", "machine", "runs", "hours", "hours of a run"]
-    notes = ["As the runs' own clocks have it; programs at the same time slow each other down."]
-    return Table("Time", header, cells, notes)
+    clocks = "As the runs' own clocks have it; programs at the same time slow each other down."
+    rows = [[name, ", ".join(found)] for name, found in versions.items()]
+    return [
+        Table("Time", header, cells, [clocks, *unknown]),
+        Table("Versions", ["", "of all runs"], rows, []),
+    ]
 
 
-def _versions_table(records: Sequence[dict[str, Any]]) -> Table:
-    """Versions and commits; several where runs differ."""
-    values: dict[str, dict[str, None]] = {}
-    for record in records:
-        own = {"commit": record["commit"], "precision": record.get("precision")}
-        for name, value in {**own, **record["versions"]}.items():
-            values.setdefault(name, {})[str(value)] = None
-    rows = [[name, ", ".join(found)] for name, found in values.items()]
-    return Table("Versions", ["", "of all runs"], rows, [])
-
-
-def _machine(record: dict[str, Any]) -> str:
+def _origin(record: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """The machine of a run, and its versions by name."""
     machine = record["machine"]
     cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
-    return f"{cores}, {machine['processor']}, {', '.join(machine['devices'])}"
+    devices = ", ".join(machine["devices"])
+    own = {"commit": record["commit"], "precision": record.get("precision"), **record["versions"]}
+    return (
+        f"{cores}, {machine['processor']}, {devices}",
+        {name: str(value) for name, value in own.items()},
+    )
 
 
 def _picture(path: Path) -> str:
@@ -145,7 +154,9 @@ def _videos(runs: Sequence[RunScores], folder: Path) -> str:
     for run in runs:
         videos = sorted(run.path.glob("videos/*.mp4"))
         if videos:
-            href = html.escape(os.path.relpath(videos[-1].resolve(), folder.resolve()))
+            path = os.path.relpath(videos[-1].resolve(), folder.resolve())
+            # Quoted: the colon of a name such as `javascript:x` would make it another scheme.
+            href = html.escape(urllib.parse.quote(os.fsencode(path)))
             name = html.escape(f"{run.arm}, {run.task}, seed {run.seed}")
             links.append(f'<li><a href="{href}">{name}</a></li>')
     return f"<h2>Videos</h2><ul>{''.join(links)}</ul>" if links else ""

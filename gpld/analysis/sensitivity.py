@@ -16,7 +16,6 @@ paper averages it over states and fractions.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .. import agent, inference
 from ..envs import VectorEnv, make_vector_env
 from ..errors import MachineError
+from ..files import write_json
 from ..models import RSSM, Dreamer
 from ..run_folder import RunFolder
 from ..seeding import derive_seed
@@ -312,6 +312,6 @@ def save(folder: RunFolder, measured: Sequence[CheckpointSensitivity], **setting
     checkpoints = [dataclasses.asdict(checkpoint) for checkpoint in measured]
     record = {**settings, "fractions": FRACTIONS, "checkpoints": checkpoints}
     try:
-        (folder.path / "sensitivity.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_json(folder.path / "sensitivity.json", record)
     except OSError as error:
         raise MachineError(f"Cannot write to {folder.path}: {error.strerror}.") from error

@@ -1,16 +1,16 @@
 """Sensitivities of many runs over frames, one arm beside the other (paper, appendix F)."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import UsageError
+from ..files import read_json
 from .curve_figures import arm_styles, draw_arms, finish, legend, save
 from .curves import Arm, by_arm, curve
+from .plain import plain
 from .scores import RunScores
 
 
@@ -45,17 +45,20 @@ def draw_sensitivities(
             arms = {arm: curve(_sensitivities(members, name)) for arm, members in own.items()}
             draw_arms(axes, arms, styles)
             axes.set(yscale="log", xlabel="frames (env steps x action repeat)")
-            axes.set_title(f"{task}, {name}", fontsize="medium")
+            axes.set_title(plain(f"{task}, {name}"), fontsize="medium")
             finish(axes)
     figure.supylabel("KL / norm of the perturbation (nats per unit)", fontsize="medium")
-    bands = "mean over seeds, 95 % bootstrap intervals; perturbations of 0.1 % to 10 %"
+    bands = (
+        "mean over seeds, 95 % bootstrap intervals where there are several; perturbations of "
+        "0.1 % to 10 %"
+    )
     legend(figure, bands, stamp)
     return save(figure, path)
 
 
 def _sensitivities(runs: Sequence[RunScores], name: str) -> Arm:
     """The mean over perturbations at the checkpoints that all runs have."""
-    found = [{c["frame"]: c[name]["mean"] for c in _read(run.path)["checkpoints"]} for run in runs]
+    found = [_read(run.path, name) for run in runs]
     frames = sorted(set.intersection(*map(set, found)))
     if not frames:
         raise UsageError(f"The runs of {runs[0].arm} have no checkpoints at the same frames.")
@@ -63,10 +66,13 @@ def _sensitivities(runs: Sequence[RunScores], name: str) -> Arm:
     return Arm(np.array(frames), {runs[0].task: values})
 
 
-def _read(run: Path) -> dict[str, Any]:
+def _read(run: Path, name: str) -> dict[int, float]:
+    """The means by frame, of posterior or prior."""
+    again = f"`python scripts/sensitivity.py {run}` measures them"
+    if not (run / "sensitivity.json").exists():
+        raise UsageError(f"{run} has no sensitivities: {again}.")
+    values = read_json(run / "sensitivity.json")
     try:
-        return json.loads((run / "sensitivity.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{run} has no sensitivities: `python scripts/sensitivity.py {run}` measures them."
-        ) from error
+        return {int(c["frame"]): float(c[name]["mean"]) for c in values["checkpoints"]}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{run} has damaged sensitivities ({error!r}): {again}.") from error

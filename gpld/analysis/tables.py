@@ -1,7 +1,7 @@
 """Scores at one moment as tables: each task by itself, and what all come to."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from .curves import interquartile_mean_of_best
 from .published import PAPER_FRAMES, paper_table3
 from .scores import (
     RELATIVE,
-    Interval,
     ScoreTable,
     TaskScores,
+    has_interval,
     mean,
     means,
     optimality_gap,
@@ -31,7 +31,8 @@ class Table(NamedTuple):
     def markdown(self) -> str:
         """The table as Markdown."""
         lines = [self.header, ["---"] * len(self.header), *self.rows]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
         return "\n\n".join([f"## {self.title}", table, *self.notes]) + "\n"
 
 
@@ -52,9 +53,16 @@ def task_table(table: ScoreTable, *, published: bool = True) -> Table:
         theirs = [f"{s[task].mean} ± {s[task].std}" if task in s else "-" for s in paper.values()]
         rows.append([task, *own, *theirs])
     window = f", mean over the {table.window_frames:,} frames before" * bool(table.window_frames)
+    most = max(table.episodes)
     notes = [
-        "Mean ± population standard deviation over runs of their mean return; median; number of "
-        "runs."
+        "Mean ± population standard deviation over runs of their mean return in "
+        f"{most} episode{'s' * (most > 1)}; median; number of runs."
+    ]
+    notes += [
+        f"Fewer episodes, {count}: {run}"
+        for count, runs in sorted(table.episodes.items())
+        for run in runs
+        if count < most
     ]
     if paper and table.frame != PAPER_FRAMES:
         notes.append(
@@ -77,58 +85,65 @@ def aggregate_table(table: ScoreTable, *, baseline: str) -> Table:
     """
     others = [arm for arm in table.scores if arm != baseline]
     reference, *scores = table.common(baseline, *others)
+    arms = [reference, *scores]
+
+    def row(name: str, statistic: Callable[..., Any], digits: int = 3) -> list[str]:
+        return [name, *(_estimate(statistic, own, digits=digits) for own in arms)]
+
+    def compared(name: str, statistic: Callable[..., Any]) -> list[str]:
+        return [name, "-", *(_estimate(statistic, own, reference) for own in scores)]
+
+    chances = [
+        # Of single runs it would be 0 or 1.
+        _estimate(probability_of_improvement, s, reference) if has_interval(s, reference) else "-"
+        for s in scores
+    ]
     rows = [
-        ["mean return", *(_cell(stratified_bootstrap(mean, s), 1) for s in [reference, *scores])],
-        [
-            "interquartile mean of return / 1000",
-            *(_cell(stratified_bootstrap(interquartile_mean_of_best, s))
-              for s in [reference, *scores]),
-        ],
-        [
-            "optimality gap of return / 1000",
-            *(_cell(stratified_bootstrap(_gap, s)) for s in [reference, *scores]),
-        ],
-        [
-            f"chance of a better run than {baseline}",
-            "-",
-            *(_cell(stratified_bootstrap(probability_of_improvement, s, reference))
-              for s in scores),
-        ],
-    ]  # fmt: skip
+        row("mean return", mean, 1),
+        row("interquartile mean of return / 1000", interquartile_mean_of_best),
+        row("optimality gap of return / 1000", _gap),
+        [f"chance of a better run than {baseline}", "-", *chances],
+    ]
     for name, aggregate in RELATIVE.items():
 
         def relative(ours: TaskScores, theirs: TaskScores, aggregate=aggregate):
             return aggregate(means(ours), means(theirs))
 
-        cells = [_cell(stratified_bootstrap(relative, own, reference)) for own in scores]
-        rows.append([f"{name}, over {baseline}", "-", *cells])
-    tasks = ", ".join(reference)
+        rows.append(compared(f"{name}, over {baseline}", relative))
+    notes = [
+        "In brackets: 95 % stratified bootstrap intervals over seeds, with the tasks as they are "
+        f"({', '.join(reference)}). Ratios have the uncertainty of both arms; where the baseline "
+        "has a return of 0 they are undefined."
+    ]
+    if not has_interval(*arms):
+        notes.append("Where an arm has a single run of a task, nothing is known of other seeds.")
     return Table(
         f"Over {len(reference)} task{'s' * (len(reference) > 1)} at {table.frame:,} frames",
         ["", baseline, *others],
         rows,
-        [
-            "In brackets: 95 % stratified bootstrap intervals over seeds, with the tasks as they "
-            f"are ({tasks}). Ratios have the uncertainty of both arms; where the baseline has a "
-            "return of 0 they are undefined.",
-        ],
+        notes,
     )
 
 
 def _summary(runs: np.ndarray | None) -> str:
     if runs is None:
         return "-"
-    return f"{runs.mean():.1f} ± {runs.std():.1f}; {np.median(runs):.1f}; {len(runs)}"
+    std = f"{runs.std():.1f}" if len(runs) > 1 else "-"
+    return f"{runs.mean():.1f} ± {std}; {np.median(runs):.1f}; {len(runs)}"
 
 
 def _gap(scores: TaskScores):
     return optimality_gap({task: runs / 1000 for task, runs in scores.items()})
 
 
-def _cell(interval: Interval, digits: int = 3) -> str:
+def _estimate(statistic: Callable[..., Any], *arms: TaskScores, digits: int = 3) -> str:
+    """A cell: the statistic, and its interval where there is one."""
+    interval = stratified_bootstrap(statistic, *arms)
     if not np.isfinite(interval.estimate):
         return "undefined"
     estimate, low, high = (f"{float(value):.{digits}f}" for value in interval)
+    if not has_interval(*arms):
+        return estimate
     if not np.all(np.isfinite(interval)):  # of some of the resampled runs
         return f"{estimate} [undefined]"
     return f"{estimate} [{low}, {high}]"

@@ -11,8 +11,7 @@ import numpy as np
 
 from .. import _xla
 from ..config import Config
-from ..envs import Backend, make_vector_env
-from ..envs.dmc import ALIASES
+from ..envs import Backend, canonical_name, make_vector_env
 from ..envs.suite import COVERED
 from ..errors import UsageError
 from .measure import Case, Progress, mean_seconds, measure
@@ -60,7 +59,7 @@ def benchmark_env(
         UsageError: If a task is not covered.
     """
     for task in tasks:
-        if ALIASES.get(task, task) not in COVERED:
+        if canonical_name(task) not in COVERED:
             raise UsageError(f"`tasks` must be covered by all engines, got {task}.")
     measurements, figures = {UNIT: Measurement([])}, {}
     for task in tasks:

@@ -15,6 +15,7 @@ from ..benchmark import Report
 from ..cli import check_least, choose_platform, one_line_errors, parse_config, parse_known
 from ..config import Config, Precision
 from ..errors import MachineError, UsageError
+from ..files import check_file
 from ..heap import keep_freed_memory
 from ..subprocesses import python_command, python_environment
 
@@ -133,17 +134,11 @@ def _file(out: Path, what: str) -> Path:
     """Where the results go, which is tried out before they are measured.
 
     Raises:
+        UsageError: If it is no name of a file.
         MachineError: If nothing can be written there.
     """
     path = out if out.suffix == ".json" and not out.is_dir() else out / f"{what}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = not path.exists()
-        path.open("a").close()
-        if new:
-            path.unlink()
-    except OSError as error:
-        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+    check_file(path)
     return path
 
 

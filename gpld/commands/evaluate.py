@@ -1,8 +1,6 @@
 """`scripts/evaluate.py`: evaluates agents at checkpoints of their runs."""
 
-import contextlib
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +10,13 @@ import numpy as np
 import tyro
 
 from .. import inference
+from ..analysis.scores import CHECKPOINT_SCORES, identity
 from ..cli import check_least, check_task, one_line_errors, parse
 from ..compilations import cache_compilations
 from ..envs.rendering import can_draw, find_backend
 from ..errors import MachineError, UsageError
 from ..evaluation import Evaluation, evaluate
+from ..files import check_file, file_error, write_json
 from ..provenance import provenance
 from ..run_folder import RunFolder
 from ..seeding import derive_seed
@@ -73,6 +73,8 @@ def main(args: Sequence[str] | None = None) -> None:
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
         checkpoints = _find(options)
+        if options.out is not None:
+            _check_out(options.out, options.runs)
         videos = _videos(options, checkpoints)
         cache_compilations()
         results = []
@@ -102,6 +104,24 @@ def _find(options: EvaluateArgs) -> list[Checkpoint]:
                 )
             found.append(Checkpoint(run, env_step))
     return list(dict.fromkeys(found))
+
+
+def _check_out(out: Path, runs: Sequence[Path]) -> None:
+    """Checks, before the episodes, that the results can be written, and do not go to another run.
+
+    Raises:
+        UsageError: If they cannot be written there, or are not of the run whose folder it is.
+        MachineError: If that folder cannot be written.
+    """
+    home = out.parent.resolve()
+    if out.name == CHECKPOINT_SCORES and (home / "config.json").exists():
+        others = [str(run) for run in runs if run.resolve() != home]
+        if others:
+            raise UsageError(
+                f"`--out` {out} holds the scores of that run alone, and {others[0]} is another; "
+                "name another file, or evaluate one run after the other."
+            )
+    check_file(out)
 
 
 def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Checkpoint, Path]:
@@ -172,7 +192,7 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
     )
     return {
         "run": str(checkpoint.run),
-        "task": task,
+        **identity(checkpoint.run, player.config),
         "env_step": checkpoint.env_step,
         "frame": checkpoint.env_step * action_repeat,
         "update": update,
@@ -192,15 +212,11 @@ def _save(options: EvaluateArgs, results: Sequence[dict[str, Any]]) -> None:
         **provenance(),
         "checkpoints": results,
     }
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        temporary.replace(path)
+        write_json(path, record)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+        raise file_error(path, error, "written") from error
 
 
 def _warn(message: str) -> None:

@@ -29,6 +29,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """`scripts/pack.py`: puts what runs have measured into one small file."""
     with one_line_errors():
         options: PackArgs = parse(PackArgs, sys.argv[1:] if args is None else args)
-        count = pack(options.runs, options.file)
+        warn = lambda line: print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: E731
+        count = pack(options.runs, options.file, unreadable=warn)
         size = options.file.stat().st_size / 1024
         print(f"packed {count} runs into {options.file}, {size:,.0f} KiB", flush=True)

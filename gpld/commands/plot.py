@@ -23,6 +23,7 @@ from ..analysis.scores import (
 from ..analysis.tables import Table, aggregate_table, task_table
 from ..cli import check_least, one_line_errors, parse
 from ..errors import MachineError, UsageError
+from ..files import check_folder, write_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,20 +103,23 @@ def compare(
         UsageError: If there are no runs, or none can be compared.
         MachineError: If a file cannot be written.
     """
-    runs, _ = _with_evaluations(options.runs, "training")
+    runs, left_out = _with_evaluations(options.runs, "training")
     table = _scores(options)
+    table = table._replace(missing=list(dict.fromkeys(table.missing + left_out)))
+    check_folder(options.out)
     baseline = _baseline(options, table)
     tables = _tables(options, table)
+    drawn = [run for run in runs if run.arm in table.scores]
+    if baseline not in {run.arm for run in drawn}:
+        baseline = None  # of its runs only checkpoints have scores
+    draw = {"baseline": baseline, "smooth": options.smooth, "stamp": stamp}
     text = "\n".join(own.markdown() for own in tables)
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
         write_csv(options.out / "scores.csv", tidy(runs))
-        (options.out / "scores.md").write_text(text)
+        write_bytes(options.out / "scores.md", text.encode())
     except OSError as error:
         raise MachineError(f"Cannot write to {options.out}: {error.strerror}.") from error
-    draw = {"baseline": baseline, "smooth": options.smooth, "stamp": stamp}
     curves = draw_task_curves(runs, options.out / "curves", published=options.published, **draw)
-    drawn = [run for run in runs if run.arm in table.scores]
     aggregates = draw_aggregates(drawn, table, options.out / "aggregates", **draw)
     write_report(
         options.out / "report.html",
@@ -169,12 +173,16 @@ def _with_evaluations(roots: Sequence[Path], source: Source) -> tuple[list[RunSc
     Raises:
         UsageError: If no run has been.
     """
-    runs = read_runs(roots, source)
+    missing = list[str]()
+    runs = read_runs(roots, source, unreadable=missing.append)
     some = [run for run in runs if run.env_steps.size]
+    missing += [f"{run.name} has no evaluation." for run in runs if not run.env_steps.size]
+    if not runs:
+        raise UsageError(f"None of {len(missing)} runs can be read. {missing[0]}")
     if not some:
         hint = " yet"
         if source == "checkpoints":
             command = f"python scripts/evaluate.py RUN --out RUN/{CHECKPOINT_SCORES}"
             hint = f" of its checkpoints: `{command}` makes one"
         raise UsageError(f"None of {len(runs)} runs has an evaluation{hint}.")
-    return some, [f"{run.name} has no evaluation." for run in runs if not run.env_steps.size]
+    return some, missing

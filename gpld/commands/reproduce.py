@@ -8,10 +8,11 @@ from typing import Literal
 
 import tyro
 
-from ..analysis.scores import find_runs, read_runs
+from ..analysis.scores import read_runs
 from ..analysis.sensitivity_curves import draw_sensitivities
 from ..cli import one_line_errors, parse
 from ..errors import MachineError, UsageError
+from ..files import check_folder
 from ..sweep.paper import EXPERIMENTS, SCALES, Experiment, choices
 from . import benchmark, sensitivity, sweep
 from .plot import PlotArgs, compare
@@ -65,11 +66,14 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _reproduce(full: Experiment, root: Path, options: ReproduceArgs) -> None:
     """Trains, then reports on what there is, also if some jobs failed."""
+    if not options.dry_run:
+        check_folder(root / "report")
     experiment, stamp = full, None
     if options.scale != "paper":
         experiment = full.scaled(SCALES[options.scale])
         stamp = experiment.stamp(full, options.scale)
         print(stamp, flush=True)
+    report = PlotArgs(runs=(root / "runs",), out=root / "report", source=experiment.source)
     failed: MachineError | None = None
     for folder, stage in experiment.stages(root):
         try:
@@ -77,12 +81,10 @@ def _reproduce(full: Experiment, root: Path, options: ReproduceArgs) -> None:
         except MachineError as error:
             failed = failed or error
     if not options.dry_run:
-        runs = root / "runs"
         try:
-            report = PlotArgs(runs=(runs,), out=root / "report", source=experiment.source)
             pictures: list[Path] = []
             if options.what == "figure9":
-                pictures = _sensitivities(runs, report.out / "sensitivities", stamp)
+                pictures = _sensitivities(root / "runs", report.out / "sensitivities", stamp)
             lines = compare(
                 report,
                 title=full.title,
@@ -102,11 +104,11 @@ def _reproduce(full: Experiment, root: Path, options: ReproduceArgs) -> None:
 def _sensitivities(runs: Path, picture: Path, stamp: str | None) -> list[Path]:
     """Measures every run that has not been measured, and draws all of them."""
     states = () if stamp is None else ("--states", "50")
-    for run in find_runs(runs):
-        if not (run / "sensitivity.json").exists():
-            sensitivity.main([str(run), *states])
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    return draw_sensitivities(read_runs([runs]), picture, baseline="DreamerV3", stamp=stamp)
+    measured = read_runs([runs], unreadable=lambda line: print(line, flush=True))
+    for run in measured:
+        if not (run.path / "sensitivity.json").exists():
+            sensitivity.main([str(run.path), *states])
+    return draw_sensitivities(measured, picture, baseline="DreamerV3", stamp=stamp)
 
 
 def _table4(options: ReproduceArgs, root: Path) -> None:
@@ -115,6 +117,6 @@ def _table4(options: ReproduceArgs, root: Path) -> None:
     if options.dry_run:
         print(f"python scripts/benchmark.py table4 {' '.join(flags)}", flush=True)
         return
-    root.mkdir(parents=True, exist_ok=True)
+    check_folder(root)
     benchmark.main(["table4", *flags])
     print("The paper's ratios are of whole runs on a GPU; these are of updates on this machine.")

@@ -11,6 +11,7 @@ from ..analysis import sensitivity_figure
 from ..analysis.sensitivity import describe, measure_sensitivity, save
 from ..cli import check_least, check_task, one_line_errors, parse
 from ..compilations import cache_compilations
+from ..files import check_file
 from ..run_folder import RunFolder
 
 
@@ -44,6 +45,7 @@ def main(args: Sequence[str] | None = None) -> None:
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
         folder = RunFolder(options.run)
         check_task(folder.config())
+        check_file(folder.path / "sensitivity.json")
         cache_compilations()
         settings = {
             "num_states": options.states,

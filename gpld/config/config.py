@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
+from ..envs import canonical_name
 from .checks import check, check_choices, check_type
 from .data import EnvConfig, ReplayConfig
 from .model import ComputeConfig, InitConfig, ModelConfig, Precision
@@ -15,7 +16,8 @@ class Config:
     """All settings of a training run."""
 
     task: str = "walker_walk"
-    """DeepMind Control task as domain_task; `list` prints all of them."""
+    """DeepMind Control task as domain_task; `list` prints all of them. Short forms of names
+    become the names."""
 
     preset: Literal[
         "paper",
@@ -100,6 +102,7 @@ class Config:
     distributed: DistributedConfig = DistributedConfig()
 
     def __post_init__(self):
+        object.__setattr__(self, "task", canonical_name(self.task))
         check_choices(self)
         check(self.seeds >= 1, "seeds", "at least 1", self.seeds)
         # JAX takes a seed modulo 2**32.

@@ -7,6 +7,7 @@ from .functional import (
     FunctionalVectorEnv as FunctionalVectorEnv,
 )
 from .functional_registry import make_functional_env as make_functional_env
+from .names import canonical_name as canonical_name
 from .registry import (
     env_factory as env_factory,
     make_env as make_env,

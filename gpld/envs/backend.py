@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 from . import probe
+from .names import canonical_name
 
 Backend = Literal["auto", "dmc", "batch", "mjx"]
 
@@ -56,9 +57,9 @@ def _why_not(task: str, observations: str) -> str | None:
         return "a probe is no task of MuJoCo"
     if observations != "vectors":
         return "it draws no pictures"
-    from . import dmc  # chooses OpenGL before mujoco is imported
+    from . import dmc  # noqa: F401 (chooses OpenGL before mujoco is imported)
     from .suite import COVERED
 
-    if dmc.ALIASES.get(task, task) not in COVERED:
+    if canonical_name(task) not in COVERED:
         return "it has no definition of this task's observation and reward"
     return None

@@ -31,6 +31,7 @@ except (AttributeError, ImportError, RuntimeError) as error:
     ) from error
 
 from .dmc_state import Snapshots
+from .names import canonical_name
 from .rendering import CAMERAS, draw_with
 from .timestep import IMAGE, ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 
@@ -39,7 +40,6 @@ logging.getLogger("absl").addFilter(lambda record: "compiler attribute" not in r
 
 # Domains and tasks may contain underscores, so names are looked up and never split.
 TASKS = {f"{domain}_{task}": (domain, task) for domain, task in suite.ALL_TASKS}
-ALIASES = {"cup_catch": "ball_in_cup_catch"}
 
 
 class DMControl:
@@ -80,7 +80,7 @@ class DMControl:
         """Builds the task.
 
         Args:
-            task: A key of `TASKS` or of `ALIASES`.
+            task: A key of `TASKS`, or a short form.
             action_repeat: Control steps per environment step, at least 1. Their rewards
                 are summed and the observations in between discarded; an episode that
                 ends in between cuts the repetition short.
@@ -95,7 +95,7 @@ class DMControl:
             ValueError: If `task` is unknown, `action_repeat < 1` or `seed` is out of
                 range.
         """
-        name = ALIASES.get(task, task)
+        name = canonical_name(task)
         if name not in TASKS:
             raise ValueError(f"`task` must be a task of the DeepMind Control suite, got {task!r}.")
         if action_repeat < 1:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from . import probe
+from .names import SHORT_NAMES, canonical_name
 from .rendering import find_backend
 from .timestep import Environment
 
@@ -63,14 +64,14 @@ def env_factory(
 
     from . import dmc
 
-    if task in dmc.TASKS or task in dmc.ALIASES:
+    if canonical_name(task) in dmc.TASKS:
         make = functools.partial(
             dmc.DMControl, task, action_repeat=action_repeat, observations=observations
         )
         if observations == "vectors":
             return make
         return functools.partial(make, image_size=image_size, backend=find_backend())
-    matches = difflib.get_close_matches(task, (*task_names(), *dmc.ALIASES))
+    matches = difflib.get_close_matches(task, (*task_names(), *SHORT_NAMES))
     hint = f"did you mean {' or '.join(matches)}? " if matches else ""
     raise ValueError(f"`task` must be a known task, got {task!r}; {hint}`--task list` shows all.")
 

@@ -251,7 +251,7 @@ def serve(descriptor: int) -> None:
 
 
 def _draw(episode: Repetition | Playback) -> Iterator[float | np.ndarray]:
-    from .dmc import ALIASES, TASKS, DMControl
+    from .dmc import TASKS, DMControl
 
     seed = episode.seed if isinstance(episode, Repetition) else 0
     env = DMControl(episode.task, action_repeat=episode.action_repeat, seed=seed)
@@ -259,7 +259,7 @@ def _draw(episode: Repetition | Playback) -> Iterator[float | np.ndarray]:
     # Undoes what keeps tasks from drawing: quadruped_escape hands over its terrain only to
     # contexts that can be made.
     vars(physics).pop("_make_rendering_contexts", None)
-    domain, _ = TASKS[ALIASES.get(episode.task, episode.task)]
+    domain, _ = TASKS[env.name]
     yield 1 / (env._env.control_timestep() * episode.action_repeat)
 
     def picture():

@@ -5,8 +5,9 @@ import os
 import re
 from pathlib import Path
 
-from ..analysis.scores import ARMS, CHECKPOINT_SCORES
+from ..analysis.scores import ARMS, read_checkpoint_scores
 from ..config import Config, differences, flatten
+from ..envs import canonical_name
 from ..errors import MachineError, UsageError
 from ..files import file_error, read_json, write_json
 from ..member import planned_runs
@@ -56,7 +57,8 @@ class Job:
     @property
     def unevaluated(self) -> list[Path]:
         """Runs whose last agent has not been evaluated, if that is asked for."""
-        return [run for run in self.runs if self.evaluation_episodes and not evaluated(run)]
+        episodes = self.evaluation_episodes
+        return [run for run in self.runs if episodes and not evaluated(run, episodes)]
 
     @property
     def finished(self) -> bool:
@@ -100,6 +102,8 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
     for arm, folder in folders.items():  # `..` would lie beside the sweep's folder
         if not folder.strip(".") or len(folder) > 200:
             raise UsageError(f"`arms` must have names of folders, got {arm!r:.200}.")
+    if len({canonical_name(task) for task in sweep.tasks}) < len(sweep.tasks):
+        raise UsageError(f"`tasks` must be different, got {', '.join(sweep.tasks)}.")
     jobs, parsed = [], dict[tuple[str, str, int], Config]()
     for seeds in sweep.seed_groups:
         own = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
@@ -161,10 +165,18 @@ def _env_steps(run: Path) -> int:
     return max((line["env_step"] for line in folder.read("scores")), default=0)
 
 
-def evaluated(run: Path) -> bool:
-    """Whether the agent of its last checkpoint has been evaluated."""
+def evaluated(run: Path, episodes: int) -> bool:
+    """Whether the agent of its last checkpoint has been evaluated as a sweep does it.
+
+    Args:
+        run: Folder of the run.
+        episodes: Number of episodes that the sweep asks for.
+    """
     try:
-        checkpoints = read_json(run / CHECKPOINT_SCORES)["checkpoints"]
-        return any(checkpoint["env_step"] >= _env_steps(run) for checkpoint in checkpoints)
-    except (UsageError, MachineError, KeyError, TypeError):
+        scores = read_checkpoint_scores(run)
+    except (UsageError, MachineError):  # not the run's own, or damaged: it is made again
         return False
+    if scores is None or (scores.actions, scores.seeds) != ("sampled", (0,)):
+        return False
+    last = _env_steps(run)
+    return any(len(own) == episodes for step, own in scores.returns.items() if step >= last)

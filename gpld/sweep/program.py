@@ -107,7 +107,7 @@ def main() -> None:
 
         choose_platform(order["platform"])
         for run in map(Path, order["evaluate"]):
-            if not evaluated(run):
+            if not evaluated(run, order["episodes"]):
                 out = run / CHECKPOINT_SCORES
                 episodes = ["--episodes", str(order["episodes"])]
                 evaluate([str(run), *episodes, "--out", str(out)])

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import json
+import math
 import os
 import signal
 import subprocess
@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ..config.checks import check
 from ..errors import MachineError, UsageError
+from ..files import read_json, write_json
 from . import program
 from .job import Job
 
@@ -48,6 +50,21 @@ class SlurmOptions:
 
     requeues: int = 100
     """How often a job may reach the end of its wall time."""
+
+    def __post_init__(self):
+        # Of less than a minute SLURM is asked for 0, which it takes for no limit.
+        check(1 <= 60 * self.hours < math.inf, "slurm.hours", "finite and at least a minute (1/60)",
+              self.hours)  # fmt: skip
+        for name in ("cpus", "memory_gb", "at_a_time"):
+            check(getattr(self, name) >= 1, f"slurm.{name}", "at least 1", getattr(self, name))
+        for name in ("gpus", "requeues"):
+            check(getattr(self, name) >= 0, f"slurm.{name}", "at least 0", getattr(self, name))
+        check(
+            0 < self.warning_seconds < 3600 * self.hours,
+            "slurm.warning_seconds",
+            f"positive, and less than the job's {3600 * self.hours:g}",
+            self.warning_seconds,
+        )
 
 
 class Submission:
@@ -142,7 +159,7 @@ def submit(
     except (RuntimeError, OSError, FailedJobError) as error:
         raise MachineError(f"SLURM took no jobs: {error}") from error
     ids = {job.name: own.job_id for job, own in zip(jobs, submitted, strict=True)}
-    (root / _IDS).write_text(json.dumps(_ids(root) | ids, indent=2) + "\n")
+    write_json(root / _IDS, _ids(root) | ids)
     return submitted
 
 
@@ -210,4 +227,4 @@ def wait(jobs: Sequence[Job], submitted: Sequence[Any]) -> list[str]:
 
 def _ids(root: Path) -> dict[str, str]:
     path = root / _IDS
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path) if path.exists() else {}

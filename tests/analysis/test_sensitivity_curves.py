@@ -29,15 +29,16 @@ def test_means_over_seeds_at_common_checkpoints(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", save)
     for seed, means in enumerate([{100: 1.0, 200: 3.0}, {100: 2.0, 200: 5.0, 300: 9.0}]):
         measured(tmp_path / f"a{seed}", seed, 0.0, means)
-    measured(tmp_path / "b", 0, 0.5, {100: 0.5})
+    for seed, mean in enumerate((0.25, 0.75)):
+        measured(tmp_path / f"b{seed}", seed, 0.5, {100: mean})
     draw_sensitivities(read_runs([tmp_path]), tmp_path / "x", baseline="DreamerV3")
     posterior, prior = figures[0].axes
     assert posterior.get_title() == "walker_walk, posterior"
     lines = {line.get_label(): line for line in prior.get_lines()}
     np.testing.assert_allclose(lines["DreamerV3 (2 seeds)"].get_xydata(), [[100, 3], [200, 8]])
-    np.testing.assert_allclose(lines["GPLD (1 seed)"].get_xydata(), [[100, 1]])
+    np.testing.assert_allclose(lines["GPLD (2 seeds)"].get_xydata(), [[100, 1]])
     (interval,) = (c for c in prior.collections if isinstance(c, LineCollection))  # of one point
-    np.testing.assert_allclose(interval.get_segments(), [[[100, 1], [100, 1]]])
+    np.testing.assert_allclose(interval.get_segments(), [[[100, 0.5], [100, 1.5]]])
     measured(tmp_path / "c", 1, 0.5, {300: 0.5})
     with pytest.raises(UsageError, match="runs of GPLD have no checkpoints at the same frames"):
         draw_sensitivities(read_runs([tmp_path]), tmp_path / "x")

@@ -164,7 +164,7 @@ def test_nothing_is_measured_that_cannot_be_written(monkeypatch, capsys, tmp_pat
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit):
         main(["update", "--out", str(tmp_path / "file" / "results.json")])
-    assert "Cannot write" in capsys.readouterr().err
+    assert "file must be a folder, but it is a file" in capsys.readouterr().err
 
 
 def test_results_are_drawn(report, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from run_script import run
 
+from gpld.analysis.scores import CHECKPOINT_SCORES, read_checkpoint_scores
 from gpld.commands.evaluate import main as evaluate
 from gpld.envs.rendering import find_backend
 from gpld.errors import MachineError
@@ -151,8 +152,30 @@ def test_files_that_cannot_be_written_are_one_line(finished, tmp_path, capsys):
     out = blocker / "scores.json"
     with pytest.raises(SystemExit) as exit:
         evaluate([str(finished), "--episodes", "1", "--out", str(out)])
-    assert exit.value.code == 1
-    assert capsys.readouterr().err.startswith(f"error: Cannot write {out}: ")
+    output = capsys.readouterr()
+    assert (exit.value.code, output.out) == (2, "")  # before any episode
+    assert output.err == f"error: {blocker} must be a folder, but it is a file.\n"
+
+
+def test_the_scores_of_a_run_hold_those_of_no_other(finished, again, tmp_path, capsys):
+    link = tmp_path / "link"
+    link.symlink_to(again)
+    out = link / CHECKPOINT_SCORES
+    for runs in ((finished, again), (finished,)):
+        with pytest.raises(SystemExit) as exit:
+            evaluate([*map(str, runs), "--episodes", "1", "--out", str(out)])
+        output = capsys.readouterr()
+        assert (exit.value.code, output.out) == (2, "")
+        assert f"holds the scores of that run alone, and {finished} is another" in output.err
+    evaluate([str(again), "--episodes", "2", "--out", str(out)])
+    scores = read_checkpoint_scores(again)
+    assert scores is not None
+    assert (scores.actions, scores.seeds, list(scores.returns)) == ("sampled", (0,), [200])
+    assert len(scores.returns[200]) == 2
+    evaluate([str(again), "--episodes", "2", "--actions", "modes", "--out", str(out)])
+    scores = read_checkpoint_scores(again)
+    assert scores is not None
+    assert scores.actions == "modes"
 
 
 def test_runs_without_checkpoints_and_tasks_without_pictures(finished, tmp_path, capsys):
@@ -165,6 +188,7 @@ def test_runs_without_checkpoints_and_tasks_without_pictures(finished, tmp_path,
 
     shutil.copytree(finished, tmp_path / "probe")
     config = json.loads((finished / "config.json").read_text()) | {"task": "probe_memory"}
+    config["env"]["action_repeat"] = 1
     (tmp_path / "probe" / "config.json").write_text(json.dumps(config))
     with pytest.raises(SystemExit) as exit:
         evaluate([str(tmp_path / "probe"), "--video", str(tmp_path / "a.mp4")])

@@ -1,11 +1,15 @@
 """`scripts/pack.py`, and what reads its files."""
 
+import contextlib
 import gzip
 import json
+import subprocess
+import sys
 
 import pytest
 from run_folders import write_learning_run
 
+from gpld.analysis import packed
 from gpld.analysis.packed import pack, unpack
 from gpld.commands.pack import main as pack_main
 from gpld.commands.plot import main as plot
@@ -74,8 +78,131 @@ def test_bad_files(sweep, tmp_path, capsys):
     with pytest.raises(SystemExit):
         plot([str(damaged), "--out", str(tmp_path / "out")])
     assert "damaged.json.gz does not hold packed runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps({"../outside": ""}), "outside of its folder"),
+        (json.dumps({"in/../../outside": ""}), "outside of its folder"),
+        (json.dumps({"/outside": ""}), "outside of its folder"),
+        (json.dumps({"a\0b": ""}), "outside of its folder"),
+        (json.dumps({"": ""}), "outside of its folder"),
+        (json.dumps({"a" * 300: ""}), "a path that is too long"),
+        (json.dumps({"a/" * 1000: ""}), "a path that is too long"),
+        (json.dumps({"a": "", "./a": ""}), "has a path twice"),
+        (json.dumps({"a": "", "a/b": ""}), "has a path twice"),
+        (json.dumps({"a": "\ud800"}), "surrogates not allowed"),
+        (json.dumps({"\ud800": ""}), "surrogates not allowed"),
+        (json.dumps({"a": 3}), "has no text"),
+        (json.dumps({"a": {"b": "c"}}), "has no text"),
+        ("[" * 1_000_000, "has no {"),
+        ('{"a":' * 1_000_000, "has no text"),
+        ('{"a": "b"', "has no }"),
+        ('{"a": "b"} {}', "goes on after its end"),
+        ('{"a": "\\x"}', "Invalid"),
+        ("null", "has no {"),
+        ("", "has no {"),
+        ('{"\u00e4": ""}', "'ascii' codec can't decode"),
+    ],
+)
+def test_packed_files_of_strangers_are_one_line(tmp_path, text, message):
     evil = tmp_path / "evil.json.gz"
-    evil.write_bytes(gzip.compress(json.dumps({"../outside": ""}).encode()))
-    with pytest.raises(UsageError, match="outside of its folder"):
-        unpack(evil, tmp_path / "in")
+    evil.write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(UsageError, match=message) as error:
+        unpack(evil, tmp_path / "new" / "in")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
     assert not (tmp_path / "outside").exists()
+    assert not (tmp_path / "new" / "outside").exists()
+
+
+def test_every_flipped_bit_is_one_line_or_nothing(sweep, tmp_path):
+    file = tmp_path / "sweep.json.gz"
+    pack(sweep / "plain" / "walker_run" / "seed1", file)
+    whole = file.read_bytes()
+    unpack(file, tmp_path / "whole")
+    for at in range(0, 8 * len(whole), 41):
+        data = bytearray(whole)
+        data[at // 8] ^= 1 << at % 8
+        file.write_bytes(data)
+        with contextlib.suppress(UsageError):
+            unpack(file, tmp_path / str(at))
+            for path in (tmp_path / "whole").rglob("*"):  # a bit of the header, such as the time
+                own = tmp_path / str(at) / path.relative_to(tmp_path / "whole")
+                assert own.is_dir() or own.read_bytes() == path.read_bytes()
+
+
+def test_limits_of_packed_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "MOST_BYTES", 1000)
+    monkeypatch.setattr(packed, "MOST_OF_A_FILE", 100)
+    monkeypatch.setattr(packed, "MOST_FILES", 2)
+    file = tmp_path / "x.json.gz"
+    for files, message in (
+        ({"a": "x" * 1000}, "larger than 0 MiB"),
+        ({"a": "x" * 100}, "no text of at most"),
+        ({"a": "", "b": "", "c": ""}, "more than 2 files"),
+    ):
+        file.write_bytes(gzip.compress(json.dumps(files).encode()))
+        with pytest.raises(UsageError, match=message):
+            unpack(file, tmp_path / message)
+    write_learning_run(tmp_path / "run", "walker_run", 0, final=500, env_steps=5_000)
+    with pytest.raises(UsageError, match="takes 2 of 0 MiB; pack its parts"):
+        pack(tmp_path / "run", tmp_path / "y.json.gz")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["larger", "wide"])
+def test_a_bomb_takes_no_more_memory_than_is_said(tmp_path, kind):
+    file, chunk = tmp_path / "bomb.json.gz", b" " * 2**20
+    with gzip.open(file, "wb", 1) as bomb:
+        bomb.write(b"{")
+        for name in range(8 if kind == "larger" else 3):
+            bomb.write(b'"%d": "\\ud83d\\ude00' % name)  # makes a text of four bytes a character
+            for _ in range(120):
+                bomb.write(chunk)
+            bomb.write(b'", ')
+        bomb.write(b'"x": ""}')
+    code = f"""
+import resource
+from pathlib import Path
+from gpld.analysis.packed import unpack
+from gpld.errors import UsageError
+try:
+    unpack(Path({str(file)!r}), Path({str(tmp_path / "out")!r}))
+except UsageError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    *error, peak = result.stdout.splitlines()
+    assert bool(error) == (kind == "larger")
+    assert int(peak) * 1024 < 2 * 2**30
+
+
+def test_runs_that_cannot_be_read_are_left_out_and_named(sweep, tmp_path, capsys):
+    run = sweep / "plain" / "walker_run" / "seed0"
+    (run / "scores.jsonl").write_bytes(b"\xff\n")
+    linked = tmp_path / "linked"
+    write_learning_run(linked, "walker_run", 7, final=500, env_steps=5_000)
+    (sweep / "smooth" / "walker_run" / "seed7").symlink_to(linked)
+    file = tmp_path / "sweep.json.gz"
+    pack_main([str(sweep), str(file)])
+    output = capsys.readouterr()
+    assert output.out.startswith("packed 4 runs into ")
+    assert output.err.startswith(f"warning: {run} is left out: {run / 'scores.jsonl'} is damaged")
+    files = json.loads(gzip.decompress(file.read_bytes()))
+    assert "smooth/walker_run/seed7/config.json" in files
+    assert not any(name.startswith("plain/walker_run/seed0") for name in files)
+
+
+def test_a_file_that_cannot_be_written_is_one_line(sweep, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.json.gz").mkdir()
+    for name in ("file/x.json.gz", "folder.json.gz", "x" * 300 + ".json.gz"):
+        with pytest.raises(SystemExit) as exit:
+            pack_main([str(sweep), str(tmp_path / name)])
+        output = capsys.readouterr()
+        assert (exit.value.code, output.out, output.err.count("\n")) == (2, "", 1)

@@ -2,14 +2,15 @@
 
 import csv
 import json
+import urllib.parse
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from run_folders import configured, write_learning_run, write_run
+from run_folders import configured, write_evaluation, write_learning_run, write_run
 
-from gpld.analysis.scores import CHECKPOINT_SCORES
 from gpld.commands.plot import main as plot
 
 FINAL = {"walker_run": (459, 627), "cartpole_balance_sparse": (1000, 990)}
@@ -112,15 +113,13 @@ def test_checkpoints_missing_runs_and_a_baseline_of_nothing(tmp_path, capsys, un
     for lambda0, scores in ((0.0, [0.0, 0.0]), (0.5, [1.0, 3.0])):
         config = configured("walker_run", 0, env_steps=10_000, lambda0=lambda0)
         paths.append(tmp_path / f"lambda{lambda0}")
-        write_run(paths[-1], config, [(5_008, [7.0]), (10_000, [lambda0])])
-        checkpoint = {"env_step": 10_000, "evaluations": [{"scores": scores}]}
-        (paths[-1] / CHECKPOINT_SCORES).write_text(json.dumps({"checkpoints": [checkpoint]}))
+        folder = write_run(paths[-1], config, [(5_008, [7.0]), (10_000, [lambda0])])
+        write_evaluation(folder, config, scores)
     write_run(tmp_path / "empty", configured("hopper_hop", 4), [])
-    (tmp_path / "empty" / CHECKPOINT_SCORES).write_text('{"checkpoints": []}')
     args = (str(tmp_path), "--out", str(tmp_path / "out"), "--source", "checkpoints")
     plot([*args, "--frame", "20000"])
     printed = capsys.readouterr().out
-    assert "| walker_run | 0.0 ± 0.0; 0.0; 1 | 2.0 ± 0.0; 2.0; 1 |" in printed
+    assert "| walker_run | 0.0 ± -; 0.0; 1 | 2.0 ± -; 2.0; 1 |" in printed
     assert "| mean of ratios (the paper's), over DreamerV3 | - | undefined |" in printed
     assert "Missing: GPLD on hopper_hop, seed 4" in printed
     assert "mean over tasks (0; it has none on 1)" in undrawn["aggregates.png"]
@@ -135,6 +134,131 @@ def test_intervals_are_undefined_where_the_baseline_may_have_been_nothing(tmp_pa
     plot([str(tmp_path), "--out", str(tmp_path / "out"), "--no_published"])
     printed = capsys.readouterr().out
     assert "| ratio of means, over DreamerV3 | - | 1.000 [undefined] |" in printed
+
+
+def test_a_single_run_has_no_interval_and_no_chance(tmp_path, capsys, undrawn):
+    for name, lambda0, score in (("a", 0.0, 2.0), ("b", 0.5, 10.0)):
+        config = configured("walker_run", 0, env_steps=5_000, lambda0=lambda0)
+        write_run(tmp_path / name, config, [(5_008, [score])])
+    plot([str(tmp_path), "--out", str(tmp_path / "out"), "--no_published"])
+    printed = capsys.readouterr().out
+    assert "| walker_run | 2.0 ± -; 2.0; 1 | 10.0 ± -; 10.0; 1 |" in printed
+    assert "| mean return | 2.0 | 10.0 |\n" in printed
+    assert "| ratio of means, over DreamerV3 | - | 5.000 |\n" in printed
+    assert "| chance of a better run than DreamerV3 | - | - |\n" in printed
+    assert "[2.0, 2.0]" not in printed
+    assert "Where an arm has a single run of a task, nothing is known of other seeds." in printed
+    # A second run of one arm says something of that arm alone.
+    config = configured("walker_run", 1, env_steps=5_000)
+    write_run(tmp_path / "c", config, [(5_008, [20.0])])
+    plot([str(tmp_path), "--out", str(tmp_path / "out"), "--no_published"])
+    printed = capsys.readouterr().out
+    assert "| mean return | 2.0 | 15.0 [10.0, 20.0] |\n" in printed
+    assert "| ratio of means, over DreamerV3 | - | 7.500 |\n" in printed
+
+
+def test_runs_that_cannot_be_read_are_named_and_the_rest_is_drawn(tmp_path, capsys, undrawn):
+    for seed in range(5):
+        config = configured("walker_run", seed, env_steps=5_000)
+        write_run(tmp_path / f"s{seed}", config, [(5_008, [float(seed)])])
+    (tmp_path / "s1" / "config.json").write_text('{"task": "wal')
+    (tmp_path / "s2" / "scores.jsonl").write_text('{"env_step": 5008, "scores": 3}\n')
+    (tmp_path / "s3" / "run.json").write_text("{}")
+    (tmp_path / "s4" / "metrics.jsonl").mkdir()
+    plot([str(tmp_path), "--out", str(tmp_path / "out"), "--no_published"])
+    printed = capsys.readouterr().out
+    assert "| walker_run | 2.3 ± 1.7; 3.0; 3 |" in printed
+    page = (tmp_path / "out" / "report.html").read_text()
+    for missing, where in (
+        (f"Missing: {tmp_path / 's1'} cannot be read: ", (printed, page)),
+        (f"Missing: {tmp_path / 's2' / 'scores.jsonl'}, line 1 ", (printed, page)),
+        (f"Missing: GPLD on walker_run, seed 3 ({tmp_path / 's3'}): ", (page,)),
+        (f"Missing: GPLD on walker_run, seed 4 ({tmp_path / 's4'}): ", (page,)),
+    ):
+        assert all(missing in text for text in where)
+    for seed in (0, 2, 3, 4):
+        (tmp_path / f"s{seed}" / "config.json").write_text("{}")
+    with pytest.raises(SystemExit) as exit:
+        plot([str(tmp_path), "--out", str(tmp_path / "out")])
+    assert exit.value.code == 2
+    assert "None of 5 runs can be read. " in capsys.readouterr().err
+
+
+def test_scores_of_checkpoints_that_are_not_what_they_seem_are_marked(tmp_path, capsys, undrawn):
+    folders = []
+    for seed, scores in enumerate(([3.0] * 20, [3.0] * 2, [9.0] * 20, [9.0] * 20)):
+        config = configured("walker_run", seed, env_steps=10_000)
+        folders.append(write_run(tmp_path / f"s{seed}", config, [(10_000, [1.0])]))
+        write_evaluation(folders[-1], config, scores, actions="modes" if seed == 2 else "sampled")
+    (tmp_path / "s3" / "evaluation.json").write_bytes(
+        (tmp_path / "s0" / "evaluation.json").read_bytes()
+    )
+    plot([str(tmp_path), "--out", str(tmp_path / "o"), "--source", "checkpoints"])
+    printed = capsys.readouterr().out
+    assert "| walker_run | 3.0 ± 0.0; 3.0; 2 |" in printed
+    assert "their mean return in 20 episodes; median; number of runs." in printed
+    assert f"Fewer episodes, 2: GPLD on walker_run, seed 1 ({tmp_path / 's1'})" in printed
+    assert f"Missing: {tmp_path / 's2'} cannot be read: " in printed
+    assert "evaluation.json was made with `--actions modes`, and scores are of sampled" in printed
+    assert f"Missing: {tmp_path / 's3'} cannot be read: " in printed
+    assert f"evaluation.json holds evaluations of another run, '{tmp_path / 's0'}'" in printed
+
+
+class Links(HTMLParser):
+    """Where the links of a page lead."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name == "href"]
+
+
+def test_links_of_a_report_lead_to_files(tmp_path, undrawn):
+    name = "javascript:alert(1) ?#%41"
+    config = configured("walker_run", 0, env_steps=5_000)
+    write_run(tmp_path / name, config, [(5_008, [1.0])])
+    video = tmp_path / name / "videos" / "000005000.mp4"
+    video.parent.mkdir()
+    video.write_bytes(b"")
+    plot([str(tmp_path / name), "--out", str(tmp_path), "--no_published"])
+    (href,) = Links((tmp_path / "report.html").read_text()).found
+    parts = urllib.parse.urlsplit(href)
+    assert (parts.scheme, parts.netloc, parts.query, parts.fragment) == ("", "", "", "")
+    assert tmp_path / urllib.parse.unquote(parts.path) == video
+
+
+NAMES = ["$\\frac{x$", "=5 $ + $6", "_hidden", "a|b", "two\nlines", "\udc80"]
+
+
+def test_names_of_arms_are_text_in_pictures_and_tables(tmp_path, capsys, texts):
+    for i in range(len(NAMES)):
+        config = configured("walker_run", 0, env_steps=5_000, lambda0=0.1 * i)
+        write_run(tmp_path / f"a{i}", config, [(5_008, [1.0])])
+    (tmp_path / "arms.json").write_text(json.dumps({f"a{i}": n for i, n in enumerate(NAMES)}))
+    plot([str(tmp_path), "--out", str(tmp_path / "out"), "--baseline", NAMES[1]])
+    with Image.open(tmp_path / "out" / "curves.png") as image:
+        image.verify()
+    shown = "\n".join(texts.values())
+    for escaped in (r"\$\frac{x\$ (1 seed)", r"=5 \$ + \$6 (1 seed)", " _hidden (1 seed)"):
+        assert f"\n{escaped}\n" in shown
+    assert r"return over that of =5 \$ + \$6" in shown
+    table = (tmp_path / "out" / "scores.md").read_text().splitlines()[2]
+    assert table.count("|") - table.count(r"\|") == len(NAMES) + 4  # with the paper's columns
+    assert r"| a\|b |" in table
+    assert "| two lines |" in table
+    capsys.readouterr()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(runs, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for out in ("file", "file/figures", "x" * 300):
+        with pytest.raises(SystemExit) as exit:
+            plot([str(runs), "--out", str(tmp_path / out)])
+        output = capsys.readouterr()
+        assert (exit.value.code, output.out, output.err.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize(

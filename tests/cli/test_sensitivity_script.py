@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from run_script import run
@@ -65,6 +66,15 @@ def test_run_without_checkpoint_is_one_line(finished, capsys, tmp_path):
         (tmp_path / name).write_bytes((finished / name).read_bytes())
     assert "holds no checkpoint" in _error([str(tmp_path)], capsys, code=1)
     assert not (tmp_path / "sensitivity.json").exists()
+
+
+def test_a_file_that_cannot_be_written_is_found_before_the_measurements(finished, capsys, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    (path / "sensitivity.json").unlink(missing_ok=True)
+    (path / "sensitivity.json").mkdir()
+    error = _error([str(path)], capsys, code=2)
+    assert "sensitivity.json cannot be written: it is no regular file." in error
 
 
 def _error(args, capsys, *, code):

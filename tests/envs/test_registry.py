@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from dm_control import suite
 
-from gpld.envs import Environment, make_env, task_names
+from gpld.cli import parse_config
+from gpld.config import Config, from_dict, to_dict
+from gpld.envs import Environment, canonical_name, make_env, task_names
 from gpld.envs.registry import env_factory
 
 
@@ -41,6 +43,15 @@ def test_make_env_passes_the_action_repeat_on():
     assert make_env("pendulum_swingup", seed=0).spec.action_repeat == 1
     env = make_env("pendulum_swingup", seed=0, action_repeat=4)
     assert (env.spec.action_repeat, env.spec.episode_steps) == (4, 250)
+
+
+def test_settings_have_the_one_name_of_a_task():
+    assert Config(task="cup_catch") == Config(task="ball_in_cup_catch")
+    stored = to_dict(Config(task="ball_in_cup_catch")) | {"task": "cup_catch"}  # of older versions
+    assert from_dict(stored).task == "ball_in_cup_catch"
+    assert parse_config(["--task", "cup_catch"]).task == "ball_in_cup_catch"
+    for name in task_names():
+        assert canonical_name(name) == name
 
 
 def test_cup_catch_is_short_for_ball_in_cup_catch():

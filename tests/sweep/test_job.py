@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
-from run_folders import write_run
+from run_folders import write_evaluation, write_run
 
 from gpld.analysis.scores import CHECKPOINT_SCORES, read_runs
 from gpld.errors import UsageError
@@ -45,15 +46,28 @@ def test_a_run_without_checkpoints_is_finished_by_its_last_evaluation(tmp_path):
 
 
 def test_the_last_agent_is_evaluated(tmp_path):
-    job, _ = plan(sweep_of(evaluation_episodes=3), tmp_path)
-    write_run(job.path, job.config, [])
+    job, other = plan(sweep_of(evaluation_episodes=3), tmp_path)
+    folder = write_run(job.path, job.config, [])
     checkpoint(job.path, 100)
     assert job.trained
     assert not job.finished
-    for env_step, finished in ((60, False), (100, True)):
-        record = {"checkpoints": [{"env_step": env_step, "evaluations": []}]}
-        (job.path / CHECKPOINT_SCORES).write_text(json.dumps(record))
+    three = [1.0, 2.0, 3.0]
+    for finished, scores, env_step, options in (
+        (False, three, 60, {}),
+        (False, three[:2], 100, {}),
+        (False, three, 100, {"actions": "modes"}),
+        (False, three, 100, {"seeds": (1,)}),
+        (False, three, 100, {"seeds": (0, 1)}),
+        (True, three, 100, {}),
+    ):
+        write_evaluation(folder, job.config, scores, env_step=env_step, **options)
         assert job.finished == finished
+    other_folder = write_run(other.path, other.config, [])
+    write_evaluation(other_folder, other.config, three, env_step=100)
+    shutil.copy(other.path / CHECKPOINT_SCORES, job.path)
+    assert not job.finished
+    (job.path / CHECKPOINT_SCORES).write_text("{")
+    assert not job.finished
 
 
 def test_all_seeds_of_a_program_must_be_finished(tmp_path):
@@ -78,6 +92,14 @@ def test_runs_with_other_settings_are_refused(tmp_path):
     other = sweep_of(settings={"env_steps": 100, "gpld.rho": 0.25, "log.every": 10})
     with pytest.raises(UsageError, match=r"\(gpld.rho is 0.5 there and 0.25 here\); use them"):
         plan(other, tmp_path)
+
+
+def test_a_task_is_there_once_by_all_its_names(tmp_path):
+    with pytest.raises(UsageError, match="`tasks` must be different, got cup_catch, ball_in"):
+        plan(sweep_of(tasks=["cup_catch", "ball_in_cup_catch"]), tmp_path)
+    job, _ = plan(sweep_of(tasks=["cup_catch"]), tmp_path)
+    assert job.path == tmp_path / "Arm_one" / "cup_catch" / "seed0"  # where older sweeps have it
+    assert job.config.task == "ball_in_cup_catch"
 
 
 def test_names_of_arms_stay_when_others_come(tmp_path):

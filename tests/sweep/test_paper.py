@@ -54,6 +54,16 @@ def test_warm_starts_begin_with_the_baseline_of_their_task(tmp_path):
             assert job.config.env.observations == "pixels"
 
 
+@pytest.mark.parametrize("what", ["table3", "table4"])
+def test_a_folder_that_cannot_be_written_is_found_before_the_training(tmp_path, capsys, what):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as exit:
+        reproduce([what, "--scale", "tiny", "--out", str(tmp_path / "file")])
+    output = capsys.readouterr()
+    assert (exit.value.code, output.out, output.err.count("\n")) == (2, "", 1)
+    assert str(tmp_path / "file") in output.err
+
+
 def test_what_is_scaled_down_says_so(capsys, tmp_path):
     reproduce(["table3", "--scale", "tiny", "--out", str(tmp_path), "--dry_run"])
     printed = capsys.readouterr().out

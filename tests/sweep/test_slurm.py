@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pickle
 import signal
 import time
@@ -11,10 +12,11 @@ import pytest
 import submitit
 from run_folders import write_run
 
+from gpld.commands.sweep import main as sweep
 from gpld.run_folder import RunFolder
 from gpld.sweep import Sweep, plan
 from gpld.sweep.job import record
-from gpld.sweep.slurm import SlurmOptions, Submission, submit, wait
+from gpld.sweep.slurm import SlurmOptions, Submission, _executor, submit, wait
 
 # Enough that submitit takes a signal for a preemption and not for the end of the time.
 OPTIONS = SlurmOptions(hours=2.0, cpus=1, gpus=0, memory_gb=1, warning_seconds=10)
@@ -32,15 +34,52 @@ SETTINGS = {
 
 @pytest.fixture
 def jobs(tmp_path):
-    sweep = Sweep(
+    grid = Sweep(
         tasks=["probe_memory"],
         arms={"good": {}, "bad": {"init.from": "nowhere"}},
         seeds=[0],
         preset="debug",
         settings=SETTINGS,
     )
-    record(sweep, tmp_path)
-    return plan(sweep, tmp_path)
+    record(grid, tmp_path)
+    return plan(grid, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hours": 0.01}, r"`slurm.hours` must be finite and at least a minute \(1/60\), got 0.01"),
+        ({"hours": 0.0}, "`slurm.hours`"),
+        ({"hours": -1.0}, "`slurm.hours`"),
+        ({"hours": math.nan}, "`slurm.hours`"),
+        ({"hours": math.inf}, "`slurm.hours`"),
+        ({"hours": 1.0, "warning_seconds": 3600}, "`slurm.warning_seconds` must be .*less than"),
+        ({"warning_seconds": 0}, "`slurm.warning_seconds` must be positive"),
+        ({"warning_seconds": -5}, "`slurm.warning_seconds` must be positive"),
+        ({"gpus": -1}, "`slurm.gpus` must be at least 0, got -1"),
+        ({"cpus": 0}, "`slurm.cpus` must be at least 1, got 0"),
+        ({"memory_gb": 0}, "`slurm.memory_gb` must be at least 1, got 0"),
+        ({"at_a_time": 0}, "`slurm.at_a_time` must be at least 1, got 0"),
+        ({"requeues": -1}, "`slurm.requeues` must be at least 0, got -1"),
+    ],
+)
+def test_options_that_mean_something_else_to_slurm_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        SlurmOptions(**options)
+
+
+def test_the_shortest_job_asks_for_a_minute(tmp_path):
+    options = SlurmOptions(hours=1 / 60, warning_seconds=30)
+    assert _executor(tmp_path, options, "local", 1).parameters["timeout_min"] == 1
+
+
+def test_bad_options_are_one_line(tmp_path, capsys):
+    (tmp_path / "x.toml").write_text('tasks = ["walker_run"]\nseeds = [0]\n[arms.a]\n')
+    with pytest.raises(SystemExit) as exit:
+        sweep([str(tmp_path / "x.toml"), "--slurm.hours", "nan"])
+    output = capsys.readouterr()
+    assert (exit.value.code, output.out, output.err.count("\n")) == (2, "", 1)
+    assert "`slurm.hours` must be finite" in output.err
 
 
 def descendants(submitted):

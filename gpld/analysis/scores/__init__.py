@@ -7,7 +7,17 @@ from .at_step import (
     score_at as score_at,
     score_table as score_table,
 )
-from .bootstrap import Interval as Interval, stratified_bootstrap as stratified_bootstrap
+from .bootstrap import (
+    Interval as Interval,
+    has_interval as has_interval,
+    stratified_bootstrap as stratified_bootstrap,
+)
+from .checkpoints import (
+    CHECKPOINT_SCORES as CHECKPOINT_SCORES,
+    CheckpointScores as CheckpointScores,
+    identity as identity,
+    read_checkpoint_scores as read_checkpoint_scores,
+)
 from .relative import (
     RELATIVE as RELATIVE,
     TaskMeans as TaskMeans,
@@ -16,7 +26,6 @@ from .relative import (
     ratios as ratios,
 )
 from .runs import (
-    CHECKPOINT_SCORES as CHECKPOINT_SCORES,
     Record as Record,
     RunScores as RunScores,
     Source as Source,

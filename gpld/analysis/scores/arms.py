@@ -1,14 +1,49 @@
 """Names of what is compared: methods, and settings in which they differ."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from ...config import Config, flatten
 from ...config.flat import MAY_CHANGE
+from ...errors import UsageError
+from ...files import read_json
 
 ARMS = "arms.json"
 """In the folder of a sweep: the name of each arm by the folder that holds its runs."""
 
 _NO_ARM = ("task", "seed", "seeds", "resume", "offline", "deterministic", "distributed.")
+
+
+class InSweep(NamedTuple):
+    """Where a run is in its sweep."""
+
+    arm: str | None
+    """Name of its arm; None if the sweep does not name it."""
+
+    place: tuple[str, ...]
+    """Parts of its path in the folder of the sweep, such as `GPLD`, `walker_run`, `seed0`."""
+
+
+def sweep_of(run: Path) -> InSweep | None:
+    """Finds the sweep that a run belongs to, also one that it is linked into.
+
+    Args:
+        run: Folder of the run.
+
+    Raises:
+        UsageError: If the sweep's names of arms cannot be read.
+        MachineError: As above.
+    """
+    for path in (run.absolute(), run.resolve()):
+        for folder in path.parents:
+            if (folder / ARMS).exists():
+                place = path.relative_to(folder).parts
+                arm = read_json(folder / ARMS).get(place[0])
+                if not isinstance(arm, str | None):
+                    raise UsageError(f"{folder / ARMS} must name arms, got {arm!r}.")
+                return InSweep(arm, place)
+    return None
 
 
 def label_arms(configs: Sequence[Config]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ...errors import UsageError
 from .runs import RunScores
@@ -28,19 +28,23 @@ def score_at(run: RunScores, *, frame: int, window_frames: int = 0) -> float:
     Raises:
         UsageError: If there was no evaluation.
     """
+    return float(run.scores[_counting(run, frame, window_frames)].mean())
+
+
+def _counting(run: RunScores, frame: int, window_frames: int) -> Int[np.ndarray, " evaluation"]:
+    """Indices of the evaluations that are a run's score at a moment."""
     if window_frames < 0:
         raise ValueError(f"`window_frames` must be at least 0, got {window_frames}.")
     early = frame - (window_frames or run.every_frames)
     due = run.due_frames
-    inside = (due > early) & (due <= frame)
-    if not inside.any():
+    (inside,) = np.nonzero((due > early) & (due <= frame))
+    if not inside.size:
         there = f"its evaluations are at {due[0]:,} to {due[-1]:,}" if due.size else "it has none"
         raise UsageError(
             f"{run.name} has no evaluation in the {frame - early:,} frames up to {frame:,}; "
             f"{there}."
         )
-    scores = run.scores[inside]
-    return float(scores.mean() if window_frames else scores[-1])
+    return inside if window_frames else inside[-1:]
 
 
 class ScoreTable(NamedTuple):
@@ -53,6 +57,9 @@ class ScoreTable(NamedTuple):
 
     missing: list[str]
     """Runs that have no score there, with the reason."""
+
+    episodes: dict[int, list[str]]
+    """Names of the runs by the fewest episodes that one of their evaluations there has."""
 
     def common(self, *arms: str) -> list[TaskScores]:
         """Scores of arms on the tasks that all of them have.
@@ -89,7 +96,7 @@ def score_table(
     if frame is None:
         frame = last_common_frame(runs)
     scores: dict[str, dict[str, list[float]]] = {}
-    missing = []
+    missing, episodes = [], dict[int, list[str]]()
     for run in runs:
         try:
             score = score_at(run, frame=frame, window_frames=window_frames)
@@ -97,13 +104,15 @@ def score_table(
             missing.append(str(error))
             continue
         scores.setdefault(run.arm, {}).setdefault(run.task, []).append(score)
+        fewest = min(len(run.returns[i]) for i in _counting(run, frame, window_frames))
+        episodes.setdefault(fewest, []).append(run.name)
     if not scores:
         raise UsageError(missing[0] if missing else "There are no runs.")
     arrays = {
         arm: {task: np.array(values) for task, values in tasks.items()}
         for arm, tasks in scores.items()
     }
-    return ScoreTable(frame, window_frames, arrays, missing)
+    return ScoreTable(frame, window_frames, arrays, missing, episodes)
 
 
 def last_common_frame(runs: Sequence[RunScores]) -> int:

@@ -22,6 +22,11 @@ class Interval(NamedTuple):
     high: Any
 
 
+def has_interval(*arms: TaskScores) -> bool:
+    """Whether every task has several runs: a single one tells nothing of other seeds."""
+    return all(runs.shape[-1] > 1 for scores in arms for runs in scores.values())
+
+
 def stratified_bootstrap(
     statistic: Callable[..., Any],
     *arms: TaskScores,
@@ -34,7 +39,8 @@ def stratified_bootstrap(
     Each resample has as many runs of every task as there are, drawn with replacement, and
     independently for each task and arm. Tasks are not drawn: the interval is about other
     seeds on the same tasks. With few runs of a task it is too narrow (with n runs, by a
-    factor of about sqrt(1 - 1/n) for means).
+    factor of about sqrt(1 - 1/n) for means), and where a task has only one there is none: both
+    ends are nan.
 
     Args:
         statistic: Of the scores of all arms; keeps axes before that of the runs.
@@ -55,6 +61,10 @@ def stratified_bootstrap(
         for task, runs in scores.items():
             if runs.shape[-1] == 0:
                 raise ValueError(f"`arms` must have runs of every task, got none of {task}.")
+    estimate = statistic(*arms)
+    if not has_interval(*arms):
+        nothing = np.full(np.shape(estimate), np.nan)
+        return Interval(estimate, nothing, nothing)
     rng = np.random.default_rng(seed)
     largest = max(runs.size for scores in arms for runs in scores.values())
     block = max(1, min(resamples, _MOST_NUMBERS // largest))
@@ -65,7 +75,7 @@ def stratified_bootstrap(
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     with np.errstate(invalid="ignore"):  # between resamples whose ratios are infinite
         low, high = np.quantile(np.concatenate(drawn), ends, axis=0)
-    return Interval(statistic(*arms), low, high)
+    return Interval(estimate, low, high)
 
 
 def _resample(scores: TaskScores, size: int, rng: np.random.Generator) -> TaskScores:

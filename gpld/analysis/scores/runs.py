@@ -7,22 +7,23 @@ their names, and no function takes a number that could be either.
 
 import csv
 import dataclasses
-import json
+import io
 import os
-from collections.abc import Iterable, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ...config import Config
-from ...errors import UsageError
+from ...errors import LeftOut, MachineError, UsageError
+from ...files import write_bytes
 from ...run_folder import RunFolder
-from .arms import ARMS, label_arms
-
-CHECKPOINT_SCORES = "evaluation.json"
-"""What `scripts/evaluate.py --out` has made of a run's checkpoints, in its folder."""
+from .arms import label_arms, sweep_of
+from .checkpoints import CHECKPOINT_SCORES, read_checkpoint_scores
 
 Source = Literal["training", "checkpoints"]
 """training: the evaluations that a run makes as it goes on. checkpoints: those of its
@@ -96,7 +97,12 @@ class Record(NamedTuple):
     """Population standard deviation of their returns."""
 
 
-def read_runs(roots: Sequence[Path], source: Source = "training") -> list[RunScores]:
+def read_runs(
+    roots: Sequence[Path],
+    source: Source = "training",
+    *,
+    unreadable: Callable[[str], None] | None = None,
+) -> list[RunScores]:
     """Reads all runs in folders, however deep they are in there.
 
     Arms are named as a sweep has named them (`arms.json` in its folder), and after what tells
@@ -105,23 +111,34 @@ def read_runs(roots: Sequence[Path], source: Source = "training") -> list[RunSco
     Args:
         roots: Run folders, sweeps, or folders of these.
         source: Which evaluations are read.
+        unreadable: Takes a line about each run, or line of one, that cannot be read and is left
+            out; None raises what is wrong with the first run.
 
     Raises:
-        UsageError: If a folder holds no run, a run has no settings of this version, or a run
-            is there twice.
+        UsageError: If a folder holds no run, a run cannot be read, or one is there twice.
+        MachineError: If the machine cannot read a run.
     """
-    paths, arms = [], []
+    read = []
     for root in roots:
         found = list(find_runs(root))
         if not found:
             raise UsageError(f"{root} holds no run folder.")
-        paths += found
-        arms += [_arm_of_sweep(path) for path in found]
-    configs = [RunFolder(path).config() for path in paths]
-    labels = label_arms(configs)
+        for path in found:
+            if unreadable is None:
+                read.append(_read(path, source))
+                continue
+            with warnings.catch_warnings(record=True) as left_out:
+                warnings.simplefilter("always", LeftOut)
+                try:
+                    read.append(_read(path, source))
+                except (UsageError, MachineError) as error:
+                    unreadable(_one_line(f"{path} cannot be read: {error}"))
+            for warning in left_out:
+                unreadable(_one_line(str(warning.message)))
+    labels = label_arms([config for config, _ in read])
     runs = [
-        _read(path, config, arm or label, source)
-        for path, config, arm, label in zip(paths, configs, arms, labels, strict=True)
+        run if run.arm else dataclasses.replace(run, arm=label)
+        for (_, run), label in zip(read, labels, strict=True)
     ]
     seen: dict[tuple[str, str, int], RunScores] = {}
     for run in runs:
@@ -135,12 +152,29 @@ def read_runs(roots: Sequence[Path], source: Source = "training") -> list[RunSco
 
 
 def find_runs(root: Path) -> Iterable[Path]:
-    """Run folders in a folder, itself included; what holds several seeds is none itself."""
-    for path, folders, files in os.walk(root):
-        folders.sort()
-        if "config.json" in files and not any(name.startswith("seed") for name in folders):
-            folders.clear()
-            yield Path(path)
+    """Finds the run folders in a folder, itself included; each once, also behind links.
+
+    What holds the runs of several seeds is none itself. A folder that cannot be looked into is
+    taken for a run, so that whoever reads it says why.
+    """
+    errors: list[OSError] = []
+    seen, waiting = set[str](), [str(root)]
+    for start in waiting:  # what links lead to comes last, and keeps its own name if it has one
+        for path, folders, files in os.walk(start, onerror=errors.append):
+            folders.sort()
+            if os.path.realpath(path) in seen:
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(path))
+            seeds = [name for name in folders if re.fullmatch(r"seed\d+", name)]
+            if "config.json" in files and not any(
+                os.path.lexists(os.path.join(path, seed, "config.json")) for seed in seeds
+            ):
+                folders.clear()
+                yield Path(path)
+            linked = (os.path.join(path, name) for name in folders)
+            waiting += [folder for folder in linked if os.path.islink(folder)]
+    yield from (path for path in (Path(error.filename) for error in errors) if path != root)
 
 
 def tidy(runs: Iterable[RunScores]) -> list[Record]:
@@ -162,21 +196,39 @@ def tidy(runs: Iterable[RunScores]) -> list[Record]:
 
 
 def write_csv(path: Path, records: Iterable[Record]) -> None:
-    """Writes the tidy table."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Record._fields)
-        writer.writerows(records)
+    """Writes the tidy table.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(Record._fields)
+    writer.writerows([_cell(value) for value in record] for record in records)
+    write_bytes(path, text.getvalue().encode())
 
 
-def _read(path: Path, config: Config, arm: str, source: Source) -> RunScores:
+def _cell(value: Any) -> Any:
+    """A cell; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if formula else value
+
+
+def _one_line(text: str) -> str:
+    """Text for tables and files: in one line, and without what UTF-8 cannot have."""
+    return " ".join(text.encode(errors="backslashreplace").decode().split())
+
+
+def _read(path: Path, source: Source) -> tuple[Config, RunScores]:
+    """A run with its settings; its arm is empty if no sweep has named it."""
+    config, sweep = RunFolder(path).config(), sweep_of(path)
     read = _training_scores if source == "training" else _checkpoint_scores
     every = config.evaluation.every if source == "training" else config.checkpoint.every
     evaluations = read(path)
-    return RunScores(
+    return config, RunScores(
         path=path,
-        task=config.task,
-        arm=arm,
+        task=_one_line(config.task),
+        arm=_one_line(sweep.arm or "") if sweep is not None else "",
         seed=config.seed,
         pixels=config.env.observations == "pixels",
         action_repeat=config.env.action_repeat,
@@ -188,31 +240,19 @@ def _read(path: Path, config: Config, arm: str, source: Source) -> RunScores:
 
 
 def _training_scores(path: Path) -> dict[int, tuple[float, ...]]:
-    return {line["env_step"]: tuple(line["scores"]) for line in RunFolder(path).read("scores")}
+    lines = RunFolder(path).read("scores")
+    return {line["env_step"]: tuple(map(float, line["scores"])) for line in lines}
 
 
 def _checkpoint_scores(path: Path) -> dict[int, tuple[float, ...]]:
-    """Episodes of all seeds of each checkpoint's evaluation."""
-    file = path / CHECKPOINT_SCORES
-    if not file.exists():
+    """Episodes of all seeds of each checkpoint's evaluation, with sampled actions."""
+    scores = read_checkpoint_scores(path)
+    if scores is None:
         return {}
-    try:
-        checkpoints = json.loads(file.read_text())["checkpoints"]
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"{file} is not what `scripts/evaluate.py --out` writes.") from error
-    return {
-        checkpoint["env_step"]: tuple(
-            score for evaluation in checkpoint["evaluations"] for score in evaluation["scores"]
+    if scores.actions != "sampled":
+        file = path / CHECKPOINT_SCORES
+        raise UsageError(
+            f"{file} was made with `--actions {scores.actions}`, and scores are of sampled ones: "
+            f"`python scripts/evaluate.py {path} --out {file}` makes it again."
         )
-        for checkpoint in checkpoints
-    }
-
-
-def _arm_of_sweep(path: Path) -> str | None:
-    """The arm that a run's sweep has it in."""
-    for folder in path.resolve().parents:
-        file = folder / ARMS
-        if file.exists():
-            arms = json.loads(file.read_text())
-            return arms.get(path.resolve().relative_to(folder).parts[0])
-    return None
+    return scores.returns

@@ -7,7 +7,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from ..dmc import ALIASES, DMControl
+from ..dmc import DMControl
+from ..names import canonical_name
 from ..suite import COVERED, make_task
 from ..timestep import EnvSpec
 
@@ -52,7 +53,7 @@ def load_model(task: str, action_repeat: int) -> TaskModel:
     Raises:
         ValueError: If `task` is not covered, or as `DMControl`.
     """
-    name = ALIASES.get(task, task)
+    name = canonical_name(task)
     if name not in COVERED:
         raise ValueError(f"`task` must be one of {', '.join(COVERED)}; got {task!r}.")
     env = DMControl(task, action_repeat=action_repeat, seed=0)

@@ -132,9 +132,14 @@ def test_draws_depend_on_the_seed_alone(monkeypatch):
     within(stratified_bootstrap(mean, scores, resamples=RESAMPLES), blocks[1:])
 
 
-def test_one_run_of_each_task_has_no_width():
-    interval = stratified_bootstrap(mean, {"a": np.array([0.3]), "b": np.array([0.7])})
-    assert interval.low == interval.high == interval.estimate == 0.5
+@pytest.mark.parametrize("others", [1, 3])
+def test_a_single_run_of_a_task_has_no_interval(others):
+    interval = stratified_bootstrap(mean, {"a": np.array([0.3]), "b": np.full(others, 0.7)})
+    assert interval.estimate == pytest.approx(0.5)
+    assert np.isnan(interval.low)
+    assert np.isnan(interval.high)
+    curves = stratified_bootstrap(mean, {"a": np.array([[0.3], [0.4]])})
+    np.testing.assert_array_equal(curves.low, [np.nan, np.nan])
 
 
 @pytest.mark.parametrize(

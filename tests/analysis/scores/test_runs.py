@@ -3,24 +3,30 @@
 import csv
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import configured, write_run
+from run_folders import configured, write_evaluation, write_run
 
+from gpld.analysis.published import published_curves
 from gpld.analysis.scores import (
     ARMS,
     CHECKPOINT_SCORES,
+    find_runs,
     label_arms,
     last_common_frame,
+    read_checkpoint_scores,
     read_runs,
     score_at,
     score_table,
     tidy,
     write_csv,
 )
-from gpld.config import EnvConfig
+from gpld.config import EnvConfig, to_dict
 from gpld.errors import UsageError
+from gpld.run_folder import RunFolder
 
 # 16 environments, an evaluation every 5,000 env steps, action repeat 2: due at 10,000 frames,
 # it takes place at 10,016.
@@ -142,17 +148,201 @@ def test_the_tidy_table(run, tmp_path):
 
 def test_evaluations_of_checkpoints(run):
     assert read_runs([run.path], source="checkpoints")[0].returns == ()
-    (run.path / CHECKPOINT_SCORES).write_text("{}")
-    with pytest.raises(UsageError, match=r"evaluation.json is not what `scripts/evaluate.py --out"):
-        read_runs([run.path], source="checkpoints")
-    checkpoints = [
-        {"env_step": 20_000, "evaluations": [{"scores": [1.0, 2.0]}, {"scores": [6.0, 7.0]}]},
-        {"env_step": 10_000, "evaluations": [{"scores": [5.0]}]},
-    ]
-    (run.path / CHECKPOINT_SCORES).write_text(json.dumps({"checkpoints": checkpoints}))
+    file = run.path / CHECKPOINT_SCORES
+    config = RunFolder(run.path).config()
+    write_evaluation(RunFolder(run.path), config, [5.0])
+    values = json.loads(file.read_text())
+    later = {"env_step": 20_000, "evaluations": [{"scores": [1.0, 2.0]}, {"scores": [6.0, 7.0]}]}
+    values["checkpoints"].insert(0, values["checkpoints"][0] | later)
+    file.write_text(json.dumps(values))
     (again,) = read_runs([run.path], source="checkpoints")
     assert again.returns == ((5.0,), (1.0, 2.0, 6.0, 7.0))
     assert score_at(again, frame=40_000) == 4
+    assert score_table([again]).episodes == {4: [again.name]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"evaluations": [{"scores": []}]},
+        {"evaluations": [{"scores": [None]}]},
+        {"evaluations": [{"scores": ["3"]}]},
+        {"evaluations": [{"scores": [float("nan")]}]},
+        {"evaluations": [{"scores": [10**400]}]},
+        {"evaluations": None},
+        {"env_step": "10000"},
+        {"env_step": 1e3},
+        {"env_step": -1},
+        {"env_step": 10**30},
+        {"task": None},
+        {"task": []},
+    ],
+)
+def test_damaged_evaluations_of_checkpoints_are_one_line(run, change):
+    file = run.path / CHECKPOINT_SCORES
+    write_evaluation(RunFolder(run.path), RunFolder(run.path).config(), [5.0])
+    values = json.loads(file.read_text())
+    for damaged in (
+        {"settings": values["settings"], "checkpoints": [values["checkpoints"][0] | change]},
+        {"settings": values["settings"]},
+        {"checkpoints": values["checkpoints"]},
+        {"settings": None, "checkpoints": values["checkpoints"]},
+        {"settings": {"actions": "x", "seeds": [0]}, "checkpoints": values["checkpoints"]},
+        {"settings": values["settings"], "checkpoints": [3]},
+    ):
+        file.write_text(json.dumps(damaged))
+        with pytest.raises(UsageError, match=r"evaluation\.json (is not|holds evalu)") as error:
+            read_runs([run.path], source="checkpoints")
+        assert "\n" not in str(error.value)
+    file.write_text("[]")
+    with pytest.raises(UsageError, match="must hold a JSON object"):
+        read_runs([run.path], source="checkpoints")
+
+
+def test_evaluations_stay_with_the_run_that_they_are_of(tmp_path):
+    config = configured("walker_run", 0, env_steps=10_000)
+    folder = write_run(tmp_path / "a", config, [])
+    write_evaluation(folder, config, [1.0, 2.0])
+    other = write_run(tmp_path / "b", config, [])
+    shutil.copy(folder.path / CHECKPOINT_SCORES, other.path)
+    with pytest.raises(UsageError, match=r"json holds evaluations of another run, .*/a"):
+        read_checkpoint_scores(other.path)
+    moved = folder.path.rename(tmp_path / "c")
+    scores = read_checkpoint_scores(moved)
+    assert scores is not None
+    assert (scores.actions, scores.seeds, scores.returns) == ("sampled", (0,), {10_000: (1.0, 2.0)})
+    # The same start, but the settings of another seed or task.
+    for other in (configured("walker_run", 1), configured("walker_walk", 0)):
+        (moved / "config.json").write_text(json.dumps(to_dict(other)))
+        with pytest.raises(UsageError, match="of another run"):
+            read_checkpoint_scores(moved)
+
+
+def test_older_evaluations_are_told_apart_by_their_folders(tmp_path):
+    config = configured("walker_run", 0, env_steps=10_000)
+    sweep = tmp_path / "sweep"
+    for name in ("sweep/A/walker_run/seed0", "sweep/B/walker_run/seed0", "alone", "other"):
+        folder = write_run(tmp_path / name, config, [])
+        write_evaluation(folder, config, [1.0])
+        values = json.loads((folder.path / CHECKPOINT_SCORES).read_text())
+        for new in ("run_seed", "run_started"):
+            del values["checkpoints"][0][new]
+        (folder.path / CHECKPOINT_SCORES).write_text(json.dumps(values))
+    (sweep / ARMS).write_text("{}")
+    moved = sweep.rename(tmp_path / "results")
+    run = Path("walker_run", "seed0")
+    assert read_checkpoint_scores(moved / "A" / run) is not None
+    assert read_checkpoint_scores(tmp_path / "alone") is not None
+    shutil.copy(moved / "A" / run / CHECKPOINT_SCORES, moved / "B" / run)
+    shutil.copy(tmp_path / "alone" / CHECKPOINT_SCORES, tmp_path / "other")
+    for copied in (moved / "B" / run, tmp_path / "other"):
+        with pytest.raises(UsageError, match="of another run"):
+            read_checkpoint_scores(copied)
+
+
+def test_evaluations_with_other_actions_are_not_scores(run):
+    folder = RunFolder(run.path)
+    write_evaluation(folder, folder.config(), [5.0], actions="modes")
+    with pytest.raises(UsageError, match=r"with `--actions modes`, and scores are of sampled ones"):
+        read_runs([run.path], source="checkpoints")
+
+
+def test_runs_are_found_once_behind_links_and_beside_folders_called_seed(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for seed, path in enumerate((root / "a", root / "deep" / "b", elsewhere / "c")):
+        write_run(path, configured("walker_run", seed, env_steps=5_000), [(5_008, [1.0])])
+    (root / "a" / "seed_of_the_picture").mkdir()
+    (root / "a" / "seed_of_the_picture" / "config.json").write_text("{}")
+    (root / "a" / "seed3").mkdir()  # without a run in it
+    (root / "a" / "link").symlink_to(elsewhere)  # what is inside of a run is no run
+    (root / "again").symlink_to(root / "a")
+    (root / "deep" / "up").symlink_to(root)
+    (root / "deep" / "nowhere").symlink_to(root / "nothing")
+    assert set(find_runs(root)) == {root / "a", root / "deep" / "b"}
+    (root / "linked").symlink_to(elsewhere)
+    found = list(find_runs(root))
+    assert sorted(found) == [root / "a", root / "deep" / "b", root / "linked" / "c"]
+    assert [run.seed for run in read_runs([root])] == [0, 1, 2]
+    assert list(find_runs(root / "again")) == [root / "again"]
+
+
+def test_a_run_that_is_linked_into_a_sweep_is_of_its_arm(tmp_path):
+    config = configured("walker_run", 0, env_steps=5_000)
+    write_run(tmp_path / "elsewhere", config, [(5_008, [1.0])])
+    place = tmp_path / "sweep" / "first" / "walker_run"
+    place.mkdir(parents=True)
+    (place / "seed0").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "sweep" / ARMS).write_text(json.dumps({"first": "First arm"}))
+    (run,) = read_runs([tmp_path / "sweep"])
+    assert run.arm == "First arm"
+
+
+def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
+    for seed in range(4):
+        config = configured("walker_run", seed, env_steps=10_000)
+        write_run(tmp_path / f"seed-{seed}", config, [(5_008, [1.0]), (10_000, [2.0])])
+    (tmp_path / "seed-1" / "config.json").write_text("[]")
+    (tmp_path / "seed-2" / "config.json").unlink()
+    (tmp_path / "seed-2" / "config.json").symlink_to("config.json")
+    lines = (tmp_path / "seed-3" / "scores.jsonl").read_text().splitlines()
+    (tmp_path / "seed-3" / "scores.jsonl").write_text(f"{lines[0]}\nnull\n{lines[1]}\n")
+    said = []
+    runs = read_runs([tmp_path], unreadable=said.append)
+    assert [(run.seed, run.returns) for run in runs] == [
+        (0, ((1.0,), (2.0,))),
+        (3, ((1.0,), (2.0,))),
+    ]
+    one, two, three = said
+    assert one.startswith(f"{tmp_path / 'seed-1'} cannot be read: ")
+    assert one.endswith("config.json must hold a JSON object, but it holds a list.")
+    assert two.startswith(f"{tmp_path / 'seed-2'} cannot be read: ")
+    assert three.startswith(f"{tmp_path / 'seed-3' / 'scores.jsonl'}, line 2 ")
+    with pytest.raises(UsageError, match="must hold a JSON object"):
+        read_runs([tmp_path])
+
+
+@pytest.mark.parametrize("arms", ["[]", "{", '{"first": 3}', "null"])
+def test_damaged_names_of_arms_are_said_once_for_each_run(tmp_path, arms):
+    write_run(tmp_path / "first" / "a", configured("walker_run", 0), [(5_008, [1.0])])
+    (tmp_path / ARMS).write_text(arms)
+    said = []
+    assert read_runs([tmp_path], unreadable=said.append) == []
+    (line,) = said
+    assert "arms.json" in line
+
+
+def test_tasks_of_older_runs_have_their_one_name(tmp_path):
+    for seed, task in enumerate(("cup_catch", "ball_in_cup_catch")):
+        folder = write_run(
+            tmp_path / f"s{seed}", configured("ball_in_cup_catch", seed), [(5_008, [1.0])]
+        )
+        values = json.loads((folder.path / "config.json").read_text()) | {"task": task}
+        (folder.path / "config.json").write_text(json.dumps(values))
+    runs = read_runs([tmp_path])
+    assert [(run.task, run.seed) for run in runs] == [
+        ("ball_in_cup_catch", 0),
+        ("ball_in_cup_catch", 1),
+    ]
+    assert published_curves(runs[0].task)
+
+
+def test_settings_without_a_task_are_no_run_of_the_default_one(tmp_path):
+    folder = write_run(tmp_path / "a", configured("hopper_hop", 0), [(5_008, [1.0])])
+    values = json.loads((folder.path / "config.json").read_text())
+    del values["task"]
+    (folder.path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UsageError, match="`task` is missing"):
+        read_runs([tmp_path])
+
+
+def test_no_cell_of_the_table_is_a_formula(tmp_path, run):
+    texts = ["=1+1", "+1", "-1", "@x", "a=b", ""]
+    records = [tidy([run])[0]._replace(arm=text, score=-1.5) for text in texts]
+    write_csv(tmp_path / "scores.csv", records)
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["arm"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", "a=b", ""]
+    assert {row["score"] for row in rows} == {"-1.5"}  # a number is no formula
 
 
 def test_seeds_that_are_trained_together_and_sweeps(tmp_path):

@@ -1,0 +1,11 @@
+"""Tasks that go by two names."""
+
+_SHORT = {"cup_catch": "ball_in_cup_catch"}
+
+SHORT_NAMES = tuple(_SHORT)
+"""Usual short forms, which are understood and never recorded."""
+
+
+def canonical_name(task: str) -> str:
+    """The one name of a task, under which settings, results and published scores have it."""
+    return _SHORT.get(task, task)
