@@ -14,7 +14,15 @@ from gpld.checkpoint import Damaged, Unsuitable
 from gpld.errors import MachineError, UsageError
 
 LOOP = {"env_step": 8, "scores": np.arange(3.0)}
-MANIFEST = {"env_step": 8, "update": 0, "replay": {"files": []}, "logs": {}}
+REPLAY = {
+    "format": 1,
+    "chunk_length": 100,
+    "num_streams": 1,
+    "arrays": {"immutable": {}, "mutable": {}},
+    "state": {"num_added": 0, "oldest": 0},
+    "files": [],
+}
+MANIFEST = {"env_step": 8, "update": 0, "keep_agent": False, "replay": REPLAY, "logs": {}}
 
 
 @pytest.fixture(scope="module")
