@@ -312,7 +312,7 @@ def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     if not all(_is_file(file) for file in files.values()):
         yield "it does not describe its files"
     if manifest["replay"] is not None:
-        logs = manifest.get("logs", {})
+        logs: Any = manifest.get("logs")
         if "loop.npz" not in files or type(manifest.get("keep_agent")) is not bool:
             yield "it says too little to go on from"
         if not isinstance(logs, dict) or not all(_is_count(size) for size in logs.values()):

@@ -6,11 +6,12 @@ and makes what it wrote outlast a loss of power.
 """
 
 import errno
+import fcntl
 import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -161,6 +162,30 @@ def truncate(path: Path, size: int) -> None:
     with open_to_append(path) as file:
         file.truncate(size)
         sync(file)
+
+
+def lock(file: BinaryIO, warn: Callable[[str], None]) -> bool:
+    """Locks a file for this process, until it is closed.
+
+    Args:
+        file: The file, opened for writing.
+        warn: Told in a line where the file system knows no locks, as some of clusters.
+
+    Returns:
+        Whether no other process has locked it, as far as can be told.
+
+    Raises:
+        OSError: If it cannot be locked for another reason.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        warn(f"{error.strerror}: nothing keeps a second process from using this folder as well")
+    return True
 
 
 def sync(file: BinaryIO) -> None:

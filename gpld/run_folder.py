@@ -100,6 +100,13 @@ _RECORD: _Checks = {
 LOGS = ("metrics.jsonl", "episodes.jsonl", "scores.jsonl")
 """Files of lines that a run writes."""
 
+# Whatever a run and the scripts write into its folder.
+_OWN = re.compile(
+    r"(config|run|wandb|sensitivity|evaluation)\.json|(metrics|episodes|scores)\.jsonl|run\.lock|"
+    r"(learning_curve|sensitivity)\.png|checkpoints|replay|faults|tensorboard|videos|predictions|"
+    r"profile|wandb|(seed|process)[0-9]+"
+)
+
 # Nine digits or more, and a number where several are of the same env step.
 _CHECKPOINT = re.compile(r"([0-9]{9}|[1-9][0-9]{9,})(\.[1-9][0-9]*)?")
 
@@ -109,6 +116,27 @@ class RunFolder:
     """Paths of a run's files, and what is written to them."""
 
     path: Path
+
+    def check_links(self) -> None:
+        """Checks that nothing that a run writes leads out of its folder.
+
+        The folder itself may be a link. Those that have other names in it, and those that W&B
+        makes in `wandb/`, are no concern of a run.
+
+        Raises:
+            UsageError: If something is a symbolic link.
+        """
+        try:
+            own = [path for path in self.path.iterdir() if _OWN.fullmatch(path.name)]
+        except OSError as error:
+            raise files.file_error(self.path, error) from error
+        for path in own:
+            within = () if path.name == "wandb" else files.links(path)
+            for link in [path] if path.is_symlink() else within:
+                raise UsageError(
+                    f"{link} is a symbolic link, through which a run would write elsewhere: put "
+                    "what it names in its place, or remove it."
+                )
 
     def checkpoint_paths(self) -> list[Path]:
         """Folders of all checkpoints, the earliest first; whatever else is there is left out."""
