@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,8 +159,7 @@ class Archive:
         """
         try:
             self.path.mkdir(exist_ok=True)
-            for unfinished in self.path.glob(".*.tmp"):
-                shutil.rmtree(unfinished)
+            checkpoint.delete_unfinished(self.path)
             for path, reason in self._damaged.items():
                 aside = _free_name(path.with_name(f"damaged-{path.name}"))
                 path.rename(aside)
@@ -197,18 +195,34 @@ class Archive:
             "replay": contents.replay.write(),
         }
         path = self.folder.new_checkpoint_path(contents.env_step)
-        checkpoint.write(path, jax.device_get(contents.agent), contents.loop, manifest)
+        try:
+            checkpoint.write(path, jax.device_get(contents.agent), contents.loop, manifest)
+        except OSError:
+            self._prune()  # of what was just written for it
+            raise
 
     def rotate(self) -> None:
-        """Deletes of old checkpoints what is not to be kept."""
-        resumable = self._resumable()
-        kept = resumable[-self._config.keep :]
-        for old in resumable[: -self._config.keep]:
-            if old.manifest["keep_agent"]:
-                checkpoint.keep_agent(old)
-            else:
-                checkpoint.delete(old)
-        self.store.prune(found.manifest["replay"] for found in kept)
+        """Deletes of old checkpoints what is not to be kept.
+
+        Raises:
+            OSError: If some of it cannot be deleted; all else is.
+        """
+        errors = []
+        for old in self._resumable()[: -self._config.keep]:
+            try:
+                if old.manifest["keep_agent"]:
+                    checkpoint.keep_agent(old)
+                else:
+                    checkpoint.delete(old)
+            except OSError as error:
+                errors.append(error)
+        self._prune()
+        if errors:
+            raise errors[0]
+
+    def _prune(self) -> None:
+        """Deletes of the replay what no checkpoint needs."""
+        self.store.prune(found.manifest["replay"] for found in self._resumable())
 
     def _resumable(self) -> list[Checkpoint]:
         intact = []

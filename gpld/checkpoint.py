@@ -4,28 +4,33 @@ A checkpoint is a folder:
 
     agent.eqx       networks, optimiser, slow value, return percentiles, update count
     loop.npz        clocks, metrics under way, environments, what the policy remembers
-    manifest.json   the two files and those of the replay, with sizes and SHA-256 checksums
+    manifest.json   the two files and those of the replay, with sizes and SHA-256 checksums, and
+                    one of its own
 
 It is written under another name and renamed when it is complete, so that a folder of this
 name is either whole or damaged by something else, which the checksums show. Nothing in it can
 run code when it is loaded.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import equinox as eqx
+import jax
 
-from . import tree_file
+from . import replay, tree_file
 from .agent import AgentState
 from .errors import MachineError, UsageError
-from .files import sync_folder
+from .files import create, open_to_read, read_json, sync, sync_folder, write_json
+from .replay import DamagedReplayError, UnsuitableReplayError
+from .run_folder import LOGS, clocks, is_checkpoint
 
 FORMAT = 1
 
@@ -66,12 +71,12 @@ def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any
         path: Its folder, which must not exist, in an existing folder.
         agent: The agent's state.
         loop: The rest, as `tree_file.dump` gives it.
-        manifest: What the manifest says besides the checksums of both.
+        manifest: What the manifest says besides the checksums.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _unfinished(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
@@ -82,10 +87,9 @@ def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any
             "loop.npz": _write_file(temporary / "loop.npz", lambda file: file.write(loop)),
         }
         _write_manifest(temporary, {"format": FORMAT, **manifest, "files": files})
-        sync_folder(temporary)
         temporary.rename(path)
         sync_folder(path.parent)
-    except OSError:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
@@ -99,29 +103,52 @@ def keep_agent(checkpoint: Checkpoint) -> None:
 
 def delete(checkpoint: Checkpoint) -> None:
     """Deletes a checkpoint, which is gone before it is incomplete."""
-    hidden = checkpoint.path.with_name(f".{checkpoint.path.name}.tmp")
+    hidden = _unfinished(checkpoint.path)
+    shutil.rmtree(hidden, ignore_errors=True)
     checkpoint.path.rename(hidden)
     shutil.rmtree(hidden)
+
+
+def delete_unfinished(folder: Path) -> None:
+    """Deletes what a killed process was writing or deleting, and nothing else.
+
+    Raises:
+        OSError: If it cannot be deleted.
+    """
+    for path in folder.glob(".*.tmp"):
+        if is_checkpoint(path.name[1 : -len(".tmp")]) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
 
 
 def read(path: Path) -> Checkpoint:
     """Opens a checkpoint; its files are looked at when they are loaded.
 
     Raises:
-        Damaged: If it has no manifest, or one that cannot be understood.
+        Damaged: If it has no manifest, or one that was changed or contradicts itself.
         Unsuitable: If it has another format.
     """
+    file = path / "manifest.json"
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        if manifest["format"] != FORMAT:
-            raise Unsuitable(
-                f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}"
-            )
-        checkpoint = Checkpoint(path, manifest)
-        _ = checkpoint.env_step, checkpoint.resumable, manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{path / 'manifest.json'} is missing or damaged") from error
-    return checkpoint
+        manifest = read_json(file)
+    except (UsageError, MachineError) as error:
+        raise Damaged(f"{file} is missing or damaged ({str(error).rstrip('.')})") from error
+    stored = manifest.pop("sha256", None)  # not in those of version 0.1
+    whole = stored == _checksum(manifest)
+    if _has_other_format(manifest, whole):
+        raise Unsuitable(
+            f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}"
+        )
+    if stored is not None and not whole:
+        raise Damaged(f"{file} does not match its checksum")
+    try:
+        fault = next(_faults(path, manifest), None)
+    except UnsuitableReplayError as error:
+        raise Unsuitable(f"{path} cannot be used: {str(error).rstrip('.')}") from error
+    except DamagedReplayError as error:
+        fault = str(error).rstrip(".")
+    if fault:
+        raise Damaged(f"{file} is missing or damaged ({fault})")
+    return Checkpoint(path, manifest)
 
 
 def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
@@ -135,18 +162,19 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
         Damaged: If the file is not what was written.
         Unsuitable: If it is, but holds other shapes, dtypes or another structure.
     """
-    path = _verified(checkpoint, "agent.eqx")
-    try:
-        with path.open("rb") as file:
-            agent = eqx.tree_deserialise_leaves(file, like)
+    path = checkpoint.path / "agent.eqx"
+    with _verified(checkpoint, path.name) as file:
+        try:
+            with _os_errors():
+                agent = eqx.tree_deserialise_leaves(file, like)
             left = len(file.read(1))
-    except OSError as error:
-        raise Damaged(f"{path} cannot be read: {error.strerror}") from error
-    except (RuntimeError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-        raise Unsuitable(f"{path} does not hold this agent: {reason}") from error
+        except (RuntimeError, ValueError, EOFError, MemoryError) as error:
+            reason = str(error).splitlines()[0] if str(error) else "it ends too early"
+            raise Unsuitable(f"{path} does not hold this agent: {reason}") from error
     if left:
         raise Unsuitable(f"{path} does not hold this agent: it holds more arrays")
+    if isinstance(agent.update, jax.Array) and int(agent.update) != checkpoint.manifest["update"]:
+        raise Damaged(f"{path} is of another update than its manifest says")
     return agent
 
 
@@ -155,12 +183,14 @@ def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
 
     Raises:
         Damaged: If the file is not what was written.
+        Unsuitable: If it is, but cannot be understood.
     """
-    path = _verified(checkpoint, "loop.npz")
-    try:
-        return tree_file.load(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise Damaged(f"{path} is damaged: {error}") from error
+    path = checkpoint.path / "loop.npz"
+    with _verified(checkpoint, path.name) as file:
+        try:
+            return tree_file.load(file)
+        except ValueError as error:
+            raise Unsuitable(f"{path} cannot be understood: {error}") from error
 
 
 def load(path: Path, like: AgentState) -> AgentState:
@@ -192,35 +222,118 @@ class _HashedFile:
         return self._file.write(data)
 
 
-def _write_file(path: Path, write: Any) -> dict[str, Any]:
-    with path.open("wb") as file:
+def _write_file(path: Path, write: Callable[[Any], Any]) -> dict[str, Any]:
+    with create(path) as file:
         hashed = _HashedFile(file)
-        write(hashed)
-        file.flush()
-        os.fsync(file.fileno())
+        with _os_errors():
+            write(hashed)
+        sync(file)
     return {"size": hashed.size, "sha256": hashed.hash.hexdigest()}
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    temporary = folder / ".manifest.json.tmp"
-    with temporary.open("w") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(folder / "manifest.json")
+    write_json(folder / "manifest.json", {**manifest, "sha256": _checksum(manifest)})
 
 
-def _verified(checkpoint: Checkpoint, name: str) -> Path:
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """Of what a manifest says, however it is laid out."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unfinished(path: Path) -> Path:
+    """Where a checkpoint is while it is written or deleted."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+@contextlib.contextmanager
+def _os_errors() -> Iterator[None]:
+    """Gives errors of files as they were before Equinox has added where in the tree it was."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__
+        raise cause or error from None
+
+
+@contextlib.contextmanager
+def _verified(checkpoint: Checkpoint, name: str) -> Iterator[BufferedReader]:
+    """Opens a file whose checksum is right."""
     path, expected = checkpoint.path / name, checkpoint.manifest["files"].get(name)
     if expected is None:
         raise Damaged(f"{checkpoint.path} no longer has its {name}")
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != expected["size"]:
                 raise Damaged(f"{path} has {size} of {expected['size']} bytes")
             if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
                 raise Damaged(f"{path} does not match its checksum")
+            file.seek(0)
+            yield file
     except OSError as error:
         raise Damaged(f"{path} cannot be read: {error.strerror}") from error
-    return path
+
+
+def _has_other_format(manifest: Mapping[str, Any], whole: bool) -> bool:
+    """Whether another version has written a manifest, which no flipped bit makes of this one's.
+
+    Later formats must differ from this one in two bits or more, as 2 does from 1.
+    """
+    number = manifest.get("format")
+    if type(number) is not int or number == FORMAT:
+        return False
+    return whole or (number ^ FORMAT).bit_count() > 1
+
+
+def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a manifest; the first is true, and those after it may follow from it.
+
+    This is all there is against flipped bits in manifests of version 0.1, which have no checksum.
+    """
+    needed = {"format", "env_step", "update", "replay", "files"}
+    names = manifest.keys()
+    if not needed <= names or not names <= needed | {"keep_agent", "logs"}:
+        yield f"it says {sorted(names)}"
+    if manifest["format"] != FORMAT:
+        yield f"its format is {manifest['format']!r}"
+    if not all(_is_count(manifest[name]) for name in ("env_step", "update")):
+        yield "a clock is no number"
+    if is_checkpoint(path.name) and clocks(path)[0] != manifest["env_step"]:
+        yield f"it is of env step {manifest['env_step']}"
+    files = manifest["files"]
+    if not isinstance(files, dict) or not {"agent.eqx"} <= files.keys() <= {
+        "agent.eqx",
+        "loop.npz",
+    }:
+        yield "it names other files"
+    if not all(_is_file(file) for file in files.values()):
+        yield "it does not describe its files"
+    if manifest["replay"] is not None:
+        logs: Any = manifest.get("logs")
+        if "loop.npz" not in files or type(manifest.get("keep_agent")) is not bool:
+            yield "it says too little to go on from"
+        if not isinstance(logs, dict) or not all(_is_count(size) for size in logs.values()):
+            yield "it does not say how long the logs are"
+        if any(_differ_in_one(name, log) for name in logs for log in LOGS):
+            yield f"it names the logs {sorted(logs)}"
+        replay.validate(manifest["replay"])
+
+
+def _differ_in_one(a: str, b: str) -> bool:
+    return len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_file(file: Any) -> bool:
+    return (
+        isinstance(file, dict)
+        and file.keys() == {"size", "sha256"}
+        and _is_count(file["size"])
+        and isinstance(file["sha256"], str)
+    )

@@ -52,7 +52,7 @@ def save(
     arrays = batch._asdict() | {"context": batch.context._asdict()}
     fault = {"config": to_dict(config), "batch": arrays, "key": np.asarray(jr.key_data(key))}
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # without parents: a run may have been moved away
         shutil.rmtree(path, ignore_errors=True)  # of a run that was resumed and failed again
         state = eqx.tree_at(lambda state: state.update, state, state.update - 1)
         manifest = {"env_step": env_step, "update": int(state.update), "replay": None}
@@ -82,16 +82,17 @@ def stopped(
         env_step: Env steps collected before it.
         skips: Updates in a row that were skipped.
         key: Random key of the updates, before it is mixed with their count.
-
-    Raises:
-        MachineError: If the update cannot be written.
     """
     # A skipped update leaves the agent as it was, so this is the state before it.
     key = jr.fold_in(key, state.update - 1)  # as the update mixed it
-    path = save(folder, config, state, batch, env_step, key=key)
+    try:
+        path = save(folder, config, state, batch, env_step, key=key)
+        rest = f"repeat the last one with `python scripts/replay_update.py {path}`."
+    except MachineError as error:
+        rest = f"the last one could not be kept: {error}"
     return MachineError(
         f"Loss or gradient were not finite in {skips} updates in a row, at env step {env_step}; "
-        f"repeat the last one with `python scripts/replay_update.py {path}`."
+        f"{rest}"
     )
 
 

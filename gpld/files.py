@@ -6,11 +6,13 @@ and makes what it wrote outlast a loss of power.
 """
 
 import errno
+import fcntl
 import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,12 +44,7 @@ def read_bytes(path: Path, *, limit: int = 64 * _MIB) -> bytes:
         MachineError: If it cannot be read.
     """
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for somebody who writes to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UsageError(f"{path} is no regular file.")
+        with open_to_read(path) as file:
             data = file.read(limit + 1)
     except ValueError as error:  # a NUL byte in the path
         raise UsageError(f"{str(path)!r} is no path: {error}.") from error
@@ -122,6 +119,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def open_to_read(path: Path) -> BufferedReader:
+    """Opens a regular file for reading, and never waits.
+
+    Raises:
+        OSError: If it is no regular file or cannot be opened.
+    """
+    # Without O_NONBLOCK, opening a FIFO would wait for somebody who writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    _check_regular(descriptor, path)
+    return os.fdopen(descriptor, "rb")
+
+
 def create(path: Path) -> BinaryIO:
     """Opens a new file for writing.
 
@@ -140,9 +149,7 @@ def open_to_append(path: Path) -> BinaryIO:
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    _check_regular(descriptor, path)
     return os.fdopen(descriptor, "ab")
 
 
@@ -155,6 +162,30 @@ def truncate(path: Path, size: int) -> None:
     with open_to_append(path) as file:
         file.truncate(size)
         sync(file)
+
+
+def lock(file: BinaryIO, warn: Callable[[str], None]) -> bool:
+    """Locks a file for this process, until it is closed.
+
+    Args:
+        file: The file, opened for writing.
+        warn: Told in a line where the file system knows no locks, as some of clusters.
+
+    Returns:
+        Whether no other process has locked it, as far as can be told.
+
+    Raises:
+        OSError: If it cannot be locked for another reason.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        warn(f"{error.strerror}: nothing keeps a second process from using this folder as well")
+    return True
 
 
 def sync(file: BinaryIO) -> None:
@@ -231,6 +262,13 @@ def file_error(path: Path, error: OSError, what: str = "read") -> UsageError | M
     """Tells in one line what cannot be done with a file: the user's mistake, or the machine's."""
     kind = UsageError if error.errno in _NAMED_WRONGLY else MachineError
     return kind(f"{_short(path)} cannot be {what}: {error.strerror or error}.")
+
+
+def _check_regular(descriptor: int, path: Path) -> None:
+    """Closes what is no regular file, and says so."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def _short(path: Path) -> str:

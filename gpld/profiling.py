@@ -55,6 +55,7 @@ class Profiler(contextlib.AbstractContextManager):
         options.python_tracer_level = 0  # every call of Python would hide what matters
         self._end, self._left = update + self._left, 0
         with self._warning():
+            self._folder.mkdir(exist_ok=True)  # without parents: a run may have been moved away
             jax.profiler.start_trace(
                 self._folder, create_perfetto_trace=True, profiler_options=options
             )

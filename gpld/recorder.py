@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from .config import Config
 from .console import RunConsole
 from .envs import TimeStep
+from .errors import MachineError, UsageError
 from .metrics import EpisodeTracker, MeanMetrics, Stopwatch, Sums
 from .run_folder import RunFolder
 from .sinks import Sink
@@ -58,6 +59,7 @@ class Recorder(contextlib.AbstractContextManager):
         self._sinks, self._say = sinks, console.speaker(label)
         self._episodes, self._metrics = EpisodeTracker(config.share.env.num_envs), MeanMetrics()
         self._scores: list[float] = []
+        self._draws = True
         self._diagnostics: dict[str, float] = {}
         self._logged_at = self._failures_shown = 0
 
@@ -127,7 +129,12 @@ class Recorder(contextlib.AbstractContextManager):
         from .analysis import learning_curve  # half a second that the start can do without
 
         self._append("scores", line)
-        learning_curve(self._folder)
+        if self._draws:
+            try:
+                learning_curve(self._folder)
+            except (UsageError, MachineError) as error:
+                self._draws = False
+                self._say(f"no learning curve: {error}")
         self._say(
             f"evaluation at env step {self.env_step:,}: return {line['mean']:.1f} "
             f"± {line['std']:.1f} over {len(line['scores'])} episodes"

@@ -22,9 +22,11 @@ Every line of a `.jsonl` file carries three clocks: `env_step`, `frame` and `upd
 
 import dataclasses
 import errno
+import itertools
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -95,7 +97,18 @@ _RECORD: _Checks = {
     "versions": lambda value: isinstance(value, dict),
 }
 
-_LOGS = ("metrics.jsonl", "episodes.jsonl", "scores.jsonl")
+LOGS = ("metrics.jsonl", "episodes.jsonl", "scores.jsonl")
+"""Files of lines that a run writes."""
+
+# Whatever a run and the scripts write into its folder.
+_OWN = re.compile(
+    r"(config|run|wandb|sensitivity|evaluation)\.json|(metrics|episodes|scores)\.jsonl|run\.lock|"
+    r"(learning_curve|sensitivity)\.png|checkpoints|replay|faults|tensorboard|videos|predictions|"
+    r"profile|wandb|(seed|process)[0-9]+"
+)
+
+# Nine digits or more, and a number where several are of the same env step.
+_CHECKPOINT = re.compile(r"([0-9]{9}|[1-9][0-9]{9,})(\.[1-9][0-9]*)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,10 +117,31 @@ class RunFolder:
 
     path: Path
 
+    def check_links(self) -> None:
+        """Checks that nothing that a run writes leads out of its folder.
+
+        The folder itself may be a link. Those that have other names in it, and those that W&B
+        makes in `wandb/`, are no concern of a run.
+
+        Raises:
+            UsageError: If something is a symbolic link.
+        """
+        try:
+            own = [path for path in self.path.iterdir() if _OWN.fullmatch(path.name)]
+        except OSError as error:
+            raise files.file_error(self.path, error) from error
+        for path in own:
+            within = () if path.name == "wandb" else files.links(path)
+            for link in [path] if path.is_symlink() else within:
+                raise UsageError(
+                    f"{link} is a symbolic link, through which a run would write elsewhere: put "
+                    "what it names in its place, or remove it."
+                )
+
     def checkpoint_paths(self) -> list[Path]:
-        """Folders of all checkpoints, the earliest first."""
-        paths = [path for path in self.path.glob("checkpoints/*") if path.name[0].isdigit()]
-        return sorted(paths, key=clocks)
+        """Folders of all checkpoints, the earliest first; whatever else is there is left out."""
+        paths = self.path.glob("checkpoints/*")
+        return sorted((p for p in paths if is_checkpoint(p.name) and p.is_dir()), key=clocks)
 
     def checkpoints(self) -> dict[int, Path]:
         """Checkpoints by env step, the earliest first; the last of each env step."""
@@ -120,10 +154,10 @@ class RunFolder:
 
     def new_checkpoint_path(self, env_step: int) -> Path:
         """Where a checkpoint goes; there may be others of the same env step."""
-        numbers = [
-            clocks(path)[1] for path in self.checkpoint_paths() if clocks(path)[0] == env_step
-        ]
-        return self.checkpoint_path(env_step, max(numbers, default=-1) + 1)
+        own = [clocks(path) for path in self.checkpoint_paths()]
+        first = max((number for step, number in own if step == env_step), default=-1) + 1
+        paths = (self.checkpoint_path(env_step, number) for number in itertools.count(first))
+        return next(path for path in paths if not os.path.lexists(path))
 
     def latest_checkpoint(self) -> Path:
         """The checkpoint of the most env steps.
@@ -153,8 +187,8 @@ class RunFolder:
         """
         text = "".join(json.dumps(_finite(line), allow_nan=False) + "\n" for line in lines)
         try:
-            with (self.path / f"{name}.jsonl").open("a") as file:
-                file.write(text)
+            with files.open_to_append(self.path / f"{name}.jsonl") as file:
+                file.write(text.encode())
         except OSError as error:
             raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
 
@@ -201,8 +235,8 @@ class RunFolder:
             OSError: If they cannot be.
         """
         for path in self._logs():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            with files.open_to_append(path) as file:
+                files.sync(file)
 
     def rewind(self, sizes: Mapping[str, int]) -> list[str]:
         """Cuts the files of lines back to what they were, because the run resumes there.
@@ -218,7 +252,7 @@ class RunFolder:
             MachineError: If one cannot be cut.
         """
         missing = []
-        for path in {self.path / name for name in sizes if name in _LOGS} | set(self._logs()):
+        for path in {self.path / name for name in sizes if name in LOGS} | set(self._logs()):
             size = sizes.get(path.name, 0)
             try:
                 there = path.stat().st_size if path.exists() else 0
@@ -235,7 +269,7 @@ class RunFolder:
         return sorted(missing)
 
     def _logs(self) -> list[Path]:
-        return [path for name in _LOGS if (path := self.path / name).is_file()]
+        return [path for name in LOGS if (path := self.path / name).is_file()]
 
     def config(self) -> Config:
         """Settings of the run.
@@ -295,6 +329,11 @@ class RunFolder:
             if getattr(error.__cause__, "errno", None) not in (errno.ENOENT, errno.ENOTDIR):
                 raise
             raise UsageError(f"{self.path} is not a run folder: it has no {name}.") from error
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a folder of this name in `checkpoints/` is one."""
+    return _CHECKPOINT.fullmatch(name) is not None
 
 
 def clocks(path: Path) -> tuple[int, int]:

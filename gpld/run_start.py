@@ -1,9 +1,9 @@
 """Where a run goes, whether it may go there, and what is recorded before it begins."""
 
 import contextlib
-import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from .config import Config, differences, flatten, to_dict
 from .envs import EnvSpec
 from .errors import MachineError, UsageError
-from .files import write_json
+from .files import lock, open_to_append, write_json
 from .jax_settings import check_jax_settings, jax_settings
 from .provenance import provenance
 from .run_folder import RunFolder
@@ -120,22 +120,21 @@ def locked(path: Path) -> Iterator[None]:
     """Keeps a second process out of a run folder, and leaves no trace if no run begins there.
 
     Raises:
-        UsageError: If another process is using it.
+        UsageError: If another process is using it, or links in it lead elsewhere.
         MachineError: If it cannot be written.
     """
     existed = path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = (path / "run.lock").open("a")
+        RunFolder(path).check_links()
+        file = open_to_append(path / "run.lock")
     except FileExistsError as error:
         raise UsageError(f"`--run` must name a folder, but {path} is a file.") from error
     except OSError as error:
         raise MachineError(f"Cannot write to the run folder {path}: {error.strerror}.") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"`--run` {path} is being trained by another process.") from None
+        if not lock(file, lambda reason: print(f"warning: {path}: {reason}", file=sys.stderr)):
+            raise UsageError(f"`--run` {path} is being trained by another process.")
         try:
             yield
         finally:

@@ -2,9 +2,10 @@
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes  # noqa: F401 (makes bfloat16 known to NumPy by name)
 import numpy as np
@@ -43,23 +44,40 @@ def dump(tree: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path | BinaryIO) -> dict[str, Any]:
     """The tree whose bytes are in a file.
+
+    Args:
+        path: The file, or what reads it from its beginning.
 
     Raises:
         OSError: If the file cannot be read.
         ValueError: If it holds something else.
     """
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
+    try:
+        with zipfile.ZipFile(path) as members:
+            # What is not compressed takes no more memory than the file.
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members.infolist()):
+                raise ValueError("its arrays are compressed")
+            arrays = {
+                member.filename.removesuffix(".npy"): _array(members, member)
+                for member in members.infolist()
+            }
+        return _tree(json.loads(arrays[_SKELETON].tobytes()), arrays)
+    except (LookupError, TypeError, RecursionError, MemoryError, zipfile.BadZipFile) as error:
+        raise ValueError(f"it holds no tree of arrays: {error}") from error
 
-    def tree(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        if "dict" in value:
-            return {name: tree(item) for name, item in value["dict"].items()}
-        if "list" in value:
-            return [tree(item) for item in value["list"]]
-        return arrays[value["array"]].view(np.dtype(value["dtype"]))
 
-    return tree(json.loads(arrays[_SKELETON].tobytes()))
+def _array(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with members.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _tree(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "dict" in value:
+        return {name: _tree(item, arrays) for name, item in value["dict"].items()}
+    if "list" in value:
+        return [_tree(item, arrays) for item in value["list"]]
+    return arrays[value["array"]].view(np.dtype(value["dtype"]))

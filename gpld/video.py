@@ -160,7 +160,7 @@ def write_video(
     check_name(path)
     temporary = path.with_name(f".{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # without parents: a run may have been moved away
         create(temporary).close()  # else ffmpeg would follow a link of that name
         count = _encode(temporary, iter(frames), fps)
         temporary.replace(path)

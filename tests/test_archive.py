@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import shutil
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES
 
-from gpld import agent, tree_file
+from gpld import agent, checkpoint, tree_file
 from gpld.archive import Archive, Contents
 from gpld.checkpointer import Checkpointer
 from gpld.config import CheckpointConfig
@@ -171,6 +172,54 @@ def test_a_damaged_checkpoint_is_set_aside_once_another_is_used(run):
     assert "damaged" in line
     assert "set aside as damaged-000000020-2, the one before it is used" in line
     assert run.start() == 10
+
+
+def test_names_of_others_are_left_alone(run):
+    run.save(10)
+    run.checkpoint(".a.tmp").touch()
+    run.checkpoint("000000260.bak").mkdir()
+    assert run.start() == 10
+    assert run.checkpoint(".a.tmp").exists()
+    assert run.checkpoint("000000260.bak").exists()
+
+
+def _replay_files(run):
+    return {path.name for path in run.checkpoint("replay").iterdir()}
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_no_files_of_the_replay(run):
+    run.save(10)
+    before = _replay_files(run)
+    run.checkpoint("000000020").touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))  # less than the agent
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run.save(20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert _replay_files(run) == before
+    assert run.start() == 10
+
+
+def test_a_rotation_that_fails_deletes_all_else(run):
+    run.save(*range(10, 60, 10))
+    # Of the two oldest of five the first cannot be deleted: something is in the way.
+    (run.checkpoint(".000000010.tmp")).touch()
+    archive = Archive(run.folder, CheckpointConfig(keep=3), run.said.append)
+    with pytest.raises(OSError, match="Not a directory"):
+        archive.rotate()
+    left = [path.name for path in run.folder.checkpoint_paths()]
+    assert left == ["000000010", "000000030", "000000040", "000000050"]
+    needed = {
+        file["name"]
+        for path in run.folder.checkpoint_paths()
+        for file in checkpoint.read(path).manifest["replay"]["files"]
+    }
+    assert _replay_files(run) == needed
+    run.checkpoint(".000000010.tmp").unlink()
+    archive.rotate()
+    assert len(run.folder.checkpoint_paths()) == 3
 
 
 def test_runs_of_several_seeds_without_a_common_moment_are_left_alone(tmp_path, state):

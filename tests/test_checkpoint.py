@@ -2,6 +2,7 @@
 
 import errno
 import json
+import resource
 
 import equinox as eqx
 import jax
@@ -14,7 +15,15 @@ from gpld.checkpoint import Damaged, Unsuitable
 from gpld.errors import MachineError, UsageError
 
 LOOP = {"env_step": 8, "scores": np.arange(3.0)}
-MANIFEST = {"env_step": 8, "update": 0, "replay": {"files": []}, "logs": {}}
+REPLAY = {
+    "format": 1,
+    "chunk_length": 100,
+    "num_streams": 1,
+    "arrays": {"immutable": {}, "mutable": {}},
+    "state": {"num_added": 0, "oldest": 0},
+    "files": [],
+}
+MANIFEST = {"env_step": 8, "update": 0, "keep_agent": False, "replay": REPLAY, "logs": {}}
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +126,31 @@ def test_what_cannot_be_written_leaves_nothing(state, monkeypatch, tmp_path):
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(tmp_path / "000000008", state, tree_file.dump(LOOP), MANIFEST)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 5_000, 100_000])
+def test_a_write_that_stops_anywhere_is_an_error_of_the_disk(state, tmp_path, size):
+    """Also inside Equinox, which wraps what goes wrong there; the system allows no larger file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint.write(tmp_path / "000000008", state, tree_file.dump(LOOP), MANIFEST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_left_unfinished_is_deleted_and_nothing_else(saved):
+    unfinished = saved.with_name(".000000009.1.tmp")
+    unfinished.mkdir()
+    (unfinished / "agent.eqx").touch()
+    others = [saved.with_name(name) for name in (".a.tmp", ".000000010.tmp", ".mine.tmp")]
+    others[0].touch()
+    others[1].touch()  # no folder
+    others[2].mkdir()
+    checkpoint.delete_unfinished(saved.parent)
+    assert set(saved.parent.iterdir()) == {saved, *others}
 
 
 def test_an_old_checkpoint_keeps_its_agent(saved, state):

@@ -6,6 +6,7 @@ import pytest
 
 from gpld import files
 from gpld.errors import MachineError, UsageError
+from gpld.run_start import locked
 
 
 @pytest.mark.parametrize(
@@ -113,3 +114,36 @@ def test_links_are_found_and_not_followed(tmp_path):
     (tmp_path / "dangling").symlink_to(tmp_path / "none")
     found = {str(path.relative_to(tmp_path)) for path in files.links(tmp_path)}
     assert found == {"a/b/up", "dangling"}
+
+
+def test_a_lock_keeps_another_out_until_it_is_closed(tmp_path):
+    with files.open_to_append(tmp_path / "lock") as first:
+        assert files.lock(first, pytest.fail)
+        with files.open_to_append(tmp_path / "lock") as second:
+            assert not files.lock(second, pytest.fail)
+    with files.open_to_append(tmp_path / "lock") as third:
+        assert files.lock(third, pytest.fail)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_warned_of(tmp_path, monkeypatch, capsys, number):
+    """As flock(2) fails on Lustre without `-o flock` and on some NFS."""
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", fail)
+    with locked(tmp_path / "run"):
+        (tmp_path / "run" / "begun").touch()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{os.strerror(number)}: nothing keeps a second process from using" in said
+
+
+def test_another_error_of_a_lock_is_no_lock(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.fcntl, "flock", fail)
+    with files.open_to_append(tmp_path / "lock") as file, pytest.raises(OSError, match="Input"):
+        files.lock(file, pytest.fail)

@@ -188,6 +188,22 @@ def test_a_line_that_was_cut_off_is_left_out(run):
         assert [line["env_step"] for line in run.read("scores")] == [100]
 
 
+@pytest.mark.parametrize(
+    "name", ["000000260.bak", "000000200 (copy)", "1notes", "notes", "damaged-000000100", ".a.tmp",
+             "000000300.0", "000000300.01", "0000000300", "300", "\u0663" * 9]
+)  # fmt: skip
+def test_other_names_are_no_checkpoints(run, name):
+    checkpoints = run.path / "checkpoints"
+    for own in ("000000100", "000000200.1", "000000200", "1234567890", name):
+        (checkpoints / own).mkdir(parents=True)
+    (checkpoints / "000000400").touch()  # no folder
+    names = [path.name for path in run.checkpoint_paths()]
+    assert names == ["000000100", "000000200", "000000200.1", "1234567890"]
+    assert run.latest_checkpoint().name == "1234567890"
+    assert run.new_checkpoint_path(200).name == "000000200.2"
+    assert run.new_checkpoint_path(400).name == "000000400.1"
+
+
 def test_numbers_that_are_not_finite_become_null(run):
     run.append("scores", [{"env_step": 200, "mean": float("nan"), "scores": [1.0, float("inf")]}])
     last = (run.path / "scores.jsonl").read_text().splitlines()[-1]

@@ -64,3 +64,19 @@ def test_a_file_with_code_in_it_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
         tree_file.load(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_that_unfolds_is_refused(tmp_path):
+    path = tmp_path / "file.npz"
+    np.savez_compressed(path, tree=np.zeros(10**7, np.uint8))
+    assert path.stat().st_size < 20_000
+    with pytest.raises(ValueError, match="are compressed"):
+        tree_file.load(path)
+
+
+@pytest.mark.parametrize("text", ["[", '{"array": "none", "dtype": "u1"}', '{"list": ' * 9999])
+def test_what_is_no_tree_is_refused(tmp_path, text):
+    path = tmp_path / "file.npz"
+    np.savez(path, tree=np.frombuffer(text.encode(), np.uint8))
+    with pytest.raises(ValueError, match=r"no tree of arrays|Expecting"):
+        tree_file.load(path)

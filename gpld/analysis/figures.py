@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..config import Config
 from ..run_folder import RunFolder
+from .pictures import save_picture
 from .plain import plain
 from .sensitivity import FRACTIONS, CheckpointSensitivity, Sensitivity
 
@@ -19,6 +20,10 @@ def learning_curve(folder: RunFolder) -> None:
 
     Dots are training episodes; the line is the mean of each evaluation, in the band of its
     lowest and highest episode. Nothing is smoothed.
+
+    Raises:
+        UsageError: If the folder holds no run any longer.
+        MachineError: If the picture cannot be written.
     """
     config = folder.config()
     episodes, evaluations = folder.read("episodes"), folder.read("scores")
@@ -54,7 +59,7 @@ def learning_curve(folder: RunFolder) -> None:
     )
     axes.title.set_fontsize("medium")
     axes.legend(loc="lower right", frameon=False)
-    figure.savefig(folder.learning_curve, dpi=120)
+    save_picture(figure, folder.learning_curve)
 
 
 def sensitivity_figure(folder: RunFolder, measured: Sequence[CheckpointSensitivity]) -> None:
@@ -62,6 +67,9 @@ def sensitivity_figure(folder: RunFolder, measured: Sequence[CheckpointSensitivi
 
     Left: the mean over perturbations of all norms, over env steps. Middle and right: the same
     by the norm of the perturbation, one line per checkpoint, the later the darker.
+
+    Raises:
+        MachineError: If the picture cannot be written.
     """
     config = folder.config()
     figure = Figure(figsize=(12, 4), layout="constrained")
@@ -89,7 +97,7 @@ def sensitivity_figure(folder: RunFolder, measured: Sequence[CheckpointSensitivi
     for axes in (over_time, *by_norm):
         axes.title.set_fontsize("medium")
     figure.suptitle(_title(config), fontsize="medium")
-    figure.savefig(folder.path / "sensitivity.png", dpi=120)
+    save_picture(figure, folder.path / "sensitivity.png")
 
 
 def _by_norm(axes: Axes, curves: Sequence[Sensitivity], steps: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ..errors import MachineError
 from ..video import write_video
+from .pictures import save_picture
 from .plain import plain
 
 _SCALE = 2  # screen pixels per pixel of an image
@@ -39,32 +40,23 @@ def draw_predictions(
     Raises:
         MachineError: If one cannot be written.
     """
+    try:
+        path.parent.mkdir(exist_ok=True)  # without parents: a run may have been moved away
+    except OSError as error:
+        raise MachineError(f"Cannot make {path.parent}: {error.strerror}.") from error
     images = [name for name, x in truth.items() if x.ndim == 5]
     files = []
     for name in images:
         rows = _rows(truth[name], predicted[name])
         video, strip = (path.with_name(f"{path.name}-{name}{end}") for end in (".mp4", ".png"))
         write_video(video, _frames(rows, num_seen), fps=_FPS)
-        _save(_strip(rows, num_seen), strip)
+        save_picture(_strip(rows, num_seen), strip)
         files += [video, strip]
     if vectors := {name: truth[name] for name in truth if name not in images}:
         plot = path.with_name(f"{path.name}-vectors.png")
-        _save(_plot(vectors, predicted, num_seen), plot)
+        save_picture(_plot(vectors, predicted, num_seen), plot)
         files.append(plot)
     return files
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Saves a picture.
-
-    Raises:
-        MachineError: If it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise MachineError(f"Cannot write the picture {path}: {error.strerror}.") from error
 
 
 def _rows(

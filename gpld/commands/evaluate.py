@@ -73,6 +73,7 @@ def main(args: Sequence[str] | None = None) -> None:
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
         checkpoints = _find(options)
+        _check_links(options)
         if options.out is not None:
             _check_out(options.out, options.runs)
         videos = _videos(options, checkpoints)
@@ -82,6 +83,18 @@ def main(args: Sequence[str] | None = None) -> None:
             results.append(_evaluate(options, checkpoint, videos.get(checkpoint)))
             if options.out is not None:
                 _save(options, results)
+
+
+def _check_links(options: EvaluateArgs) -> None:
+    """Checks that what is written into the folder of a run stays in there.
+
+    Raises:
+        UsageError: If it would not.
+    """
+    written = [path.absolute() for path in (options.out, options.video) if path is not None]
+    for run in options.runs:
+        if any(path.is_relative_to(run.absolute()) for path in written):
+            RunFolder(run).check_links()
 
 
 def _find(options: EvaluateArgs) -> list[Checkpoint]:
@@ -150,6 +163,11 @@ def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Ch
     except MachineError as error:
         _warn(f"no video: {error}")
         return {}
+    for video in videos.values():
+        try:
+            video.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise file_error(video.parent, error, "made") from error
     return videos
 
 

@@ -45,6 +45,7 @@ def main(args: Sequence[str] | None = None) -> None:
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
         folder = RunFolder(options.run)
         check_task(folder.config())
+        folder.check_links()
         check_file(folder.path / "sensitivity.json")
         cache_compilations()
         settings = {

@@ -113,6 +113,10 @@ class AbstractReplay(abc.ABC):
         """Takes over what `get_state` gave, whose steps must be there (`ReplayStore.load`).
 
         Of more steps than this replay keeps, the oldest are dropped.
+
+        Raises:
+            ArithmeticError, LookupError, TypeError, ValueError: If it is something else; the
+                replay is as it was then.
         """
 
     def _check_steps(self, steps: Arrays) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from .. import files
 from ..errors import MachineError
 from .ring import Group
 
@@ -54,12 +55,11 @@ def write(path: Path, contents: Shaped[np.ndarray, ""]) -> tuple[int, str]:
     parts = (header.getbuffer(), contents.reshape(1).view(np.uint8).data)
     digest = hashlib.sha256()
     try:
-        with temporary.open("wb") as file:
+        with files.create(temporary) as file:
             for part in parts:
                 digest.update(part)
                 file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
+            files.sync(file)
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -75,15 +75,17 @@ def read(folder: Path, file: ChunkFile) -> bytes:
     """
     path = folder / Path(file.name).name
     try:
-        contents = path.read_bytes()
+        with files.open_to_read(path) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size != file.bytes:
+                raise DamagedReplayError(
+                    f"{path} is damaged: it has {size:,} bytes instead of {file.bytes:,}."
+                )
+            contents = opened.read()
     except FileNotFoundError as error:
         raise DamagedReplayError(f"{path} is missing.") from error
     except OSError as error:
         raise DamagedReplayError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(contents) != file.bytes:
-        raise DamagedReplayError(
-            f"{path} is damaged: it has {len(contents):,} bytes instead of {file.bytes:,}."
-        )
     if hashlib.sha256(contents).hexdigest() != file.sha256:
         raise DamagedReplayError(f"{path} is damaged: its checksum is not the one recorded.")
     return contents

@@ -160,6 +160,8 @@ class DeviceReplay(AbstractReplay):
         """Takes over what `get_state` gave, as `AbstractReplay.set_state`."""
         oldest = max(state["oldest"], state["num_added"] - self.ring.length)
         values = {**state, "oldest": oldest}
+        if not all(type(value) is int and 0 <= value < 2**31 for value in values.values()):
+            raise ValueError(f"counters must be non-negative integers, got {values}")
         self.counters = Counters(**{name: jnp.int32(value) for name, value in values.items()})
         self.ring.num_added, self.ring.oldest = state["num_added"], oldest
 

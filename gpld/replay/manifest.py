@@ -5,11 +5,12 @@
 name, `state` what `AbstractReplay.get_state` gave, and `files` what `ChunkFile` says of each.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
 
-from .chunk_file import ChunkFile
-from .ring import Ring
+from .chunk_file import ChunkFile, DamagedReplayError
+from .ring import Group, Ring
 
 Manifest = dict[str, Any]
 
@@ -51,6 +52,87 @@ def check(manifest: Mapping[str, Any], ring: Ring) -> None:
             )
 
 
+def validate(manifest: Any) -> None:
+    """Checks that a manifest says all that it must, and that its files hold every step.
+
+    Args:
+        manifest: What a checkpoint holds in its place.
+
+    Raises:
+        UnsuitableReplayError: If it has another format.
+        DamagedReplayError: If it says something else, or contradicts itself.
+    """
+    if not isinstance(manifest, dict):
+        raise DamagedReplayError("The replay's manifest is no object.")
+    if manifest.get("format") != FORMAT:
+        raise UnsuitableReplayError(
+            f"The saved replay has format {manifest.get('format')} and this version reads {FORMAT}."
+        )
+    if fault := next(_faults(manifest), None):
+        raise DamagedReplayError(f"The replay's manifest is damaged: {fault}.")
+
+
 def files(manifest: Mapping[str, Any]) -> list[ChunkFile]:
     """The files of a saved replay."""
     return [ChunkFile(**file) for file in manifest["files"]]
+
+
+def _faults(manifest: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a manifest; the first is true, and those after it may follow from it."""
+    names = {"format", "chunk_length", "num_streams", "arrays", "state", "files"}
+    if manifest.keys() != names:
+        yield f"it says {sorted(manifest)} instead of {sorted(names)}"
+    arrays, state, files = manifest["arrays"], manifest["state"], manifest["files"]
+    if not isinstance(arrays, dict) or set(arrays) != set(get_args(Group)):
+        yield "`arrays` does not name the groups"
+    if not all(isinstance(group, dict) for group in arrays.values()):
+        yield "`arrays` does not name arrays"
+    if not isinstance(state, dict) or not {"num_added", "oldest"} <= state.keys():
+        yield "`state` does not say what was added"
+    counts = (manifest["chunk_length"], manifest["num_streams"], state["num_added"])
+    if not all(_is_count(number) for number in (*counts, state["oldest"])) or 0 in counts[:2]:
+        yield "a number of steps or streams is no such number"
+    if state["oldest"] > state["num_added"]:
+        yield "`oldest` is beyond `num_added`"
+    if not isinstance(files, list) or not all(_is_file(file) for file in files):
+        yield "`files` does not describe files"
+    yield from _gaps(manifest)
+
+
+def _gaps(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Where files do not hold exactly the steps that they must."""
+    length, state = manifest["chunk_length"], manifest["state"]
+    oldest, num_added = state["oldest"], state["num_added"]
+    chunks = range(oldest // length, -(-num_added // length))
+    groups = [group for group, arrays in manifest["arrays"].items() if arrays]
+    found = files(manifest)
+    # Of as many different ones as there are chunks, all within them, none is missing.
+    if len({(file.group, file.chunk) for file in found}) != len(chunks) * len(groups) or any(
+        file.group not in groups or file.chunk not in chunks for file in found
+    ):
+        yield f"it names {len(found)} files for {len(chunks)} chunks in {len(groups)} groups"
+    if len(found) > len(chunks) * len(groups):
+        yield "it names a chunk twice"
+    for file in found:
+        # What has become too old since a file was written is still in it.
+        begin, end = file.chunk * length, min(num_added, (file.chunk + 1) * length)
+        if not begin <= file.first_step <= max(oldest, begin) or file.stop != end:
+            yield f"{file.name} holds the steps {file.first_step} to {file.stop - 1}"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_file(file: Any) -> bool:
+    if not isinstance(file, dict) or file.keys() != set(ChunkFile._fields):
+        return False
+    numbers = (file["bytes"], file["chunk"], file["first_step"], file["num_steps"])
+    return (
+        file["group"] in get_args(Group)
+        and all(isinstance(file[name], str) for name in ("name", "sha256"))
+        and all(_is_count(number) for number in numbers)
+        and re.fullmatch(rf"{file['group']}-{file['chunk']:06d}-\d{{6,}}\.npy", file["name"])
+        is not None
+        and file["num_steps"] > 0
+    )

@@ -128,10 +128,17 @@ class Replay(AbstractReplay):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what `get_state` gave, as `AbstractReplay.set_state`."""
+        queue = [(stream, start) for stream, start in state["queue"]]
+        # The last windows of those that were ever complete, in the order in which `add` adds them.
+        streams = self.ring.num_streams
+        complete = streams * ((state["num_added"] - 1) // self.window)
+        waiting = range(complete - len(queue), complete)
+        if queue != [(q % streams, 1 + self.window * (q // streams)) for q in waiting]:
+            raise ValueError(f"`queue` must hold the last complete windows, got {queue[:3]}")
+        self._rng.bit_generator.state = state["rng"]
+        self._queue = deque(queue)
         self.ring.num_added = state["num_added"]
         self.ring.oldest = max(state["oldest"], state["num_added"] - self.ring.length)
-        self._queue = deque((stream, start) for stream, start in state["queue"])
-        self._rng.bit_generator.state = state["rng"]
 
 
 def _windows(

@@ -93,7 +93,7 @@ class Snapshot:
         self.begun = True
         files: list[ChunkFile] = []
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(exist_ok=True)  # without parents: a run may have been moved away
             for pending in self._pending:
                 files.append((yield from self._write(pending)))
                 yield

@@ -15,13 +15,13 @@ from typing import Any
 
 from . import chunk_file, manifest as manifests
 from .abstract_replay import AbstractReplay
-from .chunk_file import ChunkFile
+from .chunk_file import ChunkFile, DamagedReplayError
 from .frozen_chunk import FrozenChunk, chunk_dtype
 from .manifest import Manifest
 from .ring import Group, Ring
 from .snapshot import PendingFile, Snapshot
 
-_FILE = re.compile(r"\.?((?:immutable|mutable)-\d{6}-(\d{6})\.npy)(?:\.tmp)?")
+_FILE = re.compile(r"\.?((?:immutable|mutable)-\d{6,}-(\d{6,})\.npy)(?:\.tmp)?")
 
 
 class ReplayStore:
@@ -103,11 +103,13 @@ class ReplayStore:
         Raises:
             ValueError: If the replay is not empty.
             UnsuitableReplayError: If it has other streams or arrays than the saved one.
-            DamagedReplayError: If a file is missing or damaged; the replay stays empty.
+            DamagedReplayError: If the manifest or a file is damaged, or a file is missing; the
+                replay stays empty.
         """
         ring = replay.ring
         if ring.num_added > 0:
             raise ValueError("`replay` must be empty.")
+        manifests.validate(manifest)
         manifests.check(manifest, ring)
         stop = manifest["state"]["num_added"]
         first = max(manifest["state"]["oldest"], stop - ring.length)
@@ -115,11 +117,17 @@ class ReplayStore:
         for file in files:
             contents = chunk_file.read(self._folder, file)
             names = ring.groups[file.group]
-            chunk = chunk_file.parse(contents, chunk_dtype(ring, names, file.num_steps))
+            dtype = chunk_dtype(ring, names, file.num_steps)
+            if len(contents) < dtype.itemsize:
+                raise DamagedReplayError(f"{self._folder / file.name} holds fewer steps.")
+            chunk = chunk_file.parse(contents, dtype)
             for name in names:
                 skipped = max(0, first - file.first_step)
                 ring.fill(name, file.first_step + skipped, chunk[name][:, skipped:])
-        replay.set_state(manifest["state"])
+        try:
+            replay.set_state(manifest["state"])
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise DamagedReplayError(f"The replay's `state` is damaged: {error}.") from error
         with self._lock:
             self._ring, self._changes = ring, ring.num_changes
             self._chunk_length = manifest["chunk_length"]
@@ -140,7 +148,7 @@ class ReplayStore:
         A snapshot that is being written keeps its files.
 
         Raises:
-            OSError: If a file cannot be removed.
+            OSError: If a file cannot be removed; all others are.
         """
         names = {file.name for manifest in keep for file in manifests.files(manifest)}
         with self._lock:
@@ -148,8 +156,14 @@ class ReplayStore:
                 names |= self._snapshot.names
             self._current = {k: file for k, file in self._current.items() if file.name in names}
             useless = [path for path, name, _ in self._files() if name not in names]
+        errors = []
         for path in useless:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _holds(self, file: ChunkFile, ring: Ring, first: int, stop: int) -> bool:
         """Whether a file holds all these steps as they are now."""

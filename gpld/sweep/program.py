@@ -1,7 +1,6 @@
 """The process of a job: trains, then evaluates; and how it is started and watched."""
 
 import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from ..analysis.scores import CHECKPOINT_SCORES
 from ..errors import Interrupted
+from ..files import lock, open_to_append
 from ..subprocesses import python_command, python_environment
 from .job import Job, evaluated
 
@@ -133,13 +133,10 @@ def _end_with(parent: int) -> None:
 
 def _wait_for_others(path: Path) -> None:
     """Waits while a process of a sweep that was killed is still saving its run."""
-    lock = path / "run.lock"
-    if not lock.exists():
+    if not (path / "run.lock").exists():
         return
-    with lock.open("a") as file:
+    with open_to_append(path / "run.lock") as file:
         for _ in range(600):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock(file, lambda _: None):  # training says it
                 return
-            except BlockingIOError:
-                time.sleep(1)
+            time.sleep(1)

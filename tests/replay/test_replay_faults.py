@@ -1,5 +1,7 @@
 """Damaged files, full disks and vanished folders, each by real means."""
 
+import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -9,7 +11,7 @@ import pytest
 from list_replay import empty_replay, filled_replay, random_latents, random_steps
 
 from gpld.errors import MachineError
-from gpld.replay import DamagedReplayError, ReplayStore
+from gpld.replay import DamagedReplayError, ReplayStore, UnsuitableReplayError
 
 
 @pytest.fixture
@@ -60,6 +62,89 @@ def test_damage_is_named_and_what_came_before_stays_good(tmp_path, damage, messa
     store.verify(good)
     ReplayStore(tmp_path).load(good, loaded)  # into the same, which has stayed empty
     assert loaded.num_added == 95
+
+
+def _file(**changes):
+    return lambda manifest: manifest["files"][-1].update(changes)
+
+
+def _state(**changes):
+    return lambda manifest: manifest["state"].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda manifest: manifest.update(files=[]), "it names 0 files for"),
+        (lambda manifest: manifest["files"].pop(), "files for"),
+        (lambda manifest: manifest["files"].append(manifest["files"][0]), "a chunk twice"),
+        (_file(first_step=81), "holds the steps 81 to"),
+        (_file(num_steps=1), "holds the steps"),
+        (_file(first_step=70), "holds the steps"),
+        (_file(num_steps=0), "does not describe files"),
+        (_file(num_steps=-1), "does not describe files"),
+        (_file(chunk=0), "does not describe files"),
+        (_file(name="../../file.npy"), "does not describe files"),
+        (_file(group="mutable("), "does not describe files"),
+        (_file(group=["mutable"]), "does not describe files"),
+        (_file(group="immutable"), "does not describe files"),
+        (_file(bytes="9"), "does not describe files"),
+        (_file(more=1), "does not describe files"),
+        (lambda manifest: manifest.update(files=["a"]), "does not describe files"),
+        (_state(num_added=96), "holds the steps"),
+        (_state(num_added=94), "holds the steps"),
+        (_state(num_added=10**15), "files for"),
+        (_state(oldest=96), "beyond"),
+        (_state(oldest=-1), "no such number"),
+        (_state(oldest=0.0), "no such number"),
+        (_state(queue=[[0, 7]]), "`queue` must hold the last complete windows"),
+        (_state(queue=[[7]]), "state"),
+        (_state(rng={"bit_generator": "PCG64"}), "state"),
+        (_state(rng={"bit_generator": "MT19937", "state": {}}), "state"),
+        (lambda manifest: manifest.update(state=[]), "does not say what was added"),
+        (lambda manifest: manifest.update(chunk_length=0), "no such number"),
+        (lambda manifest: manifest.update(chunk_length=7), "."),
+        (lambda manifest: manifest.update(arrays={}), "the groups"),
+        (lambda manifest: manifest.pop("arrays"), "it says"),
+        (lambda manifest: manifest.update(more=1), "it says"),
+    ],
+)
+def test_a_manifest_must_name_every_step_once(tmp_path, change, said):
+    manifest = ReplayStore(tmp_path, chunk_bytes=400).snapshot(filled_replay(95)).write()
+    manifest = json.loads(json.dumps(manifest))
+    assert manifest["files"][-1]["first_step"] > 71
+    change(manifest)
+    loaded = empty_replay()
+    with pytest.raises(DamagedReplayError, match=said):
+        ReplayStore(tmp_path).load(manifest, loaded)
+    assert loaded.num_added == 0
+
+
+def test_another_format_is_no_damage(tmp_path):
+    manifest = ReplayStore(tmp_path).snapshot(filled_replay(5)).write()
+    with pytest.raises(UnsuitableReplayError, match="has format 2 and this version reads 1"):
+        ReplayStore(tmp_path).load(manifest | {"format": 2}, empty_replay())
+
+
+def test_a_file_with_too_few_steps_is_damaged(tmp_path):
+    manifest = ReplayStore(tmp_path).snapshot(filled_replay(5)).write()
+    for file in manifest["files"]:
+        path = tmp_path / file["name"]
+        path.write_bytes(path.read_bytes()[-8:])
+        file |= {"bytes": 8, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    with pytest.raises(DamagedReplayError, match="holds fewer steps"):
+        ReplayStore(tmp_path).load(manifest, empty_replay())
+
+
+def test_a_folder_that_was_moved_away_is_not_made_anew(tmp_path):
+    (tmp_path / "run").mkdir()
+    replay, store = filled_replay(5), ReplayStore(tmp_path / "run" / "replay")
+    store.snapshot(replay).write()
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    replay.add(random_steps(1, 5))
+    with pytest.raises(FileNotFoundError):
+        store.snapshot(replay).write()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_leaves_the_last_save_good(small_disk):
