@@ -238,5 +238,7 @@ def _form_warning(
 
 
 def _exit(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    # Names of files may have line breaks, and what terminals take for commands.
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(code)

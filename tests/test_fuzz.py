@@ -103,6 +103,11 @@ _ODD = [
     ),
     *([], [1], [[None]], {}, {"a": 1}),
 ]
+_PLACES = [
+    *("missing", "folder", "fifo", "loop", "dangling", "link", "elsewhere", "zero", "file"),
+    *("copy", "copy"),
+]
+_SUFFIXES = [" (copy)", ".bak", ".1", "1", "~", "\n"]
 _JUNK = [b"null\n", b"garbage\n", bytes(64), b"\xff\xfe\n", b"[1]\n", b"{}\n", 20_000 * b"[", b"\n"]
 
 
@@ -193,21 +198,26 @@ def _json(draw, path, data):
 
 
 def _spoil(draw, path, root):
-    """Does something to a file; says what."""
-    data = path.read_bytes()
-    way = draw(st.sampled_from(["bytes", "bytes", "form", "form", "form", "place"]))
+    """Does something to a file or folder."""
+    is_file = path.is_file()
+    data = path.read_bytes() if is_file else b""
+    way = draw(
+        st.sampled_from(
+            ["bytes", "bytes", "form", "form", "form", "place"] if is_file else ["place"]
+        )
+    )
     if way == "bytes":
         path.write_bytes(_bytes(draw, data))
     elif way == "form":
         path.write_bytes(_json(draw, path, data))
     else:
-        path.unlink()
         outside = _outside(root)
-        way = draw(
-            st.sampled_from(
-                ["missing", "folder", "fifo", "loop", "dangling", "link", "zero", "copy"]
-            )
-        )
+        way = draw(st.sampled_from(_PLACES))
+        if way == "copy":
+            copy_of = path.with_name(f"{path.name}{draw(st.sampled_from(_SUFFIXES))}")
+            shutil.copy(path, copy_of) if is_file else shutil.copytree(path, copy_of)
+            return
+        path.unlink() if is_file else shutil.rmtree(path)
         match way:
             case "folder":
                 path.mkdir()
@@ -216,14 +226,15 @@ def _spoil(draw, path, root):
             case "loop":
                 path.symlink_to(path.name)
             case "dangling":
-                path.symlink_to(outside / "new.txt")
+                path.symlink_to(outside / "new")
             case "link":
                 path.symlink_to(outside / "precious.txt")
+            case "elsewhere":
+                path.symlink_to(outside)
             case "zero":
                 path.symlink_to("/dev/zero")
-            case "copy":
-                path.with_name(f"{path.name} (copy)").write_bytes(data)
-    return way
+            case "file":
+                path.write_bytes(b"file")
 
 
 # What reads it
@@ -335,7 +346,7 @@ def _outcome(action, root):
 
 def _tree(folder):
     return {
-        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        path.relative_to(folder): path.read_bytes() if path.is_file() else path.lstat().st_mode
         for path in sorted(folder.rglob("*"))
     }
 
@@ -502,7 +513,7 @@ def _readers(target):
 
 
 def _fuzz(original, expected, draw):
-    targets = [path.relative_to(original) for path in sorted(original.rglob("*")) if path.is_file()]
+    targets = [path.relative_to(original) for path in sorted(original.rglob("*"))]
     targets = [path for path in targets if path.parts[0] != "outside"]
     # Half of all cases are of what is read most and written by people.
     texts = [path for path in targets if path.suffix in (".json", ".jsonl", ".toml", ".gz")]
@@ -512,15 +523,14 @@ def _fuzz(original, expected, draw):
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(original, root)
     with _undrawn():
-        way = _spoil(draw, root / target, root)
+        _spoil(draw, root / target, root)
         kept = root if action in (_evaluate, _load, _sweep) else _outside(root)
-        before = _tree(kept) if kept != root or way not in ("zero", "fifo") else None
+        before = _tree(kept)
         outcome = _outcome(action, root)
-        if before is not None:
-            assert _tree(kept) == before
+        assert _tree(kept) == before
         assert {path.name for path in root.iterdir()} <= {
             *(path.name for path in original.iterdir()),
-            *(f"{path.name} (copy)" for path in original.iterdir()),
+            *(path.name + suffix for path in original.iterdir() for suffix in _SUFFIXES),
             *("figures", "new.json.gz"),
         }
         _check(action, outcome, expected, root, target)
