@@ -247,5 +247,7 @@ def _form_warning(
 
 
 def _exit(message: str, code: int) -> None:
-    output.show(message, stream=sys.stderr)
+    # Names of files may have line breaks, and what terminals take for commands.
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    output.show(text, stream=sys.stderr)
     sys.exit(code)

@@ -75,8 +75,7 @@ def cache_compilations() -> None:
     _events()
     _work()
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if folder is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    if folder is None and (cache := _cache_home()) is not None:
         folder = str(cache / "gpld" / "jax")
         jax.config.update("jax_compilation_cache_dir", folder)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
@@ -84,6 +83,20 @@ def cache_compilations() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if folder:
         remove_incomplete(Path(folder))
+
+
+def _cache_home() -> Path | None:
+    """Where programs of this user keep what can be made again.
+
+    None for a user whom the system does not know, as in containers, without HOME: a folder that
+    others may write to is no place for programs that are run.
+    """
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return None
 
 
 def reuse() -> Reuse | None:

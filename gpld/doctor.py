@@ -188,6 +188,9 @@ def check_cache() -> Check:
     works, folder = run_python(code, timeout=_PATIENCE)
     if not works:
         return Check("cache", "failed", f"gpld cannot be imported: {folder}.")
+    if folder == "None":
+        text = "there is no home for them, so every run compiles anew: set HOME or "
+        return Check("cache", "warning", f"{text}JAX_COMPILATION_CACHE_DIR to a folder.")
     if not _writable(Path(folder)):
         text = f"{folder} cannot be written, so every run compiles anew: set "
         return Check("cache", "warning", f"{text}JAX_COMPILATION_CACHE_DIR to another folder.")

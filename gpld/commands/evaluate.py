@@ -73,6 +73,7 @@ def main(args: Sequence[str] | None = None) -> None:
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
         checkpoints = _find(options)
+        _check_links(options)
         if options.out is not None:
             _check_out(options.out, options.runs)
         _check_links(options)

@@ -12,6 +12,7 @@ from .config import Config as Config, from_dict as from_dict, to_dict as to_dict
 from .data import EnvConfig as EnvConfig, ReplayConfig as ReplayConfig
 from .flat import (
     differences as differences,
+    field_types as field_types,
     flatten as flatten,
     flatten_names as flatten_names,
 )

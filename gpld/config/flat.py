@@ -1,5 +1,6 @@
 """Settings under their dotted names, as flags have them, and how two runs' settings differ."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,18 @@ _ENGINE = "env.backend"
 def flatten(config: Config) -> dict[str, Any]:
     """Every setting by its dotted name, such as `gpld.lambda0`."""
     return flatten_names(to_dict(config))
+
+
+def field_types(cls: type = Config, prefix: str = "") -> dict[str, Any]:
+    """What every setting is annotated with, by its dotted name."""
+    found = {}
+    for field in dataclasses.fields(cls):
+        name, kind = prefix + field.name, field.type
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            found |= field_types(kind, f"{name}.")
+        else:
+            found[name] = kind
+    return found
 
 
 def flatten_names(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

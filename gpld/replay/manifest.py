@@ -103,15 +103,16 @@ def _gaps(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Where files do not hold exactly the steps that they must."""
     length, state = manifest["chunk_length"], manifest["state"]
     oldest, num_added = state["oldest"], state["num_added"]
-    expected = {
-        (group, chunk)
-        for group, arrays in manifest["arrays"].items()
-        if arrays
-        for chunk in range(oldest // length, -(-num_added // length))
-    }
+    chunks = range(oldest // length, -(-num_added // length))
+    groups = [group for group, arrays in manifest["arrays"].items() if arrays]
     found = files(manifest)
-    if sorted((file.group, file.chunk) for file in found) != sorted(expected):
-        yield f"it names {len(found)} files instead of one for each of {len(expected)} chunks"
+    # Of as many different ones as there are chunks, all within them, none is missing.
+    if len({(file.group, file.chunk) for file in found}) != len(chunks) * len(groups) or any(
+        file.group not in groups or file.chunk not in chunks for file in found
+    ):
+        yield f"it names {len(found)} files for {len(chunks)} chunks in {len(groups)} groups"
+    if len(found) > len(chunks) * len(groups):
+        yield "it names a chunk twice"
     for file in found:
         # What has become too old since a file was written is still in it.
         begin, end = file.chunk * length, min(num_added, (file.chunk + 1) * length)
@@ -128,7 +129,8 @@ def _is_file(file: Any) -> bool:
         return False
     numbers = (file["bytes"], file["chunk"], file["first_step"], file["num_steps"])
     return (
-        all(isinstance(file[name], str) for name in ("name", "sha256", "group"))
+        file["group"] in get_args(Group)
+        and all(isinstance(file[name], str) for name in ("name", "sha256"))
         and all(_is_count(number) for number in numbers)
         and re.fullmatch(rf"{file['group']}-{file['chunk']:06d}-\d{{6,}}\.npy", file["name"])
         is not None

@@ -1,6 +1,7 @@
 """Programs of a sweep: what they train, where that goes, and what is left of it to do."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from ..analysis.scores import ARMS, read_checkpoint_scores
 from ..config import Config, differences, flatten
 from ..envs import canonical_name
 from ..errors import MachineError, UsageError
-from ..files import read_json, write_json
+from ..files import file_error, read_json, write_json
 from ..member import planned_runs
 from ..run_folder import RunFolder
 from .spec import Sweep
@@ -98,6 +99,9 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
     folders = {arm: re.sub(r"[^\w.,=+-]+", "_", arm) for arm in sweep.arms}
     if len(set(folders.values())) < len(folders):
         raise UsageError(f"`arms` must differ in letters and digits, got {', '.join(folders)}.")
+    for arm, folder in folders.items():  # `..` would lie beside the sweep's folder
+        if not folder.strip(".") or len(folder) > 200:
+            raise UsageError(f"`arms` must have names of folders, got {arm!r:.200}.")
     if len({canonical_name(task) for task in sweep.tasks}) < len(sweep.tasks):
         raise UsageError(f"`tasks` must be different, got {', '.join(sweep.tasks)}.")
     jobs, parsed = [], dict[tuple[str, str, int], Config]()
@@ -131,7 +135,7 @@ def record(sweep: Sweep, root: Path) -> None:
         MachineError: If it cannot be written.
     """
     path = root / "sweep.json"
-    if path.exists():
+    if os.path.lexists(path):
         before = read_json(path).get("seeds_per_program")
         if before != sweep.seeds_per_program:
             raise UsageError(
@@ -141,12 +145,12 @@ def record(sweep: Sweep, root: Path) -> None:
     arms = {re.sub(r"[^\w.,=+-]+", "_", arm): arm for arm in sweep.arms}
     try:
         (root / "logs").mkdir(parents=True, exist_ok=True)
-        if (root / ARMS).exists():  # arms of before, which the file has no more
+        if os.path.lexists(root / ARMS):  # arms of before, which the file has no more
             arms = read_json(root / ARMS) | arms
         write_json(path, dataclasses.asdict(sweep))
         write_json(root / ARMS, arms)
     except OSError as error:
-        raise MachineError(f"Cannot write to {root}: {error.strerror}.") from error
+        raise file_error(root, error, "written") from error
 
 
 def _env_steps(run: Path) -> int:

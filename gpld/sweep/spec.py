@@ -1,17 +1,23 @@
 """What a sweep is made of, and the small file that says it."""
 
 import dataclasses
-import runpy
+import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..cli import parse_config
-from ..config import Config, flatten_names
+from ..config import Config, field_types, flatten_names
+from ..config.checks import check, check_type
 from ..errors import UsageError
+from ..files import read_bytes
 
 _GIVEN = ("task", "seed", "seeds", "preset", "run", "resume", "offline")  # by the sweep itself
+
+
+_MIB = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +65,13 @@ class Sweep:
     `evaluation.json`; the paper's tables have 20. 0 evaluates none."""
 
     def __post_init__(self):
+        _check_types(vars(self))
+        object.__setattr__(self, "seeds", tuple(self.seeds))  # JSON knows no ranges
         for name in ("tasks", "arms", "seeds"):
             values = list(getattr(self, name))
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"`{name}` must be different, and at least one, got {values}.")
-        if not all(isinstance(seed, int) and seed >= 0 for seed in self.seeds):
+        if min(self.seeds) < 0:
             raise ValueError(f"`seeds` must be numbers of at least 0, got {self.seeds}.")
         if self.evaluation_episodes < 0:
             raise ValueError(
@@ -79,10 +87,9 @@ class Sweep:
                     f"`seeds` of one program must follow each other, got {group}; "
                     "`seeds_per_program` 1 takes any."
                 )
+        _check_settings("settings", self.settings)
         for arm, settings in self.arms.items():
-            for name in (*self.settings, *settings):
-                if name in _GIVEN:
-                    raise ValueError(f"`{name}` is not a setting of arms ({arm}).")
+            _check_settings(f"arms.{arm}", settings)
 
     @property
     def seed_groups(self) -> list[tuple[int, ...]]:
@@ -115,30 +122,115 @@ def read_sweep(path: Path) -> Sweep:
     """Reads the file that describes a sweep, TOML or Python.
 
     Raises:
-        UsageError: If it cannot be read, or does not describe a sweep.
+        UsageError: If there is none, or it does not describe a sweep.
+        MachineError: If it cannot be read.
     """
+    text = read_bytes(path, limit=_MIB)
+    if path.suffix == ".py":
+        return _run(path, text)
     try:
-        if path.suffix == ".py":
-            sweep = runpy.run_path(str(path)).get("sweep")
-            if not isinstance(sweep, Sweep):
-                raise UsageError(f"{path} must make `sweep = Sweep(...)`, got {sweep!r}.")
-            return sweep
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read the sweep {path}: {error.strerror}.") from error
-    except ValueError as error:  # of the file's form, or of Sweep
+        values = tomllib.loads(text.decode())
+    except RecursionError:
+        raise UsageError(f"{path}: it is nested too deeply.") from None
+    except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
     known = [field.name for field in dataclasses.fields(Sweep)]
     if unknown := set(values) - set(known):
-        raise UsageError(f"{path}: no {', '.join(sorted(unknown))} in a sweep, but {known}.")
+        raise UsageError(
+            f"{path}: no {', '.join(sorted(unknown))!r} in a sweep, but {', '.join(known)}."
+        )
     if absent := {"tasks", "arms", "seeds"} - set(values):
         raise UsageError(f"{path}: {', '.join(sorted(absent))} must be given.")
+    for name in ("settings", "arms"):
+        if not isinstance(values.get(name, {}), dict):
+            raise UsageError(f"{path}: `{name}` must be a table, got {values[name]!r:.200}.")
+    for arm, own in values["arms"].items():
+        if not isinstance(own, dict):
+            raise UsageError(f"{path}: `arms.{arm}` must be a table, got {own!r:.200}.")
+    values["settings"] = flatten_names(values.get("settings", {}))
+    values["arms"] = {arm: flatten_names(own) for arm, own in values["arms"].items()}
     try:
-        values["settings"] = flatten_names(values.get("settings", {}))
-        values["arms"] = {arm: flatten_names(own) for arm, own in values["arms"].items()}
+        _check_types(values)
         return Sweep(**values)
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+def _run(path: Path, text: bytes) -> Sweep:
+    """What a Python file makes; its own mistakes end in a line that says where."""
+    names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    try:
+        exec(compile(text, path, "exec"), names)
+    except (Exception, SystemExit) as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__)
+                 if f.filename == str(path)]  # fmt: skip
+        line = getattr(error, "lineno", None) or (lines or [1])[-1]
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
+    sweep = names.get("sweep")
+    if not isinstance(sweep, Sweep):
+        raise UsageError(f"{path} must make `sweep = Sweep(...)`, got {sweep!r:.200}.")
+    return sweep
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_list(value: Any, is_right: Callable[[Any], bool]) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str | bytes)
+        and all(map(is_right, value))
+    )
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        is_right, allowed = _TYPES[name]
+        if not is_right(value):
+            raise ValueError(f"`{name}` must be {allowed}, got {value!r:.200}.")
+
+
+def _check_settings(where: str, settings: Mapping[str, Any]) -> None:
+    known = {name.removesuffix("_"): kind for name, kind in field_types().items()}
+    for name, value in settings.items():
+        if name not in known or name in _GIVEN:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close and close[0] != name else "."
+            raise ValueError(f"`{name}` is not a setting of arms, but in {where}{hint}")
+        try:
+            check_type(name, value, known[name])
+            texts = [text for text in (value if isinstance(value, list | tuple) else [value])
+                     if isinstance(text, str)]  # fmt: skip
+            # They become flags, of which they must not look like another one.
+            usable = all(_is_text(text) and not text.startswith("--") for text in texts)
+            check(usable, name, "a text on one line, not beginning with --", value)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+
+
+_IS_TABLE = (lambda value: isinstance(value, Mapping), "a table")
+_IS_NUMBER = (_is_number, "a whole number")
+_TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "tasks": (lambda value: _is_list(value, _is_text), "a list of names"),
+    "arms": (
+        lambda arms: (
+            isinstance(arms, Mapping)
+            and all(_is_text(name) and isinstance(own, Mapping) for name, own in arms.items())
+        ),
+        "a table of tables",
+    ),
+    "seeds": (lambda value: _is_list(value, _is_number), "a list of whole numbers"),
+    "preset": (_is_text, "a name"),
+    "settings": _IS_TABLE,
+    "seeds_per_program": _IS_NUMBER,
+    "evaluation_episodes": _IS_NUMBER,
+}
 
 
 def _flag(name: str, value: Any) -> list[str]:
