@@ -171,8 +171,8 @@ import jax, jax.numpy as jnp
 from jax._src.lib import utils
 utils.absl_set_min_log_level(1)
 compilations.silence({silent})
-ones = lambda: jnp.ones((500, 500))
-jax.jit(lambda: jax.lax.reduce_window(ones(), 0.0, jax.lax.add, (21, 21), (1, 1), "SAME"))()
+ones = lambda: jnp.ones((200, 200))
+jax.jit(lambda: jax.lax.reduce_window(ones(), 0.0, jax.lax.add, (11, 11), (1, 1), "SAME"))()
 """
 
 
