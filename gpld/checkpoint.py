@@ -295,7 +295,7 @@ def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     """
     needed = {"format", "env_step", "update", "replay", "files"}
     names = manifest.keys()
-    if not needed <= names or not names <= needed | {"keep_agent", "logs"}:
+    if not needed <= names or not names <= needed | {"keep_agent", "logs", "stopwatch"}:
         yield f"it says {sorted(names)}"
     if manifest["format"] != FORMAT:
         yield f"its format is {manifest['format']!r}"
@@ -319,6 +319,9 @@ def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
             yield "it does not say how long the logs are"
         if any(_differ_in_one(name, log) for name in logs for log in LOGS):
             yield f"it names the logs {sorted(logs)}"
+        # Versions before 0.2 did not save it.
+        if "stopwatch" in manifest and not _is_stopwatch(manifest["stopwatch"]):
+            yield "its stopwatch is none"
         replay.validate(manifest["replay"])
 
 
@@ -328,6 +331,12 @@ def _differ_in_one(a: str, b: str) -> bool:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _is_stopwatch(state: Any) -> bool:
+    if not isinstance(state, dict) or not isinstance(seconds := state.get("seconds"), dict):
+        return False
+    return all(type(x) in (int, float) for x in (state.get("elapsed"), *seconds.values()))
 
 
 def _is_file(file: Any) -> bool:
