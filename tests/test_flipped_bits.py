@@ -132,7 +132,7 @@ def test_every_flipped_bit_of_a_manifest_is_found(folder, state):
 
 
 def _without_checksum(folder):
-    """Makes manifests those of version 0.1."""
+    """Makes manifests those of older versions."""
     for path in folder.checkpoint_paths():
         manifest = json.loads((path / "manifest.json").read_text())
         del manifest["sha256"], manifest["stopwatch"]
