@@ -5,8 +5,16 @@ import os
 import sys
 import warnings
 
+from .errors import UsageError
+
 _OPTION = "--xla_cpu_experimental_ynn_fusion_type"
 _PRODUCTS = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+_DETERMINISTIC = (
+    # Reductions without races, and the same choice of algorithms in every process.
+    "--xla_gpu_deterministic_ops=true",
+    "--xla_gpu_autotune_level=0",
+)
+_KNOWN = ("0.10", "0.11")  # as pyproject.toml bounds them
 
 
 def limit_fusions() -> None:
@@ -18,13 +26,22 @@ def limit_fusions() -> None:
     in batches beyond some size. Single products of matrices it computes well, and those of
     bfloat16 with float32 sums several times faster than anything else. A value that the
     user has set in `XLA_FLAGS` stands.
+
+    Warns where JAX has started already, and of a jaxlib of which nothing is known here.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if _OPTION in flags or not _are_options_known():
+    flags, version = os.environ.get("XLA_FLAGS", ""), _jaxlib()
+    if _OPTION in flags or version is None:
+        return
+    if not _are_options_known():
+        warnings.warn(
+            f"gpld does not know jaxlib {version}, only {' and '.join(_KNOWN)}: programs on CPUs "
+            "may silently give wrong numbers, since it cannot turn off the fusions of XLA that do. "
+            "Install the jax that gpld asks for, or try `pytest -m slow tests/test_xla.py` first.",
+            stacklevel=3,
+        )
         return
     os.environ["XLA_FLAGS"] = f"{flags} {_OPTION}={_PRODUCTS}".strip()
-    bridge = sys.modules.get("jax._src.xla_bridge")
-    if bridge is not None and bridge.backends_are_initialized():
+    if _has_started():
         warnings.warn(
             "gpld was imported after JAX had started, too late to turn off fusions that give "
             f"wrong numbers on CPUs: import gpld first, or set XLA_FLAGS={_OPTION}={_PRODUCTS}.",
@@ -47,17 +64,36 @@ def simulation_options() -> dict[str, bool]:
 
 
 def make_deterministic() -> None:
-    """Makes GPU programs give the same numbers every time; CPU programs do so anyway."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    # Reductions without races, and the same choice of algorithms in every process.
-    options = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
-    os.environ["XLA_FLAGS"] = " ".join([flags, *options]).strip()
+    """Makes GPU programs give the same numbers every time; CPU programs do so anyway.
+
+    Raises:
+        UsageError: If JAX has started, which reads these options once.
+    """
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    missing = [option for option in _DETERMINISTIC if option not in flags]
+    if missing and _has_started():
+        raise UsageError(
+            "`deterministic` must be set before JAX starts, but it has: use a new process, or "
+            f"start this one with XLA_FLAGS='{' '.join([*flags, *missing])}'."
+        )
+    os.environ["XLA_FLAGS"] = " ".join([*flags, *missing])
+
+
+def _has_started() -> bool:
+    """Whether JAX has its devices, and XLA has read its options."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return bridge is not None and bridge.backends_are_initialized()
 
 
 def _are_options_known() -> bool:
     """Whether the installed XLA has the options of this file; it does not start with others."""
+    version = _jaxlib()
+    return version is not None and version.startswith(tuple(f"{known}." for known in _KNOWN))
+
+
+def _jaxlib() -> str | None:
+    """The version that is installed; whoever needs it will say so, the doctor does not."""
     try:
-        version = importlib.metadata.version("jaxlib")
+        return importlib.metadata.version("jaxlib")
     except importlib.metadata.PackageNotFoundError:
-        return False  # whoever needs JAX will say so; `scripts/doctor.py` does not
-    return version.startswith(("0.10.", "0.11."))
+        return None

@@ -16,8 +16,8 @@ from .conv_layout import channels_last
 from .loops import sum_after_loops
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
 from .models import Dreamer, Latent, StoredLatent, TwoHotHead
-from .optim import make_optimizer
-from .precision import choose_precision, compute_dtype, mixed
+from .optim import make_optimizer, norm
+from .precision import choose_precision, compute_dtype, full_products, mixed
 from .sums import vectorised_sums
 
 
@@ -116,7 +116,8 @@ def act(
         return Memory(latent, action), model.rssm.store(latent)
 
     keys = jr.split(key, is_first.shape[0])
-    return jax.vmap(act_one)(memory, observation, is_first, is_last, keys)
+    with full_products(model.rssm.dtype):
+        return jax.vmap(act_one)(memory, observation, is_first, is_last, keys)
 
 
 def update(
@@ -157,7 +158,7 @@ def update(
     latents = jax.vmap(jax.vmap(model.rssm.store))(output.rollout.latent)
     metrics = output.metrics | {
         "opt/loss": loss,
-        "opt/grad_norm": jnp.linalg.norm(flat_grads),
+        "opt/grad_norm": norm(flat_grads),
         "opt/update_norm": jnp.linalg.norm(_flat(updates)),
         "opt/param_norm": jnp.linalg.norm(_flat(params)),
         "opt/skipped": 1.0 - finite,
@@ -173,7 +174,8 @@ def report(
     Returns:
         What `smoothness_report` does, with `smooth/` before the names.
     """
-    metrics = smoothness_report(state.model, batch, update=state.update, config=config, key=key)
+    with full_products(compute_dtype(config)):
+        metrics = smoothness_report(state.model, batch, update=state.update, config=config, key=key)
     return {f"smooth/{name}": value for name, value in metrics.items()}
 
 
@@ -186,13 +188,17 @@ def loss_and_grads(
         The loss with what else it computes; a tree like the model, of derivatives by every
         parameter.
     """
+    is_mixed = choose_precision(config) == "mixed"
     loss = make_loss(config, state.slow_value, state.return_norm)
-    value_and_grad = sum_after_loops(eqx.filter_value_and_grad(loss, has_aux=True))
-    if jax.default_backend() == "cpu":
-        value_and_grad = channels_last(vectorised_sums(value_and_grad))
-    if choose_precision(config) == "mixed":
-        value_and_grad = mixed(value_and_grad)
-    return value_and_grad(state.model, batch, update=state.update, key=key)
+    value_and_grad = eqx.filter_value_and_grad(loss, has_aux=True)
+    if config.compute.rewrite:
+        value_and_grad = sum_after_loops(value_and_grad)
+        if jax.default_backend() == "cpu":
+            value_and_grad = channels_last(vectorised_sums(value_and_grad))
+        if is_mixed:
+            value_and_grad = mixed(value_and_grad)
+    with full_products(jnp.dtype("bfloat16") if is_mixed else compute_dtype(config)):
+        return value_and_grad(state.model, batch, update=state.update, key=key)
 
 
 def _flat(tree: PyTree) -> Float[Array, " size"]:

@@ -1,50 +1,53 @@
 """What a run says about itself before it begins."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
 from .agent import AgentState
+from .clocks import train_ratio
 from .config import Config
 from .envs import EnvSpec, choose_backend, probe
 from .envs.rendering import find_backend
-from .experience import train_ratio
 from .footprint import free_disk, predict
 from .memory import available_memory, device_memory
 from .models import parameter_counts, split_shapes
-from .precision import choose_precision
+from .precision import choose_precision, describe_products
 from .supply import num_workers
+from .units import byte_size, count
 
 
 def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:
     """What a run will do, in a few lines."""
-    counts = parameter_counts(state.model)
+    counts, products = parameter_counts(state.model), describe_products(config)
     ratio = train_ratio(config)
-    replay, agent, checkpoints = (size / 2**30 for size in predict(config.share, spec, state))
+    replay, agent, checkpoints = map(byte_size, predict(config.share, spec, state))
     penalty = ", ".join(
         f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
     )
     return "\n".join(
         [
             f"run         {path}",
-            f"task        {config.task}: {spec.action_size} actions",
+            f"task        {config.task}: {count(spec.action_size, 'action')}",
             *([] if config.offline else [f"engine      {_engine(config)}"]),
             f"inputs      {_inputs(config, spec)}",
             f"settings    preset {config.preset}, {_seeds(config)}, "
             f"penalty {penalty or 'off (DreamerV3)'}",
-            f"device      {_devices(config)}, computing in {choose_precision(config)}",
+            f"device      {_devices(config)}, computing in {_PRECISIONS[choose_precision(config)]}",
             f"loop        {_LOOPS[config.loop]}",
+            *([f"products    {products}"] if products is not None else []),
             f"parameters  {sum(counts.values()):,}: "
             + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
             f"length      {'each ' * (config.seeds > 1)}{config.env_steps:,} env steps = "
             f"{config.env_steps * config.env.action_repeat:,} frames, "
-            f"{ratio.updates_due(config.env_steps):,} updates; "
+            f"{count(ratio.updates_due(config.env_steps), 'update')}; "
             f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
-            f"memory      {replay:.2f} GiB for replay once it is full "
-            f"({_place(config)}), {agent:.2f} GiB for the agent and its gradients; "
-            f"{_free_memory(config) / 2**30:.1f} GiB are free",
-            f"disk        up to {checkpoints:.2f} GiB for checkpoints; "
-            f"{free_disk(path) / 2**30:.1f} GiB are free",
+            f"memory      {replay} for replay once it is full "
+            f"({_place(config)}), {agent} for the agent and its gradients; "
+            f"{byte_size(_free_memory(config))} are free",
+            f"disk        up to {checkpoints} for checkpoints; "
+            f"{byte_size(free_disk(path))} are free",
         ]
     )
 
@@ -52,6 +55,13 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
 _LOOPS = {
     "host": "on the host: environments, replay and updates take turns",
     "device": "on the device: environments, replay and updates are one program",
+}
+
+
+_PRECISIONS = {
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+    "mixed": "mixed precision (products in bfloat16, all else in float32)",
 }
 
 
@@ -73,31 +83,32 @@ def _engine(config: Config) -> str:
     env, workers = config.env, num_workers(config, config.seeds)
     backend = choose_backend(config.task, env.backend, env.observations)
     if backend == "batch":
-        return f"batch: MuJoCo's batched simulation, {_count(max(workers, 1), 'thread')}"
+        return f"batch: MuJoCo's batched simulation, {count(max(workers, 1), 'thread')}"
     if backend == "mjx":
         simulator = "functions" if config.task in probe.TASKS else "MuJoCo"
         return (
             f"mjx: {simulator} in JAX, {env.num_envs} environments in one program ({env.mjx_impl})"
         )
-    where = _count(workers, "process", "es") if workers else "in the training process"
+    where = count(workers, "process", "es") if workers else "in the training process"
     return f"{'Python' if config.task in probe.TASKS else 'dmc: dm_control'}, {where}"
-
-
-def _count(number: int, noun: str, plural: str = "s") -> str:
-    return f"{number} {noun}{plural if number > 1 else ''}"
 
 
 def _inputs(config: Config, spec: EnvSpec) -> str:
     """Which observations go through which networks, and what draws the images."""
     parts = split_shapes({name: array.shape for name, array in spec.observation.items()})
     lines = [
-        f"{kind} {', '.join(f'{name} {list(shape)}' for name, shape in shapes.items())}"
+        f"{kind} {', '.join(f'{name} {_shape(shape)}' for name, shape in shapes.items())}"
         for kind, shapes in zip(("vectors", "images"), parts, strict=True)
         if shapes
     ]
     if config.env.observations != "vectors" and not config.offline:
         lines[-1] += f" (drawn with {find_backend()})"
     return "; ".join(lines)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    """Sizes of an array's axes; a single number has none and is one."""
+    return " x ".join(map(str, shape)) or "1"
 
 
 def _seeds(config: Config) -> str:

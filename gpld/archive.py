@@ -36,6 +36,9 @@ class Contents(NamedTuple):
     """Of `tree_file`: what the loop goes on to change must not be looked at later."""
 
     replay: Snapshot
+    stopwatch: Mapping[str, Any]
+    """Time since the last line of metrics. In the manifest, since it is of this machine: the
+    rest of a checkpoint is the same bits wherever the run was stopped."""
 
 
 class Saved(NamedTuple):
@@ -192,6 +195,7 @@ class Archive:
             "update": contents.update,
             "keep_agent": contents.milestone and self._is_kept(contents.env_step),
             "logs": dict(logs),
+            "stopwatch": contents.stopwatch,
             "replay": contents.replay.write(),
         }
         path = self.folder.new_checkpoint_path(contents.env_step)

@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import tyro
 
+from . import output
+from ._xla import make_deterministic
 from .config import Config
 from .envs import WorkerError, choose_backend, env_factory
 from .errors import Interrupted, LeftOut, MachineError, UsageError
@@ -30,17 +32,20 @@ def one_line_errors() -> Iterator[None]:
     """Turns what a user can cause into one line on stderr and an exit code.
 
     2 for a wrong command, 1 for what the machine cannot do, 75 for a run that was asked to
-    stop and can be resumed, 130 for an interrupt of anything else. 1 without a line where
-    nobody reads the output any more.
+    stop and can be resumed, 130 for an interrupt of anything else; these two are no errors. 1
+    without a line where nobody reads the output any more.
     """
+    output.prepare()
     form = warnings.formatwarning
     warnings.formatwarning = functools.partial(_form_warning, form)
     try:
         yield
-    except (UsageError, MachineError, Interrupted) as error:
-        _exit(str(error), error.exit_code)
+    except (UsageError, MachineError) as error:
+        _exit(f"error: {error}", error.exit_code)
     except WorkerError as error:
-        _exit(str(error), MachineError.exit_code)
+        _exit(f"error: {error}", MachineError.exit_code)
+    except Interrupted as stop:
+        _exit(str(stop), stop.exit_code)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
     except BrokenPipeError:  # whoever read the output, such as `head`, has enough
@@ -48,11 +53,11 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(1)
     except OSError as error:  # of a file that nothing more could be said of
         known = file_error(Path(error.filename or "A file"), error, "used")
-        _exit(str(known), known.exit_code)
+        _exit(f"error: {known}", known.exit_code)
     except (RuntimeError, AssertionError):
         if (problem := _no_backend()) is None:
             raise
-        _exit(problem, MachineError.exit_code)
+        _exit(f"error: {problem}", MachineError.exit_code)
     finally:
         warnings.formatwarning = form
 
@@ -94,17 +99,21 @@ def check_task(config: Config) -> None:
         raise UsageError(str(error)) from None
 
 
-def choose_platform(platform: str, num_devices: int = 1) -> None:
-    """Selects the kind of device that everything runs on.
+def choose_platform(platform: str, num_devices: int = 1, *, deterministic: bool = False) -> None:
+    """Selects the kind of device that everything runs on, and how; to be called before JAX starts.
 
     Args:
         platform: `auto`, `cpu` or `gpu`.
         num_devices: How many are needed. The cores of a CPU can be any number of devices,
             which is of use for trying out what happens with several.
+        deterministic: Whether its programs must give the same numbers every time.
 
     Raises:
         MachineError: If it does not exist.
+        UsageError: If it is too late for `deterministic`.
     """
+    if deterministic:  # first: looking for a GPU starts JAX, which reads these options once
+        make_deterministic()
     if num_devices > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", num_devices)
     if platform == "cpu":
@@ -241,5 +250,5 @@ def _form_warning(
 def _exit(message: str, code: int) -> None:
     # Names of files may have line breaks, and what terminals take for commands.
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    print(f"error: {text}", file=sys.stderr)
+    output.show(text, stream=sys.stderr)
     sys.exit(code)

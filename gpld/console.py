@@ -1,72 +1,102 @@
 """What a run shows while it goes on: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
+import textwrap
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
-from .compilations import Reuse, reuse
+from . import compilations
+from .compilations import InWork, Reuse, reuse
+from .output import show, unseen
+from .units import count
 
 FIRST_UPDATE = "first update after"
 
+_INDENT = 12  # of what is said, behind what it is about
+_BAR = 8
+# Seconds: between two looks at what is compiled; from which it is said, and again without a
+# terminal; after which XLA, which raises its alarm at two minutes, is silenced.
+_LOOK, _SAID, _AGAIN, _SILENCED = 0.5, 2.0, 60.0, 60.0
+
 
 class RunConsole(contextlib.AbstractContextManager):
-    """Shows progress in env steps, with rates, returns and the time left."""
+    """Shows progress in env steps and updates, with the time left, rates and returns."""
 
-    def __init__(self, total_env_steps: int, num_runs: int = 1, *, pictures: bool = False):
+    def __init__(
+        self,
+        total_env_steps: int,
+        total_updates: int,
+        num_runs: int = 1,
+        *,
+        first_env_step: int = 0,
+        pictures: bool = False,
+    ):
         """Opens the display.
 
         Args:
             total_env_steps: Length of the run, or of each that are trained together.
+            total_updates: Updates that it makes.
             num_runs: How many these are.
+            first_env_step: Env step of the first update.
             pictures: Whether a picture is drawn at every env step.
         """
         self._rate = "env steps and pictures/s" if pictures else "env steps/s"
-        self._total = total_env_steps
+        self._total, self._total_updates = total_env_steps, total_updates
+        self._first_env_step = first_env_step
         self._began = time.monotonic()
         self._console = Console(soft_wrap=True, highlight=False)
         self._shown = self._began
-        self._paced_from = (self._began, 0)
         self._updated = False
+        self._paced_from: tuple[float, int, int] | None = None
         self._scores: deque[float] = deque(maxlen=10 * num_runs)
+        self._scored_at = 0
+        self._said: InWork | None = None
         self._bar = Progress(
-            BarColumn(20),
-            TextColumn("{task.description}"),
+            BarColumn(_BAR),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=total_env_steps)
-        self._bar.start()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
 
     def print(self, text: str) -> None:
-        """Prints a line that stays, unless nobody can see it any more."""
-        with contextlib.suppress(OSError):  # a closed terminal or pipe, a log on a full disk
-            self._console.print(text, markup=False)
+        """Prints lines that stay, unless nobody can see them any more.
+
+        A terminal's are wrapped between words, and go on under what was said first.
+        """
+        if not self._console.is_terminal:
+            show(text)
+            return
+        with unseen(self._console.file):
+            for line in text.splitlines():
+                self._console.print(_wrapped(line, self._console.width), markup=False)
 
     def speaker(self, label: str) -> Callable[[str], None]:
         """`print` for one of several runs, whose lines begin with a label."""
         return lambda text: self.print(label + text)
 
-    def resumed(self, env_step: int) -> None:
-        """Takes note that the run has not begun now but goes on."""
-        self._paced_from = (self._began, env_step)
-
-    def updated(self, env_step: int) -> None:
-        """Says at the first update how long the compilation took, which the rest will not."""
+    def updated(self) -> None:
+        """Takes note of an update, and says at the first how long everything before it took."""
         if not self._updated:
-            now = time.monotonic()
-            self.print(f"{FIRST_UPDATE} {now - self._began:.0f} s{_origin(reuse())}")
-            self._paced_from = (now, env_step)
+            seconds = time.monotonic() - self._began
+            self.print(f"{FIRST_UPDATE} {seconds:.0f} s{_origin(reuse())}")
         self._updated = True
 
-    def episode(self, score: float) -> None:
-        """Takes note of the return of a training episode."""
+    def episode(self, score: float, env_step: int) -> None:
+        """Takes note of the return of a training episode, and when it ended."""
         self._scores.append(score)
+        self._scored_at = env_step
 
     def progress(
         self,
@@ -86,35 +116,129 @@ class RunConsole(contextlib.AbstractContextManager):
             shares: Part of the recent time that went into each part of the loop.
             now: Whether to show it however recently it was shown.
         """
-        pause = 0.5 if self._console.is_terminal else 60.0
-        if not now and time.monotonic() - self._shown < pause:
+        if self._updated and self._paced_from is None:
+            since = time.monotonic() - compilations.seconds_of_work()
+            self._paced_from = (since, env_step, update)
+        terminal = self._console.is_terminal
+        if not now and time.monotonic() - self._shown < (0.5 if terminal else 60.0):
             return
         self._shown = time.monotonic()
-        left = (self._total - env_step) / self._pace(env_step, env_steps_per_second)
-        score = f"{np.mean(self._scores):.1f}" if self._scores else "-"
         parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        text = " | ".join(
-            [
-                f"env step {env_step:,}/{self._total:,}",
-                f"{update:,} updates",
-                f"return {score}",
-                f"{env_steps_per_second:.1f} {self._rate} ({parts})",
-                f"{timedelta(seconds=round(max(left, 0)))} left",
-            ]
-        )
-        self._bar.update(self._task, completed=env_step, description=text)
-        if not self._console.is_terminal:
-            self.print(text)
+        texts = [
+            self._left(env_step, update),
+            f"env step {env_step:,}/{self._total:,}",
+            self._return(env_step),
+            count(update, "update"),
+            f"{env_steps_per_second:.1f} {self._rate}",
+            f"({parts})",
+        ]
+        if terminal:
+            text = _fitting(texts, self._console.width - _BAR - 1)
+            self._draw(text, env_step)
+        else:
+            self.print(" | ".join(texts[:-1]) + f" {texts[-1]}")
 
-    def _pace(self, env_step: int, recent: float) -> float:
-        """Env steps per second, evaluations included; the recent rate where there are none yet."""
-        since, first = self._paced_from
-        done = env_step - first
-        return done / (self._shown - since) if done > 0 else max(recent, 1e-9)
+    def _left(self, env_step: int, update: int) -> str:
+        """The time left as updates have gone so far, evaluations included.
+
+        Env steps without updates say nothing about it, nor does what was compiled.
+        """
+        if env_step >= self._total:
+            return "done"
+        if update == 0:
+            return f"updates from env step {self._first_env_step:,} on"
+        since, first_env_step, first = self._paced_from or (0.0, env_step, update)
+        seconds = self._shown - compilations.seconds_of_work() - since
+        left = self._total_updates - update
+        if update > first and left > 0:
+            seconds *= left / (update - first)
+        elif env_step > first_env_step and left <= 0:
+            seconds *= (self._total - env_step) / (env_step - first_env_step)
+        else:
+            return "time left unknown"
+        return f"{timedelta(seconds=round(max(seconds, 0)))} left"
+
+    def _return(self, env_step: int) -> str:
+        """Mean of the last returns, and how old the last of them is."""
+        if not self._scores:
+            return "no return yet"
+        age = env_step - self._scored_at
+        old = f" ({count(age, 'env step')} ago)" if age > 0 else ""
+        return f"return {np.mean(self._scores):.1f}{old}"
+
+    def _watch(self) -> None:
+        """Looks at what is compiled, from a thread of its own: the others wait for it."""
+        while not self._ended.wait(_LOOK):
+            self.look(compilations.in_work())
+        compilations.silence(False)
+
+    def look(self, work: InWork | None) -> None:
+        """Says what is being compiled, if it takes long."""
+        compilations.silence(work is not None and work.seconds > _SILENCED)
+        if work is None or work.seconds < _SAID:
+            self._said = None
+            return
+        if self._console.is_terminal:
+            text = f"{_said(work)}: {timedelta(seconds=int(work.seconds))} so far"
+            text = _fitting([text], self._console.width - _BAR - 1)
+            self._draw(text)
+        elif work.stage == "compiling":  # where it is traced alone it was compiled before
+            if self._said is None or work.name != self._said.name:
+                self.print(_said(work))
+                self._said = work
+            elif work.seconds - self._said.seconds >= _AGAIN:
+                self.print(f"compiling {_name(work)}: {work.seconds:.0f} s so far")
+                self._said = work
+
+    def _draw(self, text: str, env_step: int | None = None) -> None:
+        """Changes the bar, which is there as soon as it has something to say."""
+        with unseen(self._console.file):
+            self._bar.update(self._task, description=text, completed=env_step)
+            self._bar.start()
 
     def __exit__(self, *_: object) -> None:
         """Closes the display; what was printed stays."""
-        self._bar.stop()
+        self._ended.set()
+        self._thread.join()
+        with unseen(self._console.file):
+            self._bar.stop()
+
+
+def _wrapped(line: str, width: int) -> str:
+    """A line in several that end between words; paths and commands stay whole."""
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=" " * _INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+    )
+
+
+def _fitting(texts: Sequence[str], width: int) -> str:
+    """The first text, and those of the others for which there is room."""
+    shown, *others = texts
+    for text in others:
+        if len(shown) + len(text) + 3 <= width:
+            shown += f" | {text}"
+    return shown[:width]
+
+
+def _name(work: InWork) -> str:
+    return work.name.strip("_")
+
+
+def _said(work: InWork) -> str:
+    """What is done to a program, and how long that takes, as far as it was measured here."""
+    if work.stage != "compiling":
+        return f"{work.stage} {_name(work)}"
+    usual = compilations.usual_seconds(work.name)
+    if usual is None:
+        return f"compiling {_name(work)}, for the first time here: it can take minutes"
+    least, most = usual
+    return f"compiling {_name(work)}, usually {f'{least} to ' if least < most else ''}{most} s here"
 
 
 def _origin(reuse: Reuse | None) -> str:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from . import faults
 from .agent import AgentState
+from .clocks import train_ratio
 from .collection import check_finite
 from .config import Config
 from .device_program import DeviceProgram
@@ -19,7 +20,6 @@ from .device_state import Clock, Keys, Records, Task, Training
 from .envs import FunctionalVectorEnv, TimeStep
 from .envs.restarts import Restarts
 from .envs.spoilt import describe_spoilt
-from .experience import train_ratio
 from .losses import Batch
 from .member import Member
 from .metrics import Sums

@@ -15,6 +15,7 @@ from .envs import TimeStep, VectorEnv, choose_backend, make_vector_env
 from .errors import Interrupted, MachineError
 from .metrics import EpisodeEnd, EpisodeTracker
 from .models import Dreamer, Latent
+from .precision import full_products
 from .provenance import num_cores
 
 Record = Callable[[TimeStep, np.ndarray], None]
@@ -173,5 +174,6 @@ def _modes(
     model: Dreamer, latent: Latent, is_last: Bool[Array, " env"]
 ) -> Float[Array, "env action"]:
     """The policy's means, which are its modes; 0 where `act` gives 0."""
-    modes = jax.vmap(lambda latent: model.policy(latent.feat()).mean)(latent)
+    with full_products(model.rssm.dtype):
+        modes = jax.vmap(lambda latent: model.policy(latent.feat()).mean)(latent)
     return jnp.where(is_last[:, None], 0.0, modes)

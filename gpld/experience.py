@@ -9,10 +9,11 @@ import numpy as np
 
 from .config import Config
 from .envs import EnvSpec, TimeStep
+from .errors import UsageError
 from .losses import Batch
 from .models import StoredLatent
 from .precision import compute_dtype
-from .replay import AbstractReplay, DeviceReplay, Replay, Sample, StepSpec, TrainRatio
+from .replay import AbstractReplay, DeviceReplay, Replay, Sample, StepSpec
 from .seeding import derive_seed
 
 LATENT = ("latent/deter", "latent/classes")
@@ -81,12 +82,20 @@ def replay_size(config: Config, saved: Mapping[str, Any] | None = None) -> Repla
     Args:
         config: Settings.
         saved: Manifest of a saved replay that must fit into it.
+
+    Raises:
+        UsageError: If that has more environments than sequences are to be kept.
     """
     num_streams = config.env.num_envs
     max_steps = math.ceil(config.env_steps / num_streams)
     if saved is not None:
         num_streams = saved["num_streams"]
         max_steps = max(max_steps, saved["state"]["num_added"])
+        if config.replay.capacity < num_streams:
+            raise UsageError(
+                f"`replay.capacity` must be at least {num_streams}, a sequence for each stream "
+                f"of the stored replay, got {config.replay.capacity}."
+            )
     return ReplaySize(
         num_streams, config.replay.batch_length + 1, config.replay.capacity, max_steps
     )
@@ -132,14 +141,3 @@ def latent_bytes(config: Config, spec: EnvSpec) -> int:
     """Bytes of the latent state among them."""
     specs = step_specs(config, spec)
     return sum(specs[name].nbytes for name in LATENT)
-
-
-def train_ratio(config: Config) -> TrainRatio:
-    """How updates follow env steps."""
-    replay = config.replay
-    return TrainRatio(
-        num_streams=config.env.num_envs,
-        window=replay.batch_length + 1,
-        min_windows=replay.batch_size * replay.batch_length,
-        ratio=replay.updates_per_env_step,
-    )

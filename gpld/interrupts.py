@@ -6,6 +6,8 @@ import signal
 import threading
 from collections.abc import Callable
 
+from .compilations import in_work
+
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -64,9 +66,17 @@ class Interrupts(contextlib.AbstractContextManager):
                 continue
             if self._received is None:
                 self._received = signal.Signals(number[0])
-                self._notify(f"{self._received.name}: finishing the update, then saving")
+                self._notify(f"{self._received.name}: {_next()}; a second Ctrl-C ends it at once")
             elif number[0] == signal.SIGINT:
                 os._exit(128 + signal.SIGINT)
+
+
+def _next() -> str:
+    """What happens until the run has ended."""
+    work = in_work()
+    if work is None:
+        return "finishing the update, then saving"
+    return f"{work.stage} {work.name.strip('_')}, which cannot be broken off, then saving"
 
 
 def _ignore(*_: object) -> None:

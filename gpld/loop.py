@@ -88,8 +88,7 @@ class Loop:
             self._checkpointer.wait()
             signal = self._interrupts.received or "A signal to another process"
             raise Interrupted(
-                f"{signal} ended the run at env step {self._recorder.env_step:,}; it "
-                "is saved, and the same command goes on with it."
+                f"{signal} ended the run at env step {self._recorder.env_step:,}; it is saved."
             ) from None
         except Failure as failure:
             self._save(but=failure.member)
@@ -104,11 +103,18 @@ class Loop:
             **self._trainer.get_state(index),
         }
 
-    def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Goes on from what `get_state` gave for each run."""
+    def set_states(
+        self, states: Sequence[Mapping[str, Any]], stopwatch: Mapping[str, Any] | None
+    ) -> None:
+        """Goes on from what `get_state` gave for each run, and the stopwatch of all.
+
+        Without its state, as in older checkpoints, the time before is in no line of metrics.
+        """
         self._trainer.settled = states[0]["settled"]
         for member, state in zip(self._members, states, strict=True):
-            member.recorder.set_state(state["recorder"])
+            member.recorder.set_state(state["recorder"], timed=stopwatch is not None)
+        if stopwatch is not None:
+            self._recorder.stopwatch.set_state(stopwatch)
         self._trainer.set_states(states)
 
     def _settle(self) -> None:
@@ -171,6 +177,7 @@ class Loop:
                     agent=self._trainer.agent(i),
                     loop=tree_file.dump(self.get_state(i)),
                     replay=self._trainer.snapshot(i),
+                    stopwatch=clock.stopwatch.get_state(),
                 )
                 for i, member in enumerate(self._members)
                 if member is not but

@@ -12,13 +12,21 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, primitives
 
-from .programs import bind, evaluate, rewritten
+from .programs import bind, evaluate, origin, rewritten
 
 # What commutes with a sum over time: how derivatives of a value that is used several times are
 # added up; and moving numbers about (padding, in a derivative, is with zeros).
-_ADD = "add_any"
-_LINEAR = {"concatenate", "convert_element_type", "pad", "reshape", "squeeze", "stack", "transpose"}
-_LINEAR |= {_ADD}
+_ADD = primitives.add_jaxvals_p
+_LINEAR = (
+    _ADD,
+    primitives.concatenate_p,
+    primitives.convert_element_type_p,
+    primitives.pad_p,
+    primitives.reshape_p,
+    primitives.squeeze_p,
+    primitives.transpose_p,
+)
+_STACK = "stack"  # linear as well; JAX does not export it
 
 
 def sum_after_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +118,7 @@ class _Sums:
         if isinstance(x, Literal) or x not in self._producers or self._uses[x] > 1:
             return [x]
         equation = self._producers[x]
-        if equation.primitive.name != _ADD:
+        if equation.primitive is not _ADD:
             return [x]
         return [part for operand in equation.invars for part in self._added(operand)]
 
@@ -123,7 +131,8 @@ class _Sums:
             changing = [x for x in equation.invars if isinstance(x, Var) and x not in self._fixed]
             factors += changing
             return len(changing) == 2
-        return equation.primitive.name in _LINEAR and all(
+        linear = equation.primitive in _LINEAR or equation.primitive.name == _STACK
+        return linear and all(
             self._collect(x, factors) for x in equation.invars if not isinstance(x, Literal)
         )
 
@@ -133,7 +142,9 @@ class _Sums:
             return term.val
         equation = self._producers[term]
         if equation.primitive is not primitives.dot_general_p:
-            return bind(equation, [self.over_time(x, stacked) for x in equation.invars])[0]
+            inputs = [self.over_time(x, stacked) for x in equation.invars]
+            with origin(equation):
+                return bind(equation, inputs)[0]
         contracted, batch = equation.params["dimension_numbers"]
         later = lambda axes: tuple(axis + 1 for axis in axes)  # noqa: E731
         dimension_numbers = (
@@ -141,7 +152,6 @@ class _Sums:
             tuple(map(later, batch)),
         )
         params = {**equation.params, "dimension_numbers": dimension_numbers}
-        return bind(
-            equation.replace(params=params),
-            [stacked[x] for x in equation.invars if isinstance(x, Var)],
-        )[0]
+        factors = [stacked[x] for x in equation.invars if isinstance(x, Var)]
+        with origin(equation):
+            return bind(equation.replace(params=params), factors)[0]

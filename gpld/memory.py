@@ -9,6 +9,7 @@ import psutil
 
 from .errors import UsageError
 from .replay import stream_length
+from .units import byte_size
 
 
 class _GroupFiles(NamedTuple):
@@ -73,7 +74,7 @@ def _left_by_group(group: Path, files: _GroupFiles) -> Iterator[int]:
 
 def device_memory() -> int | None:
     """Bytes of memory that JAX can still take on its device; None where that is the host."""
-    statistics = jax.devices()[0].memory_stats() or {}
+    statistics = jax.local_devices()[0].memory_stats() or {}
     limit = statistics.get("bytes_limit")
     return None if limit is None else limit - statistics["bytes_in_use"]
 
@@ -121,14 +122,16 @@ def check_replay_fits(
     other = {"ram": "disk", "disk": "ram", "device": None}[storage]
     if other is not None and needed <= room[other]:
         fitting.append(f"`--replay.storage {other}`")
-    rest = f"beside the {_gib(other_bytes)} of the rest of the run {_gib(beside)} are free"
+    rest = (
+        f"beside the {byte_size(other_bytes)} of the rest of the run {byte_size(beside)} are free"
+    )
     place = {
         "ram": f"of memory once it is full, but {rest}",
         "device": f"of device memory, but {rest}",
-        "disk": f"of disk, but {_gib(disk)} are free",
+        "disk": f"of disk, but {byte_size(disk)} are free",
     }
     advice = f"It fits with {' or '.join(fitting)}." if fitting else "No setting of it fits."
-    raise UsageError(f"The replay takes {_gib(needed)} {place[storage]}. {advice}")
+    raise UsageError(f"The replay takes {byte_size(needed)} {place[storage]}. {advice}")
 
 
 def _round_down(number: int) -> int:
@@ -137,7 +140,3 @@ def _round_down(number: int) -> int:
         return 0
     unit = 10 ** max(0, len(str(number)) - 2)
     return number // unit * unit
-
-
-def _gib(number: int) -> str:
-    return f"{number / 2**30:.2f} GiB"

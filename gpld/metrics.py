@@ -3,8 +3,8 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +98,17 @@ class Stopwatch:
     def reset(self) -> None:
         """Starts anew."""
         self._began, self._seconds = time.perf_counter(), {}
+
+    def get_state(self) -> dict[str, Any]:
+        """What `read` gives, as JSON knows it."""
+        elapsed, seconds = self.read()
+        return {"elapsed": elapsed, "seconds": seconds}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `get_state` gave; what was counted here before is added."""
+        self._began -= state["elapsed"]
+        for part, seconds in state["seconds"].items():
+            self._seconds[part] = self._seconds.get(part, 0.0) + seconds
 
 
 class EpisodeEnd(NamedTuple):

@@ -7,6 +7,7 @@ their root mean square first and averaged afterwards, the reverse of Adam.
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, PyTree
 
 from .config import OptimizerConfig
 
@@ -28,13 +29,52 @@ def clip_by_tensor_norm(clip: float, min_norm: float = 1e-3) -> optax.GradientTr
         if params is None:
             raise ValueError("`params` must be given: the clipping is relative to them.")
 
-        def limit(grad, param):
-            allowed = clip * jnp.maximum(jnp.linalg.norm(param.reshape(-1)), min_norm)
-            return grad / jnp.maximum(1.0, jnp.linalg.norm(grad.reshape(-1)) / allowed)
+        norms, scales = scaled_norms((updates, params))
 
-        return jax.tree.map(limit, updates, params), state
+        def limit(grad, norm, scale, param_norm, param_scale):
+            allowed = clip * jnp.maximum(param_norm / param_scale, min_norm)
+            return scale * grad / jnp.maximum(scale, norm / allowed)
+
+        columns = zip(norms, scales, strict=True)
+        return jax.tree.map(limit, updates, *(tree for pair in columns for tree in pair)), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def scaled_norms(tree: PyTree) -> tuple[PyTree, PyTree]:
+    """Euclidean norms of arrays times powers of two, and these: no sum of squares overflows.
+
+    Where none would without, the powers are 1, and the norms bit for bit `jnp.linalg.norm` of each
+    array as one vector.
+    """
+    plain = jax.tree.map(_norm, tree)
+    finite = jax.tree.map(jnp.isfinite, plain)
+    scales = jax.tree.map(lambda x, fine: jnp.where(fine, 1, _tiny(x.dtype)), tree, finite)
+
+    def again():
+        return jax.tree.map(lambda x, scale: _norm(scale * x), tree, scales)
+
+    # One branch for all, which is not taken: each array is read once.
+    all_finite = jnp.all(jnp.stack(jax.tree.leaves(finite)))
+    return jax.lax.cond(all_finite, lambda: plain, again), scales
+
+
+def norm(x: Float[Array, " size"]) -> Float[Array, ""]:
+    """The Euclidean norm of a vector, also where the sum of its squares overflows."""
+    scaled, scale = scaled_norms(x)
+    return scaled / scale
+
+
+def _norm(x: Float[Array, "..."]) -> Float[Array, ""]:
+    return jnp.linalg.norm(x.reshape(-1))
+
+
+def _tiny(dtype: jnp.dtype) -> Float[Array, ""]:
+    """A power of two that makes squares of all numbers, and sums of them, representable.
+
+    What underflows by it is nothing beside a number whose square overflowed.
+    """
+    return jnp.asarray(2.0 ** (-3 * int(jnp.finfo(dtype).maxexp) // 4), dtype)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:

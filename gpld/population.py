@@ -1,5 +1,6 @@
 """The agents of one or several seeds, in the same programs."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -162,7 +163,12 @@ def _jit(fn: Callable[..., Any]) -> Callable[..., Any]:
     `equinox.filter_jit` would.
     """
     traced = eqx.debug.assert_max_traces(fn, max_traces=1)
-    return jax.jit(lambda *args: traced(*args))
+
+    @functools.wraps(fn)  # messages name it
+    def program(*args):
+        return traced(*args)
+
+    return jax.jit(program)
 
 
 def _stack(leaves: Sequence[Any]) -> Any:

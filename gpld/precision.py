@@ -6,6 +6,7 @@ sums in float32. So normalisation, distributions, losses and the optimiser see f
 and no layer knows of it.
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ def choose_precision(config: Config) -> Literal["float32", "mixed", "bfloat16"]:
         return config.precision
     if jax.default_backend() != "cpu":
         return "bfloat16"
-    return "mixed" if has_fast_bfloat16() else "float32"
+    return "mixed" if has_fast_bfloat16() and config.compute.rewrite else "float32"
 
 
 def compute_dtype(config: Config) -> jnp.dtype:
@@ -60,6 +61,34 @@ def compute_dtype(config: Config) -> jnp.dtype:
 def factor_dtype(config: Config) -> jnp.dtype | None:
     """The dtype in which what only products read may be kept; None for its own."""
     return jnp.dtype("bfloat16") if choose_precision(config) == "mixed" else None
+
+
+def full_products(dtype: jnp.dtype) -> contextlib.AbstractContextManager:
+    """Within it, products of float32 round no factors, as GPUs would to TF32.
+
+    It does nothing on CPUs, where they never do; for factors of another dtype; and where the user
+    has chosen a precision of products, for instance with `JAX_DEFAULT_MATMUL_PRECISION`.
+
+    Args:
+        dtype: Of the factors.
+    """
+    if dtype != jnp.float32 or jax.default_backend() == "cpu" or _chosen_products() is not None:
+        return contextlib.nullcontext()
+    return jax.default_matmul_precision("highest")
+
+
+def describe_products(config: Config) -> str | None:
+    """How products of matrices are taken, where that does not follow from what is computed in."""
+    if (chosen := _chosen_products()) is not None:
+        return f"at the precision {chosen}, which JAX was told to take"
+    if choose_precision(config) != "float32" or jax.default_backend() == "cpu":
+        return None
+    return "in float32, with no factor rounded to TF32"
+
+
+def _chosen_products() -> str | None:
+    """JAX's own setting, which is None by default."""
+    return jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def has_fast_bfloat16() -> bool:

@@ -12,6 +12,7 @@ from .errors import MachineError
 from .losses import Batch
 from .models import Dreamer
 from .open_loop import predict_open_loop
+from .precision import full_products
 from .run_folder import RunFolder
 from .seeding import derive_seed
 
@@ -47,7 +48,8 @@ class Predictor:
         some = jax.tree.map(lambda x: np.asarray(x)[: self._num_sequences], batch)
         num_seen = length // 2
         key = jr.key(derive_seed(self._config.seed, "predict", env_step))
-        predicted = self._predict(model, some, num_seen, key=key)
+        with full_products(model.rssm.dtype):
+            predicted = self._predict(model, some, num_seen, key=key)
         path = self._folder.path / "predictions" / f"{env_step:09d}"
         try:
             files = draw_predictions(path, some.observation, jax.device_get(predicted), num_seen)

@@ -3,20 +3,39 @@
 A rule decides what becomes of an equation of the traced program (a jaxpr), wherever it is:
 calls are inlined, and the bodies of loops and branches are rewritten in the same way. Applied
 outside of differentiation, a rule reaches the derivatives as well, and layers and losses need
-not know of it.
+not know of it. What comes out stands where its equation stood: under the same names, at the same
+lines of source, and in the same context of JAX.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
+from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
-from jax.extend.core.primitives import jit_p
+from jax.extend.core.primitives import (
+    call_p,
+    closed_call_p,
+    cond_p,
+    custom_jvp_call_p,
+    custom_vjp_call_p,
+    jit_p,
+    linear_solve_p,
+    remat_p,
+    scan_p,
+    while_p,
+)
 
 Rule = Callable[[JaxprEqn, list[Any]], list[Any] | None]
 """`(equation, inputs) -> outputs`, or None where it has nothing to say."""
+
+# Those of custom derivatives are calls like any other, since differentiation is over.
+_CALLS = (jit_p, call_p, closed_call_p, custom_jvp_call_p, custom_vjp_call_p)
+_BODIES = (scan_p, while_p, cond_p, remat_p, linear_solve_p)
+_SHARD_MAP = "shard_map"  # which JAX does not export
 
 
 def rewritten(fn: Callable[..., Any], rule: Rule) -> Callable[..., Any]:
@@ -25,7 +44,8 @@ def rewritten(fn: Callable[..., Any], rule: Rule) -> Callable[..., Any]:
     Args:
         fn: Any function of trees, of which some leaves may be no arrays.
         rule: Is asked about every equation but calls, whose own equations it is asked about;
-            the programs in the parameters of an equation are rewritten already.
+            loops and branches in an equation are rewritten already. It does not reach other
+            programs, such as the kernels of Pallas.
 
     Returns:
         A function of the same signature and result types.
@@ -52,39 +72,77 @@ def evaluate(
         return atom.val if isinstance(atom, Literal) else values[atom]
 
     for equation in jaxpr.eqns:
-        results = _apply(equation, [read(atom) for atom in equation.invars], rule)
+        with origin(equation):
+            results = _apply(equation, [read(atom) for atom in equation.invars], rule)
         values.update(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in (*jaxpr.outvars, *also)]
 
 
+@contextlib.contextmanager
+def origin(equation: JaxprEqn) -> Iterator[None]:
+    """Within it, new equations have the names, source lines and context of another one.
+
+    So profiles and errors lead to where it was written, not to what rewrites it.
+    """
+    source, names = equation.source_info, source_info_util.current_name_stack()
+    with (
+        source_info_util.user_context(source.traceback, name_stack=names + source.name_stack),
+        equation.ctx.manager,
+    ):
+        yield
+
+
 def bind(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
-    """Results of an equation as it is."""
-    results = equation.primitive.bind(*inputs, **equation.params)
-    return results if equation.primitive.multiple_results else [results]
+    """Results of an equation as it is, within its `origin`."""
+    primitive = equation.primitive
+    results = primitive.bind(*inputs, **primitive.get_bind_params(equation.params))
+    return results if primitive.multiple_results else [results]
 
 
 def _apply(equation: JaxprEqn, inputs: list[Any], rule: Rule) -> list[Any]:
-    params = equation.params
-    called = params["jaxpr"] if equation.primitive is jit_p else params.get("call_jaxpr")
-    if called is not None:  # of custom derivatives too, since differentiation is over
-        return evaluate(called.jaxpr, called.consts, *inputs, rule=rule)
-    changed = {name: _rewritten_param(value, rule) for name, value in params.items()}
-    equation = equation.replace(params=changed)
+    primitive, params = equation.primitive, equation.params
+    if primitive in _CALLS:
+        called = _closed(params["jaxpr" if primitive is jit_p else "call_jaxpr"])
+        name = f"jit({params['name']})" if primitive is jit_p else primitive.name
+        with source_info_util.extend_name_stack(name):  # as JAX would
+            return evaluate(called.jaxpr, called.consts, *inputs, rule=rule)
+    if primitive.name == _SHARD_MAP:
+        return _shard_map(params, inputs, rule)
+    if primitive in _BODIES:
+        changed = {name: _rewritten_param(value, rule) for name, value in params.items()}
+        equation = equation.replace(params=changed)
     results = rule(equation, inputs)
     return bind(equation, inputs) if results is None else results
 
 
+def _shard_map(params: dict[str, Any], inputs: Sequence[Any], rule: Rule) -> list[Any]:
+    """What each device does with its part, rewritten."""
+
+    def part(*args):
+        return tuple(evaluate(params["jaxpr"], (), *args, rule=rule))
+
+    whole = jax.shard_map(
+        part,
+        mesh=params["mesh"],
+        in_specs=params["in_specs"],
+        out_specs=tuple(params["out_specs"]),
+        axis_names=params["newly_manual_axes"],
+        check_vma=params["check_vma"],
+    )
+    return list(whole(*inputs))
+
+
 def _rewritten_param(param: Any, rule: Rule) -> Any:
-    """A parameter of a primitive, rewritten if it is a program (a loop's body)."""
+    """A parameter of a primitive, rewritten if it is a program (a loop's body), or several."""
     if isinstance(param, ClosedJaxpr):
-        inputs = [
-            jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
-            for aval in param.in_avals
-        ]
         program = functools.partial(evaluate, param.jaxpr, param.consts, rule=rule)
-        return jax.make_jaxpr(program)(*inputs)
+        return jax.make_jaxpr(program)(*param.in_avals)
     if isinstance(param, Jaxpr):
-        return _rewritten_param(ClosedJaxpr(param, []), rule).jaxpr
+        return _rewritten_param(_closed(param), rule).jaxpr
     if isinstance(param, tuple) and any(isinstance(value, ClosedJaxpr) for value in param):
-        return tuple(_rewritten_param(value, rule) for value in param)
+        return jax.tree.map(lambda value: _rewritten_param(value, rule), param)
     return param
+
+
+def _closed(jaxpr: ClosedJaxpr | Jaxpr) -> ClosedJaxpr:
+    return ClosedJaxpr(jaxpr, []) if isinstance(jaxpr, Jaxpr) else jaxpr

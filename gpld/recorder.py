@@ -15,6 +15,7 @@ from .errors import MachineError, UsageError
 from .metrics import EpisodeTracker, MeanMetrics, Stopwatch, Sums
 from .run_folder import RunFolder
 from .sinks import Sink
+from .units import count
 
 
 class Recorder(contextlib.AbstractContextManager):
@@ -88,7 +89,7 @@ class Recorder(contextlib.AbstractContextManager):
         for episode in self._episodes.add(step, interrupted):
             self._append("episodes", episode._asdict())
             self._scores.append(episode.score)
-            self._console.episode(episode.score)
+            self._console.episode(episode.score, self.env_step)
 
     def restarted(self, restarts: int, failures: Sequence[str]) -> None:
         """Takes note of environments that have failed.
@@ -104,7 +105,7 @@ class Recorder(contextlib.AbstractContextManager):
     def updated(self, metrics: dict[str, Float[Array, ""]]) -> None:
         """Takes note of an update, without waiting for its metrics."""
         self._metrics.add(metrics)
-        self._console.updated(self.env_step)
+        self._console.updated()
         self.update += 1
 
     @property
@@ -121,7 +122,7 @@ class Recorder(contextlib.AbstractContextManager):
         """
         if updates > self.update:
             self._metrics.sums = sums
-            self._console.updated(self.env_step)
+            self._console.updated()
         self.update = updates
 
     def evaluated(self, line: Mapping[str, Any]) -> None:
@@ -137,7 +138,7 @@ class Recorder(contextlib.AbstractContextManager):
                 self._say(f"no learning curve: {error}")
         self._say(
             f"evaluation at env step {self.env_step:,}: return {line['mean']:.1f} "
-            f"± {line['std']:.1f} over {len(line['scores'])} episodes"
+            f"± {line['std']:.1f} over {count(len(line['scores']), 'episode')}"
         )
 
     def reported(self, diagnostics: dict[str, Float[Array, ""]]) -> None:
@@ -185,15 +186,19 @@ class Recorder(contextlib.AbstractContextManager):
             "metrics": self._metrics.get_state(),
         }
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `get_state` gave."""
+    def set_state(self, state: Mapping[str, Any], *, timed: bool) -> None:
+        """Goes on from what `get_state` gave.
+
+        Args:
+            state: That.
+            timed: Whether the stopwatch goes on as well; its env steps begin here otherwise.
+        """
         self.env_step, self.update = state["env_step"], state["update"]
         self.skipped, self.restarts = state["skipped"], state["restarts"]
-        self._logged_at = state["logged_at"]
+        self._logged_at = state["logged_at"] if timed else self.env_step
         self._scores, self._diagnostics = state["scores"], state["diagnostics"]
         self._episodes.set_state(state["episodes"])
         self._metrics.set_state(state["metrics"])
-        self._console.resumed(self.env_step)
 
     def __exit__(self, *_: object) -> None:
         """Closes the sinks."""

@@ -76,7 +76,7 @@ def _is_machine(value: Any) -> bool:
         isinstance(value, dict)
         and _is_count(value.get("cores"))
         and _is_text(value.get("processor"))
-        and _is_list(devices := value.get("devices"))
+        and isinstance(devices := value.get("devices"), list)
         and all(map(_is_text, devices))
     )
 
@@ -293,7 +293,7 @@ class RunFolder:
             UsageError: If there is no run, or its record does not say them.
             MachineError: If it cannot be read.
         """
-        spec = self.record().get("env")
+        spec = self.record().get("env") or {}
         try:
             sizes = {name: spec[name] for name in EnvSpec._fields if name != "observation"}
             observation = {

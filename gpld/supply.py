@@ -107,5 +107,5 @@ def num_workers(config: Config, num_runs: int = 1) -> int:
         num_runs: Runs that are trained together and share the cores.
     """
     if config.env.workers is not None:
-        return config.env.workers
+        return min(config.env.workers, config.env.num_envs)
     return min(config.env.num_envs, max(1, num_cores() // num_runs))

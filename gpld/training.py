@@ -15,13 +15,15 @@ from .agent import AgentState
 from .announcement import describe
 from .archive import Archive
 from .checkpointer import Checkpointer
+from .clocks import train_ratio
 from .collection import Collector, LiveCollector, OfflineCollector
 from .config import Config, to_dict
 from .console import RunConsole
 from .device_trainer import DeviceTrainer
 from .envs import env_seed
+from .errors import Interrupted
 from .evaluator import Evaluator
-from .experience import make_replay, train_ratio
+from .experience import make_replay
 from .interrupts import Interrupts
 from .learning import Learner
 from .loop import Loop
@@ -59,13 +61,14 @@ def train(config: Config, path: Path) -> RunFolder:
 
     Raises:
         ValueError: If the task is unknown or an argument of the environments is bad.
-        UsageError: If the folder holds something else, networks to begin with do not fit, or
-            the machine has too little memory or too few devices.
+        UsageError: If the folder holds something else, networks to begin with do not fit,
+            there would be no update, or the machine has too little memory or too few devices.
         MachineError: If files cannot be written, no checkpoint can be used, or numbers are
             not finite.
         WorkerError: If environments failed too often.
-        Interrupted: If a signal ended the run, which was saved.
+        Interrupted: If a signal ended the run, which was saved, or has not begun yet.
     """
+    footprint.check_settings(config, path)
     population, peers = Population(config.seeds, choose_placement(config)), find_peers()
     with contextlib.ExitStack() as stack:
         # Nothing of what was opened is named here: the agents of the beginning would stay in
@@ -109,6 +112,8 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
     records = {
         folder: check_run(folder, own, precision, parts=parts) for folder, own in settings.items()
     }
+    console = enter(_console(config, len(runs)))
+    interrupts = enter(Interrupts(console.print))
     supplies = [open_supply(run, len(runs), stack, peers.index) for run in runs]
     spec, manifest = supplies[0].spec, supplies[0].manifest
     init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
@@ -116,9 +121,9 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
     if not any(RunFolder(run.path).checkpoint_paths() for run in runs):
         agents = [warm_start(agent, config.init) for agent in agents]
     footprint.check(config.share, spec, agents[0], path, saved=manifest)
+    if interrupts.received is not None:
+        raise Interrupted(f"{interrupts.received} came before the run began; nothing was written.")
 
-    pictures = config.env.observations != "vectors"
-    console = enter(RunConsole(config.env_steps, len(runs), pictures=pictures))
     archives = [
         Archive(RunFolder(run.path), config.checkpoint, console.speaker(run.label)) for run in runs
     ]
@@ -132,8 +137,18 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
         record_run(folder, own, records[folder], spec, counts, precision)
     console.print(description)
     checkpointer.prepare()
-    interrupts = enter(Interrupts(console.print))
     return _Opened(runs, supplies, archives, checkpointer, starts, loop_keys, console, interrupts)
+
+
+def _console(config: Config, num_runs: int) -> RunConsole:
+    ratio, num_envs = train_ratio(config), config.env.num_envs
+    return RunConsole(
+        config.env_steps,
+        ratio.updates_due(-(-config.env_steps // num_envs) * num_envs),
+        num_runs,
+        first_env_step=ratio.first_env_step,
+        pictures=config.env.observations != "vectors",
+    )
 
 
 def _assemble(
@@ -280,7 +295,7 @@ def _begin(loop: Loop, starts: Sequence[_Start], console: RunConsole) -> None:
     """Sets the parts to where the runs begin, or go on."""
     states = [start.loop for start in starts if start.loop is not None]
     if states:
-        loop.set_states(states)
+        loop.set_states(states, starts[0].manifest.get("stopwatch"))
         env_step, paths = starts[0].manifest["env_step"], ", ".join(str(s.path) for s in starts)
         console.print(f"resumed     at env step {env_step:,} from {paths}")
     else:

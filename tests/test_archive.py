@@ -43,7 +43,8 @@ class Run:
 
     def save(self, *env_steps):
         archive = Archive(self.folder, CheckpointConfig(keep=3), self.said.append)
-        archive.prepare(None)
+        if not archive.path.exists():
+            archive.prepare(None)
         replay = make_replay()
         for env_step in env_steps:
             self.folder.append("metrics", [{"env_step": env_step}] if env_step else [])
@@ -190,12 +191,16 @@ def _replay_files(run):
 def test_a_checkpoint_that_cannot_be_written_leaves_no_files_of_the_replay(run):
     run.save(10)
     before = _replay_files(run)
-    run.checkpoint("000000020").touch()
+    archive = Archive(run.folder, CheckpointConfig(), run.said.append)
+    replay = make_replay()
+    replay.add({"x": np.ones(1, np.float32), "is_first": np.zeros(1, bool)})
+    snapshot = archive.store.snapshot(replay)
+    contents = Contents(20, 0, False, run.state, tree_file.dump({}), snapshot)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))  # less than the agent
     try:
         with pytest.raises(OSError, match="File too large"):
-            run.save(20)
+            archive.save(contents, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert _replay_files(run) == before

@@ -3,8 +3,14 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 import zlib
 
+import jax
+import pytest
+
+from gpld import compilations
 from gpld.compilations import Reuse, remove_incomplete
 from gpld.console import _origin
 
@@ -77,3 +83,104 @@ def test_the_console_says_where_programs_came_from():
     assert _origin(None) == ""
     assert _origin(Reuse(25, 25)) == "; all 25 programs were compiled before"
     assert _origin(Reuse(25, 3)).startswith("; 3 of 25 programs were compiled before, and later")
+
+
+# What is in work
+
+
+def test_a_program_in_work_is_named_from_another_thread():
+    """While the program is traced; programs within it are not named."""
+    seen = []
+    compilations.in_work()  # listens from here on
+    before = compilations.seconds_of_work()
+
+    def look():
+        thread = threading.Thread(target=lambda: seen.append(compilations.in_work()))
+        thread.start()
+        thread.join()
+
+    @jax.jit
+    def inner(x):
+        look()
+        return 2 * x
+
+    @jax.jit
+    def outer(x):
+        time.sleep(0.05)
+        return inner(x)
+
+    outer(1.0)
+    assert [(work.stage, work.name) for work in seen] == [("tracing", "outer")]
+    assert seen[0].seconds >= 0.05
+    assert compilations.in_work() is None
+    assert compilations.seconds_of_work() - before >= 0.05
+
+    @jax.jit
+    def broken(x):
+        raise ValueError("while it is traced")
+
+    with pytest.raises(ValueError, match="while it is traced"):
+        broken(1.0)
+    assert compilations.in_work() is None
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """An empty folder of compiled programs."""
+    before = os.environ["JAX_COMPILATION_CACHE_DIR"]  # of all tests
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_what_is_usual_is_what_recent_compilations_took_here(cache):
+    assert compilations.usual_seconds("update") is None
+    for age, (letter, seconds) in enumerate(zip("abcdef", (40, 131, 60, 50, 45, 999), strict=True)):
+        data = seconds.to_bytes(4, "big") + bytes(1000)
+        path = cache / f"jit_update-{letter * 64}-cache"
+        path.write_bytes(zlib.compress(data))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (cache / f"jit_update_all-{'a' * 64}-cache").write_bytes(zlib.compress(bytes(1000)))
+    assert compilations.usual_seconds("update") == (40, 131)  # the sixth is too long ago
+    assert compilations.usual_seconds("<lambda>") is None
+
+
+def test_what_jax_keeps_of_a_compilation_is_what_is_read(tmp_path):
+    """Its files begin with the seconds: were that to change, they would not be small."""
+    code = PROGRAM.replace("print(*reuse())", "print(*compilations.usual_seconds('slow'))")
+    code = code.replace("from gpld.comp", "from gpld import compilations\nfrom gpld.comp")
+    code = code.replace("jax.jit(lambda x: 2 * x)(1.0)", "jax.jit(slow)(1.0)")
+    code = code.replace(
+        "cache_compilations()\n", "cache_compilations()\ndef slow(x): return x\n", 1
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)},
+        check=True,
+    )
+    least, most = map(int, result.stdout.split())
+    assert 0 <= least == most <= 60
+
+
+ALARM = """
+import gpld
+from gpld import compilations
+import jax, jax.numpy as jnp
+from jax._src.lib import utils
+utils.absl_set_min_log_level(1)
+compilations.silence({silent})
+ones = lambda: jnp.ones((200, 200))
+jax.jit(lambda: jax.lax.reduce_window(ones(), 0.0, jax.lax.add, (11, 11), (1, 1), "SAME"))()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("silent", [False, True])
+def test_xlas_alarm_can_be_silenced(silent):
+    """The one about constants, which comes after a second, is of the same kind."""
+    code = ALARM.format(silent=silent)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ("slow_operation_alarm" in result.stderr) == (not silent)

@@ -32,6 +32,7 @@ from gpld.config import (
     from_dict,
     to_dict,
 )
+from gpld.config.config import _BEFORE
 from gpld.presets import PRESETS
 from gpld.seeding import derive_seed
 
@@ -181,11 +182,47 @@ def test_settings_that_depend_on_others():
     Config(model=ModelConfig(stoch=4), gpld=GPLDConfig(rows=4))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env_steps": 10**20}, "`env_steps` must be below 2**32, got 100000000000000000000."),
+        # All environments together make the last env step.
+        ({"env_steps": 2**32 - 8}, "`env_steps` must be below 2**32, got 4294967288."),
+        (
+            {"replay": ReplayConfig(train_ratio=1e300)},
+            "`replay.train_ratio` must be such that there are less than 2**31 updates, got 1e+300.",
+        ),
+        (
+            {"env": EnvConfig(num_envs=10**9)},
+            "`replay.capacity` must be at least `env.num_envs` (1000000000), a sequence for each, "
+            "got 5000000.",
+        ),
+        (
+            {"replay": ReplayConfig(capacity=15)},
+            "`replay.capacity` must be at least `env.num_envs` (16), a sequence for each, got 15.",
+        ),
+    ],
+)
+def test_what_clocks_and_replay_cannot_count_is_refused(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dataclasses.replace(Config(), **changes)
+    Config(env_steps=2**32 - 16, replay=ReplayConfig(train_ratio=100, capacity=16))
+    Config(offline="runs/other", replay=ReplayConfig(capacity=15))  # which has its own streams
+
+
+def test_layers_are_counted_in_hundreds():
+    with pytest.raises(
+        ValueError, match=r"`model.policy_layers` must be at most 1000, got 1000000"
+    ):
+        ModelConfig(policy_layers=10**6)
+
+
 def test_every_numeric_setting_has_a_range():
     covered = {name for _, name, _, _ in _OUT_OF_RANGE} | {"model.blocks"}
     covered |= {"gpld.schedule.boundaries"}
     covered |= {"init.modules", "init.freeze"}  # see test_warm_start.py
     free = {"env.workers", "env.stagger", "replay.online", "deterministic", "log.tensorboard"}
+    free |= {"compute.rewrite"}
     for name, value in _flat(to_dict(Config())).items():
         if isinstance(value, (int, float, tuple)):
             assert name in covered | free, name
@@ -254,8 +291,14 @@ def test_a_stored_value_of_another_type_is_named(name, value, message):
         from_dict(stored(name, value))
 
 
+def test_runs_older_than_a_setting_had_what_it_replaced():
+    values = stored()
+    del values["compute"]["rewrite"]
+    assert from_dict(values).compute.rewrite
+
+
 def test_no_stored_setting_is_taken_for_granted():
-    for name in _flat(stored()):
+    for name in sorted(set(_flat(stored())) - set(_BEFORE)):
         values = stored()
         *groups, own = name.split(".")
         del functools.reduce(dict.__getitem__, groups, values)[own]

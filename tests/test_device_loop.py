@@ -13,7 +13,7 @@ import pytest
 from gpld import agent, checkpoint, faults, training
 from gpld.config import ReplayConfig
 from gpld.device_program import Clock, DeviceProgram, Keys, Task
-from gpld.envs import functional_probe, make_functional_env
+from gpld.envs import WorkerError, functional_probe, make_functional_env
 from gpld.errors import Interrupted, MachineError
 from gpld.experience import make_replay
 from gpld.models import StoredLatent
@@ -162,18 +162,69 @@ def test_many_skips_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_p
 
 
 def test_an_action_that_is_not_finite_stops_the_run(monkeypatch, tmp_path):
-    class Bad(functional_probe.Memory):
-        def step(self, state, action):
-            state = super().step(state, action)
-            time = state.timestep.observation["time"]
-            observation = {**state.timestep.observation, "time": time / (time < 0.5)}
-            return state._replace(timestep=state.timestep._replace(observation=observation))
+    act = agent.act
 
-    monkeypatch.setitem(functional_probe.TASKS, "probe_memory", Bad)
-    # The third time step of every episode is bad.
+    def bad_act(model, memory, observation, is_first, is_last, *, key):
+        memory, latent = act(model, memory, observation, is_first, is_last, key=key)
+        bad = observation["time"][:, None] >= 0.5  # the third time step of every episode
+        return memory._replace(action=jnp.where(bad, jnp.nan, memory.action)), latent
+
+    monkeypatch.setattr(agent, "act", bad_act)
     message = r"action is not finite at env step 6, in environments \[0, 1, 2\]"
     with pytest.raises(MachineError, match=message):
         training.train(DEVICE, tmp_path / "run")
+
+
+class Spoilt(functional_probe.Memory):
+    """Its first observation after the reset is not finite, in one of 64 episodes or so."""
+
+    def _begin(self, key):
+        cue = super()._begin(key)
+        return jnp.where(jr.uniform(jr.fold_in(key, 1)) < 1 / 64, 2 * cue, cue)
+
+    def _state(self, memory, signal, reward, elapsed, *, is_terminal):
+        bad = (abs(memory) > 1) & (elapsed == 1)
+        signal = jnp.where(bad, jnp.nan, signal)
+        return super()._state(memory, signal, reward, elapsed, is_terminal=is_terminal)
+
+
+@pytest.mark.parametrize("config", [HOST, DEVICE], ids=["host", "device"])
+def test_observations_that_are_not_finite_are_counted_up_to_a_limit(
+    config, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setitem(functional_probe.TASKS, "probe_memory", Spoilt)
+    env = dataclasses.replace(config.env, max_restarts=100)
+    folder = training.train(dataclasses.replace(config, env=env), tmp_path / "run")
+    line = "of probe_memory gave an observation `signal` that is not finite. Its episode is trunc"
+    count = capsys.readouterr().out.count(line)
+    metrics, episodes = folder.read("metrics"), folder.read("episodes")
+    assert metrics[-1]["faults/env_restarts"] == count > 0
+    assert metrics[-1]["faults/skipped_updates"] == 0
+    # A truncated episode, of two time steps, has no score.
+    assert {line["length"] for line in episodes} == {4}
+    assert all(np.isfinite(line["score"]) for line in episodes)
+
+    again = dataclasses.replace(config, deterministic=True)
+    with pytest.raises(
+        WorkerError, match=r"of probe_memory gave an observation `signal`.* than the 0"
+    ):
+        training.train(again, tmp_path / "deterministic")
+
+
+@pytest.mark.parametrize("config", [HOST, DEVICE], ids=["host", "device"])
+def test_first_episodes_that_are_cut_short_have_no_score(config, tmp_path):
+    """Nor have they in a run that is stopped and goes on before they end."""
+    env = dataclasses.replace(config.env, stagger=True, num_envs=6)
+    config = dataclasses.replace(config, task="probe_delayed", env=env, env_steps=240)
+    whole = training.train(config, tmp_path / "whole")
+    # Episodes take 9 time steps; staggered ones are over after 54 env steps at the latest.
+    lengths = [line["length"] for line in whole.read("episodes")]
+    assert set(lengths) == {9}
+    assert len(lengths) >= 6
+    stopped = dataclasses.replace(config, env_steps=12)
+    training.train(stopped, tmp_path / "stopped")
+    again = training.train(config, tmp_path / "stopped")
+    assert timeless(again, "episodes") == timeless(whole, "episodes")
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

@@ -14,6 +14,7 @@ from gpld.config import to_dict
 from gpld.errors import MachineError, UsageError
 from gpld.presets import PRESETS
 from gpld.replay import Replay
+from gpld.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +97,15 @@ def test_many_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
     assert not any(kind == "parameters" for kind, _ in bad)
     # All networks see the observation.
     assert ("gradients", "rssm") in bad
+
+
+def test_an_update_that_cannot_be_kept_is_said_with_the_reason(state, tmp_path):
+    run = RunFolder(tmp_path / "run")  # which was moved away
+    key = jax.random.key(0)
+    error = faults.stopped(run, CONFIG, state, tiny_batch(), 8, skips=3, key=key)
+    assert "not finite in 3 updates in a row, at env step 8; the last one could" in str(error)
+    assert "not be kept: Cannot write to" in str(error)
+    assert not run.path.exists()
 
 
 def test_only_a_kept_update_can_be_repeated(tmp_path):

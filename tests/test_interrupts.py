@@ -5,6 +5,9 @@ import signal
 import threading
 import time
 
+import jax
+
+from gpld import compilations
 from gpld.interrupts import Interrupts
 
 
@@ -27,9 +30,31 @@ def test_the_first_signal_is_noted_and_said():
         assert _wait_for(interrupts) == "SIGTERM"
         os.kill(os.getpid(), signal.SIGTERM)  # a scheduler that repeats itself
         time.sleep(0.05)
-    assert lines == ["SIGTERM: finishing the update, then saving"]
+    assert lines == ["SIGTERM: finishing the update, then saving; a second Ctrl-C ends it at once"]
     assert {number: signal.getsignal(number) for number in before} == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_signal_while_a_program_is_compiled_is_answered_at_once():
+    lines, answered = [], []
+
+    @jax.jit
+    def update(x):
+        os.kill(os.getpid(), signal.SIGINT)  # Python's own handlers wait for the program
+        end = time.monotonic() + 5
+        while not lines and time.monotonic() < end:
+            time.sleep(0.001)
+        answered.extend(lines)
+        return 2 * x
+
+    compilations.in_work()
+    with Interrupts(lines.append) as interrupts:
+        update(1.0)
+        assert interrupts.received == "SIGINT"
+    assert answered == [
+        "SIGINT: tracing update, which cannot be broken off, then saving; "
+        "a second Ctrl-C ends it at once"
+    ]
 
 
 def test_what_is_ignored_stays_ignored():

@@ -144,7 +144,7 @@ def test_no_name_that_a_run_writes_is_left_out():
     """What stands in the description of a run folder is looked at."""
     described = [
         line.split()[0].rstrip("/")
-        for line in run_folder.__doc__.splitlines()
+        for line in (run_folder.__doc__ or "").splitlines()
         if line[:4] == "    "
     ]
     assert len(described) > 10

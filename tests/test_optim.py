@@ -10,7 +10,7 @@ from helpers import build
 
 from gpld.config import OptimizerConfig
 from gpld.models import BlockLinear, Hidden
-from gpld.optim import clip_by_tensor_norm, make_optimizer
+from gpld.optim import clip_by_tensor_norm, make_optimizer, norm
 
 
 def _clip(grads, params, clip=0.5):
@@ -32,6 +32,54 @@ def test_clipping_of_zero_tensors():
     np.testing.assert_allclose(clipped["a"], [3e-4, 4e-4], rtol=1e-6)  # norm 0.5 * 1e-3
     small = {"a": np.array([3e-5, 4e-5])}
     np.testing.assert_array_equal(_clip(small, {"a": np.zeros(2)})["a"], np.float32(small["a"]))
+
+
+LARGE = {
+    "squares overflow": ([1e20, 0.0, -2e20], [3.0, 4.0, 0.0]),
+    "one square does": ([1.0, 3e19, 0.5], [3.0, 4.0, 0.0]),
+    "the norm overflows": ([3e38] * 9, [1.0] * 9),
+    "the smallest whose square does": ([1.9e19], [1.0]),
+    "their sum does": ([1.5e19, -1.5e19], [1.0, 1.0]),
+    "parameters of which squares overflow": ([6e20, 8e20], [3e20, 0.0]),
+    "which allow all": ([2e20, -1e20], [6e20, 8e20]),
+    "which allow all, and the squares of gradients do not": ([3.0, -4.0], [6e20, 8e20]),
+    "both nearly the largest": ([3e38, 1e38], [2e38, 0.0]),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_clipping_of_any_finite_gradient_is_that_of_double_precision(name):
+    grad, param = (np.float32(x).astype(np.float64) for x in LARGE[name])
+    allowed = 0.5 * max(1e-3, np.linalg.norm(param))
+    expected = grad / max(1, np.linalg.norm(grad) / allowed)
+    for clip in (_clip, jax.jit(_clip)):
+        np.testing.assert_allclose(clip({"a": grad}, {"a": param})["a"], expected, rtol=1e-6)
+
+
+def test_clipping_of_a_tensor_leaves_others_alone_where_its_squares_overflow():
+    """Bit for bit, as where none do."""
+    rng = np.random.default_rng(0)
+    grads, params = ({"a": rng.normal(0, scale, 999)} for scale in (3, 1))
+    alone = _clip(grads, params)
+    beside = _clip(grads | {"b": np.full(3, 1e25)}, params | {"b": np.ones(3)})
+    np.testing.assert_array_equal(beside["a"], alone["a"])
+    norms = [jnp.linalg.norm(jnp.float32(x["a"])) for x in (params, grads)]
+    np.testing.assert_array_equal(
+        alone["a"], jnp.float32(grads["a"]) / jnp.maximum(1.0, norms[1] / (0.5 * norms[0]))
+    )
+
+
+def test_gradients_that_are_not_finite_stay_so():
+    for bad in (np.inf, np.nan):
+        clipped = _clip({"a": np.array([bad, 1.0])}, {"a": np.ones(2)})
+        assert not np.isfinite(clipped["a"]).all()
+
+
+def test_the_norm_of_a_vector_is_finite_where_it_can_be():
+    np.testing.assert_allclose(norm(jnp.array([3e30, -4e30])), 5e30, rtol=1e-6)
+    assert norm(jnp.full(9, 3e38)) == np.inf
+    x = jnp.float32(np.random.default_rng(0).normal(size=999))
+    np.testing.assert_array_equal(norm(x), jnp.linalg.norm(x))
 
 
 def test_clipping_needs_the_parameters():

@@ -58,7 +58,7 @@ def test_what_is_in_their_place_is_named(run):
         run.config()
     config.unlink()
     os.mkfifo(config)
-    with pytest.raises(UsageError, match=r"config.json is no regular file"):
+    with pytest.raises(UsageError, match=r"config\.json cannot be read: it is no regular file"):
         run.config()
     with pytest.raises(UsageError, match="cannot be read: File name too long"):
         RunFolder(run.path / ("x" * 300)).config()

@@ -4,11 +4,16 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import jax
 import pytest
+from packaging.requirements import Requirement
 
 from gpld import _xla
+from gpld.cli import choose_platform
+from gpld.errors import UsageError
 
 OPTION = "--xla_cpu_experimental_ynn_fusion_type"
 SET = f"{OPTION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
@@ -38,6 +43,87 @@ def test_the_option_is_added_unless_the_user_has_set_it(before, after):
 def test_importing_too_late_warns(start, warns):
     result = run(f"import jax; {start}; import gpld")
     assert ("gpld was imported after JAX had started" in result.stderr) is warns
+
+
+def test_the_metadata_allows_only_versions_whose_faults_are_known():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    requirements = {x.name: x.specifier for x in map(Requirement, project["dependencies"])}
+    bound = requirements["jax"]
+    known = [f"{version}.{patch}" for version in _xla._KNOWN for patch in (0, 1, 9)]
+    assert all(version in bound for version in known)
+    assert not any(version in bound for version in ("0.9.2", "0.12.0", "1.0.0"))
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "warns"),
+    [
+        ("0.10.2", "", False),
+        ("0.12.0", "", True),
+        ("0.12.0", f"{OPTION}=", False),
+        ("0.100.0", "", True),
+        ("0.9.2", "", True),
+    ],
+)
+def test_another_jaxlib_warns_of_wrong_numbers(version, flags, warns, monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+    monkeypatch.setattr(_xla, "_has_started", lambda: False)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    if warns:
+        text = f"does not know jaxlib {version}, only 0.10 and 0.11: .* silently give wrong numbers"
+        with pytest.warns(UserWarning, match=text):
+            _xla.limit_fusions()
+        assert os.environ["XLA_FLAGS"] == flags  # with options that it does not know XLA dies
+    else:
+        _xla.limit_fusions()  # warnings are errors
+
+
+STARTING = """
+import os, sys
+import gpld
+from jax._src import xla_bridge
+
+backends = xla_bridge.backends
+
+def starting():
+    if not xla_bridge.backends_are_initialized():
+        print("XLA_FLAGS", os.environ["XLA_FLAGS"])
+    return backends()
+
+xla_bridge.backends = starting
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("train", ["--platform", "gpu", "--deterministic"]),
+        ("benchmark", ["--deterministic", "--platform", "gpu"]),
+    ],
+)
+def test_options_of_deterministic_programs_are_set_before_jax_starts(command, flags, tmp_path):
+    """Looking for a GPU starts JAX, here in vain."""
+    what = ["update"] if command == "benchmark" else ["--run", str(tmp_path / "run")]
+    code = f"from gpld.commands.{command} import main; main({[*what, '--preset', 'debug', *flags]})"
+    inherited = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    result = subprocess.run(
+        [sys.executable, "-c", STARTING + code],
+        capture_output=True,
+        text=True,
+        env=inherited | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert "`--platform gpu` found no GPU" in result.stderr
+    (line,) = result.stdout.splitlines()
+    assert set(_xla._DETERMINISTIC) <= set(line.split())
+
+
+def test_deterministic_programs_are_refused_once_jax_has_started(monkeypatch):
+    jax.devices()
+    monkeypatch.setenv("XLA_FLAGS", SET)
+    with pytest.raises(UsageError, match=f"before JAX starts.*XLA_FLAGS='{SET} --xla_gpu_det"):
+        choose_platform("auto", deterministic=True)
+    assert os.environ["XLA_FLAGS"] == SET
+    monkeypatch.setenv("XLA_FLAGS", " ".join([SET, *_xla._DETERMINISTIC]))
+    choose_platform("auto", deterministic=True)  # set before it has
 
 
 def test_programs_that_simulate_have_an_option_where_xla_knows_it(monkeypatch):

@@ -1,7 +1,11 @@
 """What is made of finished and running runs."""
 
 from .contact_sheet import contact_sheet as contact_sheet
-from .figures import learning_curve as learning_curve, sensitivity_figure as sensitivity_figure
+from .figures import (
+    learning_curve as learning_curve,
+    seed_curves as seed_curves,
+    sensitivity_figure as sensitivity_figure,
+)
 from .predictions import draw_predictions as draw_predictions
 from .sensitivity import (
     CheckpointSensitivity as CheckpointSensitivity,

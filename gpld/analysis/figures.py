@@ -1,6 +1,7 @@
 """Pictures of runs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -9,9 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..config import Config
+from ..errors import UsageError
 from ..run_folder import RunFolder
+from .curves import arm_scores
+from .packed import unpacked
 from .pictures import save_picture
 from .plain import plain
+from .scores import read_runs
 from .sensitivity import FRACTIONS, CheckpointSensitivity, Sensitivity
 
 
@@ -60,6 +65,46 @@ def learning_curve(folder: RunFolder) -> None:
     axes.title.set_fontsize("medium")
     axes.legend(loc="lower right", frameon=False)
     save_picture(figure, folder.learning_curve)
+
+
+def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
+    """Draws the evaluations of every seed of one arm on one task, and their mean.
+
+    Args:
+        runs: A folder of runs, or a file of `scripts/pack.py`.
+        path: The picture.
+        arm: Name of the arm.
+        task: Name of the task.
+
+    Raises:
+        UsageError: If there are no such runs.
+    """
+    with unpacked([runs]) as folders:
+        found = [run for run in read_runs(folders) if (run.arm, run.task) == (arm, task)]
+        if not found:
+            raise UsageError(f"{runs} holds no run of {arm} on {task}.")
+        config = RunFolder(found[0].path).config()
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for i, run in enumerate(found):
+        means = [np.mean(returns) for returns in run.returns]
+        label = None if i else f"each of {len(found)} seeds"
+        axes.plot(run.env_steps, means, ".-", color="0.65", linewidth=1, label=label)
+    seeds = arm_scores(found)
+    steps = seeds.frames / config.env.action_repeat
+    axes.plot(steps, seeds.scores[task].mean(axis=-1), "o-", color="C0", label="their mean")
+    axes.set(
+        title=plain(
+            f"{task}, preset {config.preset}, {arm}, evaluations of "
+            f"{config.evaluation.episodes} episodes"
+        ),
+        xlabel=_env_steps(config),
+        ylabel="return of an episode",
+        ylim=(0, None),
+    )
+    axes.title.set_fontsize("medium")
+    axes.legend(loc="upper left", frameon=False)
+    save_picture(figure, path)
 
 
 def sensitivity_figure(folder: RunFolder, measured: Sequence[CheckpointSensitivity]) -> None:

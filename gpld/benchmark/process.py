@@ -20,12 +20,13 @@ _T = TypeVar("_T")
 
 # What `scripts/train.py` does once its arguments are parsed.
 _CODE = """
-import json, sys
+import json, pathlib, sys
 from gpld.cli import one_line_errors
 from gpld.commands.train import run
 from gpld.config import from_dict
 with one_line_errors():
-    run(from_dict(json.loads(sys.argv[1])))
+    config = from_dict(json.loads(sys.argv[1]))
+    run(config, pathlib.Path(config.run))
 """
 
 
@@ -77,7 +78,9 @@ def train_until(
                 os.kill(process.pid, signal.SIGTERM)
             peak = usage(wait=True)
     if result is None or peak is None:
-        lines = log.read_text().splitlines() or [f"exit code {process.returncode}"]
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() or [
+            f"exit code {process.returncode}"
+        ]
         raise MachineError(f"A training run ended too early: {lines[-1]}")
     return result, Watched(seconds, host_bytes(peak.ru_maxrss))
 

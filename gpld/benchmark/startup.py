@@ -4,9 +4,9 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from ..clocks import train_ratio
 from ..config import Config
 from ..console import FIRST_UPDATE
-from ..experience import train_ratio
 from .choices import describe
 from .measure import Progress, measure
 from .process import train_until
@@ -56,7 +56,7 @@ def _start(config: Config, run: Path, cache: Path) -> float:
     log = run.with_suffix(".log")
 
     def done() -> bool | None:
-        return True if FIRST_UPDATE in log.read_text() else None
+        return True if FIRST_UPDATE in log.read_text(encoding="utf-8", errors="replace") else None
 
     _, watched = train_until(config, done, log=log, JAX_COMPILATION_CACHE_DIR=str(cache))
     return watched.seconds

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..clocks import train_ratio
 from ..config import Config
-from ..experience import train_ratio
 from ..member import planned_runs
 from ..run_folder import RunFolder
 from .choices import describe

@@ -122,7 +122,7 @@ def main(args: Sequence[str] | None = None) -> None:
             _all(options, rest)
             return
         file = None if options.out is None else _file(options.out, options.what)
-        choose_platform(config.platform)
+        choose_platform(config.platform, deterministic=config.deterministic)
         keep_freed_memory()  # as training does
         report = _report(options, config)
         print(report.table())

@@ -1,6 +1,7 @@
 """`scripts/sweep.py`: runs a grid of tasks, arms and seeds."""
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import tyro
 
 from ..cli import check_least, one_line_errors, parse
 from ..errors import MachineError, UsageError
+from ..output import show
 from ..sweep import Job, Sweep, plan, read_sweep
 from ..sweep.forecast import predict
 from ..sweep.job import record
@@ -86,7 +88,7 @@ def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
     _say(f"{len(jobs) - len(left)} of {len(jobs)} jobs are finished, {len(left)} are left")
     for job in left:
         if job.failure.exists():
-            _say(f"before, {job.failure.read_text().rstrip()}")
+            _say(f"before, {job.failure.read_text(encoding='utf-8').rstrip()}")
     if not left:
         return
     if options.where == "here":
@@ -127,22 +129,23 @@ def _describe(jobs: Sequence[Job], options: HowToRun) -> list[str]:
         if job in left:
             time = f"{hours[job.name]:.2f} h" if job.name in hours else "unknown time"
             lines.append(f"{job.name}: {state}, {job.env_steps_left:,} env steps left, {time}")
-            lines.append(f"    python scripts/train.py {' '.join(job.flags)}")
+            lines.append(f"    python scripts/train.py {shlex.join(job.flags)}")
         else:
             lines.append(f"{job.name}: finished")
     total = sum(hours[job.name] for job in left if job.name in hours)
     unknown = sum(job.name not in hours for job in left)
+    summary = f"{len(left)} of {len(jobs)} jobs are left"
+    reason = "no run tells their speed yet; `--like RUN` names one"
+    if unknown == len(left) > 0:
+        lines.append(f"{summary}; how long they take is unknown: {reason}")
+        return lines
     lines.append(
-        f"{len(left)} of {len(jobs)} jobs are left: {total:.2f} h, "
-        f"{total / options.processes:.2f} h with {options.processes} at a time as fast as alone"
+        f"{summary}: {total:.2f} h, {total / options.processes:.2f} h with {options.processes} "
+        "at a time as fast as alone"
     )
     if unknown:
-        lines.append(
-            f"{unknown} of these are not in it: no run tells their speed yet; `--like RUN` names "
-            "one"
-        )
+        lines.append(f"{unknown} of these are not in it: {reason}")
     return lines
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
+_say = show  # a sweep goes on where nobody reads what it says

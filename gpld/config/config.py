@@ -71,6 +71,7 @@ class Config:
 
     precision: Precision = "auto"
     """What the networks compute in; parameters, losses and distributions are float32.
+    float32: so are products, in which a GPU would round factors to TF32.
     bfloat16: activations too. mixed: updates take products of matrices in bfloat16 and sum
     them in float32, and all else is float32; on a CPU without tiles for them (AMX) so are
     convolutions. auto: bfloat16 on a GPU or TPU; on a CPU mixed where it multiplies matrices
@@ -109,6 +110,7 @@ class Config:
         most = 2**32 - self.seeds
         check(0 <= self.seed <= most, "seed", "in [0, 2**32 - `seeds`]", self.seed)
         check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
+        self._check_clocks()
         check(self.profile >= 0, "profile", "non-negative", self.profile)
         shared = "replay.batch_size" if self.seeds == 1 else "seeds"
         number = self.replay.batch_size if self.seeds == 1 else self.seeds
@@ -117,6 +119,12 @@ class Config:
             "devices",
             f"a divisor of `{shared}` ({number})",
             self.devices,
+        )
+        check(
+            self.compute.rewrite or self.precision != "mixed",
+            "precision",
+            "float32, bfloat16 or auto without `compute.rewrite`, which makes it",
+            self.precision,
         )
         if self.distributed.processes > 1:
             self._check_distributed()
@@ -149,6 +157,25 @@ class Config:
                 capacity=-(-self.replay.capacity // n),
             ),
             distributed=DistributedConfig(),
+        )
+
+    def _check_clocks(self) -> None:
+        """The device counts env steps in 32 bits, and updates in 31."""
+        num_envs = self.env.num_envs
+        rounds = -(-self.env_steps // num_envs)
+        check(rounds * num_envs < 2**32, "env_steps", "below 2**32", self.env_steps)
+        ratio = self.replay.updates_per_env_step
+        check(
+            rounds * num_envs * ratio < 2**31 - 1,
+            "replay.train_ratio",
+            "such that there are less than 2**31 updates",
+            self.replay.train_ratio,
+        )
+        check(  # a run without environments has the streams of another one
+            self.replay.capacity >= num_envs or self.offline is not None,
+            "replay.capacity",
+            f"at least `env.num_envs` ({num_envs}), a sequence for each",
+            self.replay.capacity,
         )
 
     def _check_device_loop(self) -> None:
@@ -201,11 +228,15 @@ def to_dict(config: Config) -> dict:
     return dataclasses.asdict(config)
 
 
+# What runs had that are older than a setting; a new setting belongs here.
+_BEFORE = {"compute.rewrite": True}
+
+
 def from_dict(values: dict) -> Config:
     """The settings that `to_dict` gave, also after a round trip through JSON.
 
     None is taken for granted: what a file leaves out would become a default value, which need
-    not be what its run had.
+    not be what its run had. Files of earlier versions may leave out what there was not yet.
 
     Raises:
         ValueError: If a setting is missing, unknown, of another type or out of range.
@@ -219,6 +250,8 @@ def _from_dict(cls: type, values: object, group: str) -> Any:
     fields, own = {field.name: field for field in dataclasses.fields(cls)}, {}
     if unknown := [name for name in values if name not in fields]:
         raise ValueError(f"There is no setting `{group}{unknown[0]}`.")
+    before = {name: _BEFORE[group + name] for name in fields if group + name in _BEFORE}
+    values = before | values
     if missing := [name for name in fields if name not in values]:
         raise ValueError(f"`{group}{missing[0]}` is missing.")
     for name, value in values.items():

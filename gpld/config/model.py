@@ -126,6 +126,7 @@ class ModelConfig:
             if field.name.endswith("_layers"):
                 value = getattr(self, field.name)
                 check(value >= 1, f"model.{field.name}", "at least 1", value)
+                check(value <= 1000, f"model.{field.name}", "at most 1000", value)
         # Without a uniform share, a probability of 0 makes KL and entropy infinite.
         check(0 < self.unimix < 1, "model.unimix", "in (0, 1)", self.unimix)
 
@@ -158,6 +159,11 @@ class ComputeConfig:
     unroll: int | None = None
     """Steps of the loops over time that are compiled as one; more take longer to compile.
     None takes 1 on a CPU, where steps are long, and 4 elsewhere."""
+
+    rewrite: bool = True
+    """Whether the programs of gradients are rewritten before they are compiled: products summed
+    after loops, sums and convolutions in forms for CPUs, and mixed precision. Without, updates
+    are as they were written, and slower: for when a rewriting is suspected of an error."""
 
     def __post_init__(self):
         check_choices(self, "compute.")

@@ -122,7 +122,8 @@ class ScheduleConfig:
     """Coefficient below which the decay stops (paper, table 2)."""
 
     start: int = 0
-    """Env steps before which the coefficient is 0; the decay counts from there."""
+    """Env steps before which the coefficient is 0: it is lambda0 in the first update that is made
+    with so many. The decay counts updates from that one on."""
 
     decay: int = 100_000
     """Length of the linear, exponential and cosine decays, in updates."""

@@ -41,6 +41,9 @@ logging.getLogger("absl").addFilter(lambda record: "compiler attribute" not in r
 # Domains and tasks may contain underscores, so names are looked up and never split.
 TASKS = {f"{domain}_{task}": (domain, task) for domain, task in suite.ALL_TASKS}
 
+EPISODE_STEPS = 1000
+"""Control steps of an episode that nothing ends earlier, the same in all tasks."""
+
 
 class DMControl:
     """One task of the suite, with its default time limit and dm_control's legacy step.
@@ -202,7 +205,7 @@ class DMControl:
             # that where there is no rendering context, so none is ever made.
             self._env.physics._make_rendering_contexts = lambda: None
         if math.isinf(self._env._step_limit):
-            self._env._step_limit = 1000
+            self._env._step_limit = EPISODE_STEPS
         self._seed = seed
         self._snapshots = Snapshots(self._env)
 

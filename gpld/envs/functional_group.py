@@ -91,7 +91,7 @@ class FunctionalGroup(Group):
         own = _named(self._state)
         for name, array in own.items():
             for state in states:
-                if state.keys() != own.keys() or state[name].shape != array.shape[1:]:
+                if state.keys() != own.keys() or np.shape(state[name]) != array.shape[1:]:
                     raise ValueError(f"`states` must be those of this task; {name} is another.")
         leaves = [
             jnp.asarray(np.stack([state[name] for state in states]), array.dtype)

@@ -65,6 +65,11 @@ def env_factory(
     from . import dmc
 
     if canonical_name(task) in dmc.TASKS:
+        if action_repeat > dmc.EPISODE_STEPS:
+            raise ValueError(
+                f"`action_repeat` must be at most {dmc.EPISODE_STEPS}, the control steps of an "
+                f"episode, got {action_repeat}."
+            )
         make = functools.partial(
             dmc.DMControl, task, action_repeat=action_repeat, observations=observations
         )

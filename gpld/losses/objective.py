@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..clocks import train_ratio
 from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
 from ..precision import factor_dtype
@@ -158,8 +159,9 @@ def make_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -
 
 def with_penalties(loss: LossFn, config: Config) -> LossFn:
     """Adds the penalties that the settings turn on to a loss."""
+    ratio = train_ratio(config)
     for name, lambda0 in config.gpld.coefficients.items():
-        schedule = make_schedule(lambda0, config.gpld.schedule, config.replay.updates_per_env_step)
+        schedule = make_schedule(lambda0, config.gpld.schedule, ratio)
         penalty = jacobian_penalty(SITES[name], config.gpld)
         loss = penalized(loss, penalty, name, weight=schedule)
     return loss

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..config import ScheduleConfig
+from ..replay import TrainRatio
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
 
@@ -74,18 +75,23 @@ def piecewise(
     return lambda update: levels[jnp.sum(update >= edges)]
 
 
-def delayed(schedule: Schedule, start: float) -> Schedule:
+def delayed(schedule: Schedule, start: int) -> Schedule:
     """0 before update `start`, then `schedule` counted from there."""
     return lambda update: jnp.where(update < start, 0.0, schedule(jnp.maximum(update - start, 0)))
 
 
-def make_schedule(initial: float, config: ScheduleConfig, updates_per_env_step: float) -> Schedule:
+def make_schedule(initial: float, config: ScheduleConfig, ratio: TrainRatio) -> Schedule:
     """The schedule that the settings describe.
 
+    The coefficient is 0 in all updates that are made before `config.start` env steps were
+    collected, of which there are none before training begins, and `initial` in the first one
+    thereafter. From that one on the updates are counted that a decay goes by; its lengths and
+    intervals are given in updates.
+
     Args:
-        initial: Coefficient lambda0 at the first update.
+        initial: Coefficient lambda0 at the first update that is not before the start.
         config: Settings.
-        updates_per_env_step: Converts the start, given in env steps, to updates.
+        ratio: Converts the start, given in env steps, to updates.
     """
     decay, minimum = config.decay, config.minimum
     schedules = {
@@ -98,7 +104,7 @@ def make_schedule(initial: float, config: ScheduleConfig, updates_per_env_step: 
         "piecewise": lambda: piecewise(initial, config.boundaries, config.values, minimum),
     }
     schedule = schedules[config.kind]()
-    start = config.start * updates_per_env_step
+    start = ratio.updates_before(config.start)
     return delayed(schedule, start) if start > 0 else schedule
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from ..errors import MachineError
+from ..units import byte_size
 
 
 class StepSpec(NamedTuple):
@@ -50,7 +51,7 @@ def allocate(
     except OSError as error:
         needed = num_streams * length * sum(spec.nbytes for spec in specs.values())
         raise MachineError(
-            f"Cannot reserve {needed / 2**30:.2f} GiB for the replay in {folder}: {error.strerror}."
+            f"Cannot reserve {byte_size(needed)} for the replay in {folder}: {error.strerror}."
         ) from error
 
 

@@ -18,6 +18,7 @@ class TrainRatio:
             min_windows: Windows that must exist before the first update.
             ratio: Updates per env step.
         """
+        self._num_streams = num_streams
         # After n steps a stream has n - window + 1 windows.
         self.first_env_step = (window - 1) * num_streams + min_windows
         self.ratio = ratio
@@ -27,3 +28,11 @@ class TrainRatio:
         if env_step < self.first_env_step:
             return 0
         return 1 + int((env_step - self.first_env_step) * self.ratio)
+
+    def updates_before(self, env_step: int) -> int:
+        """Updates that are made while there are fewer than `env_step` steps.
+
+        Steps are collected in all environments at once, and then the updates are made that are
+        due; so this is what is due at the last multiple of their number that is less.
+        """
+        return self.updates_due((env_step - 1) // self._num_streams * self._num_streams)

@@ -44,6 +44,7 @@ def start(
         "evaluate": [str(run) for run in job.runs if job.evaluation_episodes and evaluates],
         "episodes": job.evaluation_episodes,
         "platform": job.config.platform,
+        "deterministic": job.config.deterministic,
     }
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.failure.unlink(missing_ok=True)
@@ -71,7 +72,7 @@ def ended(job: Job, code: int) -> str | None:
     if code == 0:
         why = "it ended without an error, but is not finished"
     reason = "\n".join([f"{job.name}: {why}; the last lines of {job.log}:", *last_lines(job.log)])
-    job.failure.write_text(reason + "\n")
+    job.failure.write_text(reason + "\n", encoding="utf-8")
     return reason
 
 
@@ -84,7 +85,9 @@ def last_lines(log: Path) -> list[str]:
     """The end of a log, indented."""
     if not log.exists():
         return []
-    lines = [line.rstrip() for line in log.read_text(errors="replace").splitlines()]
+    lines = [
+        line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+    ]
     return [f"    {line}" for line in lines if line][-_SHOWN:]
 
 
@@ -105,7 +108,7 @@ def main() -> None:
         from ..cli import choose_platform
         from ..commands.evaluate import main as evaluate
 
-        choose_platform(order["platform"])
+        choose_platform(order["platform"], deterministic=order["deterministic"])
         for run in map(Path, order["evaluate"]):
             if not evaluated(run, order["episodes"]):
                 out = run / CHECKPOINT_SCORES

@@ -219,7 +219,7 @@ def wait(jobs: Sequence[Job], submitted: Sequence[Any]) -> list[str]:
     for job, own in zip(jobs, submitted, strict=True):
         own.wait()
         if job.failure.exists():
-            failures.append(job.failure.read_text().rstrip())
+            failures.append(job.failure.read_text(encoding="utf-8").rstrip())
         elif not job.finished:
             failures.append(f"{job.name}: SLURM ended it ({own.state}); see {own.paths.stderr}")
     return failures

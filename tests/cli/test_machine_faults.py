@@ -128,6 +128,17 @@ def test_full_disk_ends_in_one_line_and_what_was_saved_stays(original, tmp_path,
     assert "No space left on device. The checkpoint before it stays good" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("size", ["16k", "64k", "256k", "512k", "1m"])
+def test_a_run_on_a_disk_that_is_too_small_ends_in_one_line(tmp_path, capsys, size):
+    disk = tmp_path / "disk"
+    with _small_disk(disk, size):
+        with pytest.raises(MachineError, match="No space left on device") as error:
+            training.train(LONGER, disk / "run")
+        assert "\n" not in str(error.value)
+        assert [path for path in disk.rglob("*") if path.name.endswith(".tmp")] == []
+    capsys.readouterr()
+
+
 def test_read_only_disk_is_one_line(original, tmp_path):
     disk = tmp_path / "disk"
     with _small_disk(disk, "8m"):
@@ -156,12 +167,20 @@ def _meanwhile(run, act):
     thread.join()
 
 
-def test_vanished_folder_is_one_line(run):
+@pytest.mark.parametrize("what", ["nothing", "evaluations", "checkpoints"])
+def test_vanished_folder_is_one_line(run, what):
+    config = dataclasses.replace(CONFIG, env_steps=100_000)
+    if what == "evaluations":
+        evaluation = dataclasses.replace(CONFIG.evaluation, every=20, predictions=1)
+        config = dataclasses.replace(config, evaluation=evaluation)
+    if what == "checkpoints":
+        saved = dataclasses.replace(CONFIG.checkpoint, minutes=1e-9)
+        config = dataclasses.replace(config, checkpoint=saved)
     with (
         pytest.raises(MachineError, match="No such file or directory") as error,
         _meanwhile(run, lambda: run.rename(run.with_name("elsewhere"))),
     ):
-        training.train(dataclasses.replace(CONFIG, env_steps=100_000), run)
+        training.train(config, run)
     assert "\n" not in str(error.value)
     assert not run.exists()
     assert gpld.load(run.with_name("elsewhere")).config.env_steps == 100_000
@@ -249,7 +268,7 @@ def test_two_processes_do_not_share_a_folder(run):
 def test_too_little_memory_is_refused_before_anything_is_written(tmp_path):
     config = dataclasses.replace(
         CONFIG,
-        env_steps=10**12,
+        env_steps=2**32 - 10,
         replay=dataclasses.replace(CONFIG.replay, capacity=10**12),
     )
     with pytest.raises(UsageError, match=r"The replay takes .* It fits with `--replay.capacity"):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -148,12 +149,41 @@ def test_signals_save_and_end_with_a_code_to_requeue_on(whole, tmp_path):
         output, errors = process.communicate(timeout=100)
         assert process.returncode == 75, errors
         assert number.name in output
-        assert f"error: {number.name} ended the run at env step" in errors
+        assert f"{number.name} ended the run at env step" in errors
         assert errors.count("\n") == 1
         stopped.rename(moved)
         stopped, moved = moved, stopped
     finish(stopped, QUICK)
     assert outcomes(stopped) == outcomes(whole)
+
+
+@pytest.mark.slow
+def test_what_a_stopped_run_says_last_goes_on_with_it(tmp_path):
+    """Without `--run`, where the same command would begin another run."""
+    process = subprocess.Popen(
+        [sys.executable, TRAIN, *QUICK],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("first update"):
+            break
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 75
+    assert errors.startswith("SIGINT ended the run at env step")
+    [path] = (tmp_path / "runs").iterdir()
+    saved, go_on, look = output.splitlines()[-3:]
+    assert saved.startswith(f"saved       runs/{path.name}: ")
+    assert go_on == f"go on       python {TRAIN} --resume runs/{path.name}"
+    for line in (go_on, look):
+        command = line[12:].replace("python", shlex.quote(sys.executable), 1)
+        result = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+    assert list((tmp_path / "runs").iterdir()) == [path]
+    assert max(RunFolder(path).checkpoints()) == 600
 
 
 def test_a_second_interrupt_stops_at_once(real_programs, tmp_path):

@@ -30,15 +30,24 @@ def _lines(path):
 
 def test_announces_what_it_will_do(finished):
     _, output = finished
-    for text in ("updates per env step", "parameters", "GiB for replay", "400 frames"):
+    for text in ("updates per env step", "parameters", "KiB for replay", "400 frames"):
         assert text in output
     assert "engine      batch: MuJoCo's batched simulation, 1 thread\n" in output
 
 
 def test_shows_plain_progress_where_there_is_no_terminal(finished):
     _, output = finished
-    assert "env step 200/200 | 43 updates" in output
+    assert "done | env step 200/200 | no return yet | 43 updates | " in output
     assert "\x1b" not in output
+
+
+def test_the_last_lines_say_where_it_is_and_what_goes_on_with_it(finished):
+    path, output = finished
+    assert output.splitlines()[-3:] == [
+        f"finished    {path}: 200 env steps, 43 updates",
+        f"longer      python {SCRIPTS / 'train.py'} --resume {path} --env_steps 400",
+        f"look        python {SCRIPTS / 'plot.py'} {path}",
+    ]
 
 
 def test_metrics_carry_three_clocks_and_means_of_updates(finished):

@@ -105,8 +105,17 @@ def test_chunks_change_no_result(chunk_size, getkey):
 def test_staggered_episodes_are_out_of_phase_and_later_ones_whole(getkey):
     envs = AutoReset(RandomWalk(), 500, stagger=True)
     still = jnp.full((3 * LIMIT, 500, 1), -3.0)  # nothing terminates
-    _, steps = jax.jit(lambda s: jax.lax.scan(envs.step, s, still))(envs.init(getkey()))
-    first_last = np.argmax(steps.is_last, axis=0)
+
+    def step(state, action):
+        state, timestep = envs.step(state, action)
+        return state, (timestep, envs.cut(state))
+
+    _, (steps, cut) = jax.jit(lambda s: jax.lax.scan(step, s, still))(envs.init(getkey()))
+    first_last = np.argmax(np.asarray(steps.is_last), axis=0)
+    # What ends by the draw alone is cut; the draw of the whole length cuts nothing.
+    expected = np.arange(3 * LIMIT)[:, None] == first_last
+    np.testing.assert_array_equal(cut.interrupted, expected & (first_last < LIMIT))
+    assert not cut.spoilt.any()
     counts = np.bincount(first_last, minlength=LIMIT + 1)
     assert counts[0] == 0
     # Uniform: 500 / 7 = 71 each, standard deviation 8.

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from gpld import tree_file
 from gpld.envs import WorkerError, make_vector_env
 
 pytestmark = pytest.mark.slow
@@ -137,3 +138,18 @@ def test_state_of_another_task_is_refused(workers):
         message = "`state` must be one of reacher_hard, got one of cartpole_balance"
         with pytest.raises(WorkerError if workers else ValueError, match=message):
             env.set_state(state)
+
+
+def test_states_of_functional_environments_go_on_from_a_file(tmp_path):
+    """Where numbers without axes have become Python's."""
+    actions = np.random.default_rng(0).uniform(-1, 1, (12, 3, 1)).astype(np.float32)
+    arguments = {"num_envs": 3, "seed": 1, "backend": "mjx", "stagger": True}
+    with make_vector_env("probe_memory", **arguments) as envs:
+        for action in actions[:5]:
+            envs.step(action)
+        (tmp_path / "state").write_bytes(tree_file.dump(envs.get_state()))
+        expected = [envs.step(action) for action in actions[5:]]
+    with make_vector_env("probe_memory", **arguments) as envs:
+        envs.set_state(tree_file.load(tmp_path / "state"))
+        for action, timestep in zip(actions[5:], expected, strict=True):
+            np.testing.assert_equal(envs.step(action)._asdict(), timestep._asdict())

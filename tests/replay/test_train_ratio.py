@@ -47,3 +47,16 @@ def test_updates_equal_those_of_a_trigger_after_every_transition(
                 updates += repeats
         assert due(env_step) == updates
     assert updates > 0
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 0.25, 2.5])
+@pytest.mark.parametrize(("num_streams", "window", "min_windows"), [(16, 65, 1024), (3, 5, 10)])
+def test_updates_before_an_env_step_are_those_of_a_loop(num_streams, window, min_windows, ratio):
+    due = TrainRatio(num_streams=num_streams, window=window, min_windows=min_windows, ratio=ratio)
+    for start in range(4000):
+        env_step = updates = 0
+        if start % 97 == 0 or abs(start - due.first_env_step) < 20:
+            while env_step + num_streams < start:
+                env_step += num_streams
+                updates = due.updates_due(env_step)
+            assert due.updates_before(start) == updates

@@ -140,7 +140,7 @@ def test_a_signal_saves_what_runs_and_ends_with_75(tmp_path):
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 75
-    assert errors == "error: SIGTERM: 2 jobs are left; the same command goes on.\n"
+    assert errors == "SIGTERM: 2 jobs are left; the same command goes on.\n"
     assert "seed0: was told to stop" in output
     assert "seed1: started" not in output
     # Saved at the moment of the signal, and not only before.
@@ -158,7 +158,8 @@ def test_a_dry_run_changes_nothing(tmp_path, capsys):
         in printed
     )
     assert printed.endswith(
-        "2 of these are not in it: no run tells their speed yet; `--like RUN` names one\n"
+        "2 of 2 jobs are left; how long they take is unknown: no run tells their speed yet; "
+        "`--like RUN` names one\n"
     )
 
 

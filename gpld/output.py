@@ -1,0 +1,72 @@
+"""What is shown to the user, which never ends a program: not closed streams, not encodings."""
+
+import atexit
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+def prepare() -> None:
+    """Makes the standard streams take everything.
+
+    A character that the encoding lacks is shown as `?`. A stream that was closed before the
+    program began is opened to nowhere: the next file that is opened would have its number
+    otherwise, and receive what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # the lowest number that is free is this one
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):  # not what a test or a notebook puts in its place
+            stream.reconfigure(errors="replace")
+    atexit.unregister(_flush)
+    atexit.register(_flush)
+
+
+def show(text: str, *, stream: Any = None) -> None:
+    """Prints lines, unless nobody can see them any more.
+
+    Args:
+        text: The lines.
+        stream: Where they go; None is the standard output of the moment.
+    """
+    own = sys.stdout if stream is None else stream
+    with unseen(own):
+        print(text, file=own, flush=True)
+
+
+@contextlib.contextmanager
+def unseen(stream: Any) -> Iterator[None]:
+    """Goes on where what is written does not arrive: at a closed terminal, or on a full disk.
+
+    Where nobody reads any more, as behind `head`, all that follows goes nowhere.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        _to_nowhere(stream)
+    except (OSError, ValueError):
+        pass
+
+
+def _flush() -> None:
+    """Writes what is left, so that Python's own attempt cannot fail and change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _to_nowhere(stream)
+
+
+def _to_nowhere(stream: Any) -> None:
+    with contextlib.suppress(OSError, ValueError):  # no file, or closed
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

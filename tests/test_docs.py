@@ -1,0 +1,309 @@
+"""The documents say what runs: Python blocks as they stand, and commands with known flags."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gpld.cli import parse, parse_config, parse_known
+from gpld.commands.benchmark import BenchmarkArgs
+from gpld.commands.evaluate import EvaluateArgs
+from gpld.commands.pack import PackArgs
+from gpld.commands.plot import PlotArgs
+from gpld.commands.replay_update import ReplayUpdateArgs
+from gpld.commands.reproduce import ReproduceArgs
+from gpld.commands.sensitivity import SensitivityArgs
+from gpld.commands.sweep import SweepArgs
+from gpld.config import Config, to_dict
+from gpld.errors import UsageError
+from gpld.presets import PRESETS
+from gpld.sweep import plan, read_sweep
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+# What a reader puts in place of a word in capitals.
+PLACEHOLDERS = {"S": "0", "P": "mixed", "DIR": "there", "PROJECT": "mine"}
+# Words of the shell between commands, and before them.
+_SHELL = {"srun", "if", "then", "fi", "exit", "$code"}
+# What may begin a command that is none of ours.
+OTHERS = {"git", "cd", "python3", "source", "pip", "ruff", "pyright", "pytest", ".ci/run"}
+OTHERS |= {"#SBATCH", "scontrol", "tensorboard"}
+
+
+def benchmark(args):
+    """As its `main`: `all` where nothing is named, and flags of both."""
+    if not args or args[0].startswith("-"):
+        args = ["all", *args]
+    _, rest = parse_known(BenchmarkArgs, args)
+    parse_config(rest)
+
+
+def doctor(args):
+    assert args == []
+
+
+PARSERS = {
+    "train": parse_config,
+    "benchmark": benchmark,
+    "doctor": doctor,
+    "evaluate": functools.partial(parse, EvaluateArgs),
+    "pack": functools.partial(parse, PackArgs),
+    "plot": functools.partial(parse, PlotArgs),
+    "replay_update": functools.partial(parse, ReplayUpdateArgs),
+    "reproduce": functools.partial(parse, ReproduceArgs),
+    "sensitivity": functools.partial(parse, SensitivityArgs),
+    "sweep": functools.partial(parse, SweepArgs),
+}
+
+
+def blocks(text, language):
+    """Fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def indented(text):
+    """Lines of indented blocks, those that are continued joined."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = re.sub(r" \\\n +", " ", text).split("\n")
+    return [line.strip() for line in lines if line.startswith("    ")]
+
+
+def inline(text):
+    """What stands between backticks, over the ends of lines."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", text)]
+
+
+def commands(text):
+    """Commands of a document, without comments: as words, of our scripts and of others."""
+    found = []
+    quoted = [c for c in inline(text) if c.startswith(("python ", "pytest ", "pip "))]
+    for line in (*indented(text), *quoted):
+        if line.startswith("#SBATCH"):
+            continue
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        for between, part in itertools.groupby(words, lambda word: word in ("&&", "||", ";")):
+            command = list(itertools.dropwhile(_is_no_program, part))
+            if command and not between:
+                found.append(command)
+    return found
+
+
+def _is_no_program(word):
+    return word in _SHELL or bool(re.match(r"\w+=", word))
+
+
+@contextlib.contextmanager
+def folder_of_a_reader(path):
+    """A folder that holds what a clone does, and the run that documents resume."""
+    for name in ("results", "scripts", "sweeps", "benchmarks", "tests"):
+        (path / name).symlink_to(ROOT / name)
+    run = path / "runs" / "walker"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps(to_dict(Config())))
+    with contextlib.chdir(path):
+        yield
+
+
+def check(command):
+    """Parses one command; raises what it would end with."""
+    program, *args = command
+    if program in ("python", "python3") and args[0].startswith("scripts/"):
+        assert (ROOT / args[0]).is_file(), f"there is no {args[0]}"
+        args = [PLACEHOLDERS.get(arg, arg) for arg in args if arg != "..."]
+        PARSERS[Path(args[0]).stem](args[1:])
+        files = [a for a in args[1:] if a.startswith(("results/", "sweeps/", "benchmarks/"))]
+        for name in files:
+            assert (ROOT / name).exists(), f"there is no {name}"
+    elif program in ("python", "python3"):
+        assert args[0] in ("-m", "-c", "-P"), command
+    elif program == "pytest":
+        assert all((ROOT / arg).exists() for arg in args if arg.startswith("tests/")), command
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        for named in re.findall(r"\[(\w+)\]", " ".join(args)):
+            assert named in extras["optional-dependencies"], command
+    elif program.startswith("tests/") or program.startswith(".ci"):
+        assert (ROOT / program).is_file(), command
+    else:
+        assert program in {*OTHERS, "["} or "=" in program, f"{command} is no command"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_commands_are_understood(document, tmp_path, monkeypatch):
+    # Whether something can be drawn here is no matter of the flags.
+    monkeypatch.setattr("gpld.envs.registry.find_backend", lambda: "egl")
+    text = document.read_text()
+    with folder_of_a_reader(tmp_path):
+        for command in commands(text):
+            try:
+                check(command)
+            except (UsageError, SystemExit) as error:
+                pytest.fail(f"{document.name}: {' '.join(command)}: {error}")
+
+
+def known_flags():
+    flags = {"--help", "--extra-index-url"}
+
+    def add(cls, prefix):
+        for field in dataclasses.fields(cls):
+            name = prefix + field.name.rstrip("_")
+            flags.update({name, name.replace("--", "--no_", 1)})
+            if dataclasses.is_dataclass(field.default):
+                flags.add(f"{name}.*")
+                add(type(field.default), f"{name}.")
+
+    for cls in (Config, BenchmarkArgs, *(p.args[0] for p in PARSERS.values() if _is_partial(p))):
+        add(cls, "--")
+    return flags
+
+
+def _is_partial(parser):
+    return isinstance(parser, functools.partial)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_flags_that_are_named_exist(document):
+    """Also where they stand alone, and the names of presets beside them."""
+    known = known_flags()
+    for code in inline(document.read_text()):
+        if not code.startswith("--"):
+            continue
+        flag, *values = code.replace(",", " ").split()
+        assert flag.partition("=")[0] in known, f"{document.name}: {code}"
+        if flag == "--preset" and values:
+            assert values[0] in PRESETS, f"{document.name}: {code}"
+
+
+def test_what_is_wrong_is_found(tmp_path):
+    """Unknown flags, scripts, presets, tasks and files do not pass."""
+    wrong = """
+        python scripts/train.py --no_such_flag 3
+        python scripts/trian.py --task walker_walk
+        python scripts/train.py --preset smal
+        python scripts/train.py --task walker_wlak
+        python scripts/plot.py results/none.json.gz
+        python scripts/benchmark.py update --coers 1
+        pip install '.[slrum]'
+        env.step(action)
+    """.replace("        ", "    ")
+    found = commands(wrong)
+    assert len(found) == 8
+    with folder_of_a_reader(tmp_path):
+        for command in found:
+            with pytest.raises((UsageError, AssertionError, KeyError)):
+                check(command)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_sweep_files_are_understood(document, tmp_path):
+    for block in blocks(document.read_text(), "toml"):
+        (tmp_path / "sweep.toml").write_text(block)
+        assert plan(read_sweep(tmp_path / "sweep.toml"), tmp_path / "runs")
+
+
+def run_python(document, folder, wanted=lambda block: True):
+    """Executes blocks of a document in order, in one namespace, as a reader would."""
+    namespace = {}
+    with contextlib.chdir(folder):
+        for block in filter(wanted, blocks(document.read_text(), "python")):
+            exec(compile(block, document.name, "exec"), namespace)
+
+
+WITH_PYTHON = [path for path in DOCUMENTS if blocks(path.read_text(), "python")]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(d, marks=[pytest.mark.slow] if d.stem == "mjx" else []) for d in WITH_PYTHON],
+    ids=lambda path: path.stem,
+)
+def test_python_runs_as_it_stands(document, tmp_path):
+    """But for what needs a run, which is below."""
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    run_python(document, tmp_path, lambda block: '"runs/' not in block)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_every_block_is_of_a_kind_that_is_tried(document):
+    """Commands are indented; `test_commands_are_understood` refuses anything else there."""
+    fences = re.findall(r"^```(.*)$", document.read_text(), re.MULTILINE)
+    assert {*fences[::2]} <= {"python", "toml"}
+    assert {*fences[1::2]} <= {""}
+
+
+def script(tmp_path, line):
+    program, *args = shlex.split(line)
+    result = subprocess.run(
+        [sys.executable, ROOT / program, *args],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"{line}: {result.stderr}"
+    return result.stdout
+
+
+def debug(words):
+    """A command that trains, as the preset `debug` and for some env steps."""
+    words = list(words)
+    if "--preset" in words:
+        at = words.index("--preset")
+        del words[at : at + 2]
+    start = [] if "--resume" in words else ["--preset", "debug", "--task", "cartpole_balance"]
+    if "--task" in words:
+        start = start[:2]
+    if "--env_steps" in words:
+        words[words.index("--env_steps") + 1] = "60"
+    else:
+        words += ["--env_steps", "40"]
+    return shlex.join([words[1], *start, *words[2:], "--evaluation.episodes", "1"])
+
+
+def has_command(text, start):
+    [found] = [c for c in commands(text) if shlex.join(c).startswith(start)]
+    return found
+
+
+@pytest.mark.slow
+def test_the_readme_from_top_to_bottom(tmp_path):
+    """What takes seconds once the runs are those of the preset `debug`."""
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
+    text = (ROOT / "README.md").read_text()
+    trained = "python scripts/train.py"
+    for start in (
+        "--preset small",
+        "--task walker_walk --run",
+        "--resume",
+        "--task walker_walk --seeds 5",
+    ):
+        script(tmp_path, debug(has_command(text, f"{trained} {start}")))
+    for start in ("doctor", "sensitivity"):
+        script(tmp_path, shlex.join(has_command(text, f"python scripts/{start}")[1:]))
+    evaluate = has_command(text, "python scripts/evaluate.py runs/first")
+    video = evaluate.index("--video")  # needs OpenGL
+    script(tmp_path, shlex.join([*evaluate[1:video], *evaluate[video + 2 :]]))
+    assert (tmp_path / "scores.json").exists()
+    for start in ("sweep.py sweeps/small.toml", "reproduce.py table3"):
+        command = has_command(text, f"python scripts/{start}")
+        assert "walker" in script(tmp_path, shlex.join([*command[1:], "--dry_run"]))
+    run_python(ROOT / "README.md", tmp_path)
