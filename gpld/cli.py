@@ -157,6 +157,7 @@ def parse_known(cls: Callable[..., Any], args: Sequence[str]) -> tuple[Any, list
     Raises:
         UsageError: If a value is not understood or out of range.
     """
+    _check_empty(args)
     return _tyro(cls, args, return_unknown_args=True)
 
 

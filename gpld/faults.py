@@ -119,12 +119,17 @@ def examine(path: Path) -> list[str]:
         action_size = batch.prev_action.shape[-1]
         like = eqx.filter_eval_shape(agent.init, config, shapes, action_size, key=jr.key(0))
         state = checkpoint.load_agent(saved, like)
+        key = jr.wrap_key_data(jnp.asarray(fault["key"]))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"{path} holds no update of this version of gpld ({type(error).__name__}: {reason})."
+        ) from error
     except Damaged as error:
         raise MachineError(f"The update cannot be repeated: {error}.") from error
     except Unsuitable as error:
         raise UsageError(f"The update cannot be repeated: {error}.") from error
 
-    key = jr.wrap_key_data(jnp.asarray(fault["key"]))
     compute = eqx.filter_jit(agent.loss_and_grads)
     (loss, output), grads = compute(state, batch, config=config, key=key)
     rest = batch._asdict()

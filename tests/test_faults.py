@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES, tiny_batch
 
-from gpld import agent, faults, training
+from gpld import agent, checkpoint, faults, training, tree_file
+from gpld.config import to_dict
 from gpld.errors import MachineError, UsageError
 from gpld.presets import PRESETS
 from gpld.replay import Replay
@@ -110,3 +111,20 @@ def test_an_update_that_cannot_be_kept_is_said_with_the_reason(state, tmp_path):
 def test_only_a_kept_update_can_be_repeated(tmp_path):
     with pytest.raises(UsageError, match="`fault` must be a folder under `faults/`"):
         faults.examine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({}, "KeyError: 'config'"),
+        ({"config": {"task": 5}}, "ValueError: `preset` is missing"),
+        ({"config": to_dict(CONFIG), "batch": {}}, "KeyError: 'context'"),
+        ({"config": to_dict(CONFIG), "batch": {"context": {"x": 1}}}, "TypeError: "),
+    ],
+)
+def test_what_is_no_kept_update_is_named(state, tmp_path, fault, message):
+    manifest = {"env_step": 0, "update": 0, "replay": None, "logs": {}, "keep_agent": False}
+    checkpoint.write(tmp_path / "fault", state, tree_file.dump(fault), manifest)
+    with pytest.raises(UsageError, match="fault holds no update of this version") as error:
+        faults.examine(tmp_path / "fault")
+    assert message in str(error.value)

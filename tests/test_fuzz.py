@@ -409,8 +409,8 @@ def _said(root, packed=False):
             values = json.loads(line)
             scores = np.array(values["scores"], float)
             rows[values["env_step"]] = (
-                arms.get("DreamerV3", "DreamerV3"),  # which it is called by its settings too
-                config["task"],
+                _in_a_table(arms.get("DreamerV3")) or "DreamerV3",  # after its settings
+                _in_a_table(config["task"]),
                 config["seed"],
                 values["env_step"],
                 values["env_step"] * config["env"]["action_repeat"],
@@ -419,6 +419,11 @@ def _said(root, packed=False):
                 scores.std(),
             )
     return rows
+
+
+def _in_a_table(text):
+    """Text in one line of UTF-8."""
+    return " ".join((text or "").encode(errors="backslashreplace").decode().split())
 
 
 def _check(action, outcome, expected, root, target):
