@@ -80,7 +80,7 @@ class DeviceTrainer:
         self._training = self._program.begin(state, env_keys)
         self._steps = _taken(population, replays)
         self._env = env
-        self._restarts = [Restarts(limit=config.max_restarts) for _ in members]
+        self._restarts = [Restarts(limit=config.env.max_restarts) for _ in members]
         self._no_sums: Sums = {}
         self._work = 1
 

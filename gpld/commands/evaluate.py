@@ -188,7 +188,7 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
             seed=env_seed,
             **player.config.env.options,
             actions=options.actions,
-            max_restarts=player.config.max_restarts,
+            max_restarts=player.config.env.max_restarts,
             record=first_episode,
             warn=_warn,
         )
