@@ -76,7 +76,6 @@ def main(args: Sequence[str] | None = None) -> None:
         _check_links(options)
         if options.out is not None:
             _check_out(options.out, options.runs)
-        _check_links(options)
         videos = _videos(options, checkpoints)
         cache_compilations()
         results = []

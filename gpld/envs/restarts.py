@@ -6,7 +6,7 @@ from .worker import Worker, WorkerError
 
 
 class Restarts:
-    """Counts failures, replaces workers that have failed, and ends it when there are too many.
+    """Counts failures and replaces workers that failed, until there are too many.
 
     Attributes:
         count: Failures so far; may be set to go on from those of an earlier process.
