@@ -91,6 +91,7 @@ _LINES: Mapping[str, _Checks] = {
 }
 _RECORD: _Checks = {
     "commit": lambda value: value is None or _is_text(value),
+    "jax": lambda value: value is None or isinstance(value, dict),
     "machine": _is_machine,
     "precision": _is_text,
     "resumed": _is_list,
@@ -131,7 +132,9 @@ class RunFolder:
         except OSError as error:
             raise files.file_error(self.path, error) from error
         for path in own:
-            within = () if path.name == "wandb" else files.links(path)
+            # Folders of seeds and processes are looked at by themselves, where they may be written.
+            apart = re.fullmatch(r"wandb|(seed|process)[0-9]+", path.name)
+            within = () if apart else files.links(path)
             for link in [path] if path.is_symlink() else within:
                 raise UsageError(
                     f"{link} is a symbolic link, through which a run would write elsewhere: put "
@@ -316,8 +319,8 @@ class RunFolder:
             MachineError: If it cannot be read.
         """
         record = self._json("run.json")
-        # A run that was never resumed has no first, and version 0.1 called the second `dtype`.
-        given = {"resumed": [], **record}
+        # A run that was never resumed has no first, one of version 0.1 no second and its `dtype`.
+        given = {"resumed": [], "jax": None, **record}
         given.setdefault("precision", record.get("dtype"))
         _check(given, _RECORD, f"{self.path / 'run.json'}")
         return record

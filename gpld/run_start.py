@@ -1,7 +1,7 @@
 """Where a run goes, whether it may go there, and what is recorded before it begins."""
 
 import contextlib
-import os
+import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -58,8 +58,7 @@ def check_run(
             )
         return record
     try:
-        others = set(path.iterdir()) - {path / "run.json", path / "run.lock", *parts}
-        others -= set(path.glob(".*.tmp"))  # which a kill has left
+        others = {p for p in path.iterdir() if not _is_left_over(p)} - set(parts)
     except OSError as error:
         raise MachineError(f"Cannot read the run folder {path}: {error.strerror}.") from error
     if others:
@@ -145,8 +144,15 @@ def locked(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if not existed and path.exists() and os.listdir(path) == ["run.lock"]:
+            if not existed and path.exists() and all(map(_is_left_over, path.iterdir())):
                 shutil.rmtree(path)
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a start that ended before the run began may have left this."""
+    # Steps on disk are in `replay`, as files without names.
+    names = r"run\.json|run\.lock|replay|\.(run|config)\.json\.[0-9a-f]{8}\.tmp"
+    return re.fullmatch(names, path.name) is not None
 
 
 def _check_same(

@@ -21,7 +21,7 @@ from .config import Config, to_dict
 from .console import RunConsole
 from .device_trainer import DeviceTrainer
 from .envs import env_seed
-from .errors import Interrupted
+from .errors import Interrupted, UsageError
 from .evaluator import Evaluator
 from .experience import make_replay
 from .interrupts import Interrupts
@@ -70,12 +70,11 @@ def train(config: Config, path: Path) -> RunFolder:
     """
     footprint.check_settings(config, path)
     population, peers = Population(config.seeds, choose_placement(config)), find_peers()
-    with contextlib.ExitStack() as stack:
+    with peers.explained(), contextlib.ExitStack() as stack:
         # Nothing of what was opened is named here: the agents of the beginning would stay in
         # memory.
         loop = _assemble(config, population, _open(config, path, peers, stack), peers, stack)
-        with peers.explained():
-            loop.run()
+        loop.run()
     return RunFolder(path)
 
 
@@ -121,8 +120,9 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
     if not any(RunFolder(run.path).checkpoint_paths() for run in runs):
         agents = [warm_start(agent, config.init) for agent in agents]
     footprint.check(config.share, spec, agents[0], path, saved=manifest)
-    if interrupts.received is not None:
-        raise Interrupted(f"{interrupts.received} came before the run began; nothing was written.")
+    # Of all processes, or those without a signal would wait for the others.
+    if received := [signal for signal in peers.gather(interrupts.received) if signal is not None]:
+        raise Interrupted(f"{received[0]} came before the first step; nothing was changed.")
 
     archives = [
         Archive(RunFolder(run.path), config.checkpoint, console.speaker(run.label)) for run in runs
@@ -131,7 +131,8 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
     description, counts = describe(config, spec, agents[0], path), parameter_counts(agents[0].model)
     starts = _starts(runs, supplies, agents, checkpointer, peers)
     for folder, own in settings.items():
-        if (reached := starts[0].manifest["env_step"]) is not None:
+        reached = starts[0].manifest["env_step"]
+        if reached is not None and records[folder] is not None:
             check_length(folder, own, reached)
     for folder, own in settings.items():
         record_run(folder, own, records[folder], spec, counts, precision)
@@ -295,7 +296,12 @@ def _begin(loop: Loop, starts: Sequence[_Start], console: RunConsole) -> None:
     """Sets the parts to where the runs begin, or go on."""
     states = [start.loop for start in starts if start.loop is not None]
     if states:
-        loop.set_states(states, starts[0].manifest.get("stopwatch"))
+        try:
+            loop.set_states(states, starts[0].manifest.get("stopwatch"))
+        except (LookupError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{starts[0].path} does not hold the state of such a run: {error!r:.100}."
+            ) from error
         env_step, paths = starts[0].manifest["env_step"], ", ".join(str(s.path) for s in starts)
         console.print(f"resumed     at env step {env_step:,} from {paths}")
     else:

@@ -8,7 +8,7 @@ import pytest
 from gpld.config import Config, EnvConfig, GPLDConfig, to_dict
 from gpld.errors import UsageError
 from gpld.jax_settings import jax_settings
-from gpld.run_start import _check_same, check_run
+from gpld.run_start import _check_same, check_run, locked
 
 
 def config(backend):
@@ -48,3 +48,25 @@ def test_what_a_kill_has_left_of_a_start_is_no_run(tmp_path):
     (tmp_path / "notes").touch()
     with pytest.raises(UsageError, match="such as notes"):
         check_run(tmp_path, Config(), "float32")
+
+
+def test_a_start_that_ended_before_the_run_began_leaves_no_trace(tmp_path):
+    path = tmp_path / "run"
+    with locked(path):
+        (path / "replay").mkdir()
+        (path / "run.json").touch()
+    assert not path.exists()
+    with locked(path):
+        (path / "config.json").touch()
+    assert sorted(p.name for p in path.iterdir()) == ["config.json", "run.lock"]
+
+
+def test_links_of_wandb_in_the_run_of_a_seed_are_its_own(tmp_path):
+    wandb = tmp_path / "seed0" / "wandb"
+    wandb.mkdir(parents=True)
+    (wandb / "latest-run").symlink_to("run-1")
+    with locked(tmp_path), locked(tmp_path / "seed0"):
+        pass
+    (tmp_path / "seed0" / "checkpoints").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="symbolic link"), locked(tmp_path / "seed0"):
+        pass

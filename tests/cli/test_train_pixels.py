@@ -29,7 +29,7 @@ def test_debug_trains_from_pictures_without_a_display(gl, tmp_path):
         *("--env_steps", 80, "--evaluation.predictions", 1, "--env.action_repeat", 20),
     )
     assert result.returncode == 0, result.stderr
-    assert f"inputs      images image [64, 64, 3] (drawn with {gl})" in result.stdout
+    assert f"inputs      images image 64 x 64 x 3 (drawn with {gl})" in result.stdout
     assert "pictures/s" in result.stdout
     metrics = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert 0 < metrics[-1]["train/loss/image"] < 64 * 64 * 3
