@@ -226,7 +226,12 @@ def _left_out(path: Path, unreadable: Callable[[str], None] | None) -> Iterator[
         except (UsageError, MachineError) as error:
             unreadable(_one_line(f"{path} cannot be read: {error}"))
     for warning in left_out:
-        unreadable(_one_line(str(warning.message)))
+        if issubclass(warning.category, LeftOut):
+            unreadable(_one_line(str(warning.message)))
+        else:  # of somebody else's, and shown as ever
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def _read(path: Path, config: Config, arm: str, source: Source) -> RunScores:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from gpld.analysis.scores import (
     last_common_frame,
     read_checkpoint_scores,
     read_runs,
+    runs as runs_module,
     score_at,
     score_table,
     tidy,
@@ -299,6 +301,25 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
     assert three.startswith(f"{tmp_path / 'seed-3' / 'scores.jsonl'}, line 2 ")
     with pytest.raises(UsageError, match="must hold a JSON object"):
         read_runs([tmp_path])
+
+
+def test_warnings_of_others_are_shown(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "a", configured("walker_run", 0), [(5_008, [1.0])])
+    with (folder.path / "scores.jsonl").open("a") as file:
+        file.write("null\n")
+
+    class Deprecated(RunFolder):
+        def read(self, name):
+            warnings.warn("the old way", DeprecationWarning, stacklevel=1)
+            return super().read(name)
+
+    monkeypatch.setattr(runs_module, "RunFolder", Deprecated)
+    said = []
+    with pytest.warns(DeprecationWarning, match="the old way") as shown:
+        read_runs([tmp_path], unreadable=said.append)
+    assert [warning.filename for warning in shown] == [__file__]
+    (line,) = said
+    assert line.startswith(f"{folder.path / 'scores.jsonl'}, line 2 ")
 
 
 @pytest.mark.parametrize("arms", ["[]", "{", '{"first": 3}', "null"])
