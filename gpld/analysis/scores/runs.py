@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from ...config import Config
 from ...errors import LeftOut, MachineError, UsageError
-from ...files import write_bytes
+from ...files import file_error, write_bytes
 from ...run_folder import RunFolder
 from .arms import InSweep, label_arms, sweep_of
 from .checkpoints import CHECKPOINT_SCORES, read_checkpoint_scores
@@ -29,6 +29,8 @@ from .checkpoints import CHECKPOINT_SCORES, read_checkpoint_scores
 Source = Literal["training", "checkpoints"]
 """training: the evaluations that a run makes as it goes on. checkpoints: those of its
 checkpoints afterwards, in `evaluation.json`; the paper's tables have 20 episodes of them."""
+
+_MOST_FOLDERS = 100_000  # that are searched for runs; those in a run are not
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,10 +151,16 @@ def find_runs(root: Path) -> Iterable[Path]:
     """Finds the run folders in a folder, itself included; each once, also behind links.
 
     What holds the runs of several seeds is none itself. A folder that cannot be looked into is
-    taken for a run, so that whoever reads it says why.
+    taken for a run, so that whoever reads it says why. Links to folders that hold `root` are not
+    followed.
+
+    Raises:
+        UsageError: If it is no name of a folder, or there are more than `_MOST_FOLDERS` in it.
+        MachineError: If it cannot be looked into.
     """
     errors: list[OSError] = []
     seen, waiting = set[str](), [str(root)]
+    home = Path(os.path.realpath(root))
     for start in waiting:  # what links lead to comes last, and keeps its own name if it has one
         for path, folders, files in os.walk(start, onerror=errors.append):
             folders.sort()
@@ -160,6 +168,11 @@ def find_runs(root: Path) -> Iterable[Path]:
                 folders.clear()
                 continue
             seen.add(os.path.realpath(path))
+            if len(seen) > _MOST_FOLDERS:
+                raise UsageError(
+                    f"{root} and what links in it lead to are more than {_MOST_FOLDERS:,} folders, "
+                    f"the last {path}; name the folders of the runs, or remove such links."
+                )
             seeds = [name for name in folders if re.fullmatch(r"seed\d+", name)]
             if "config.json" in files and not any(
                 os.path.lexists(os.path.join(path, seed, "config.json")) for seed in seeds
@@ -167,8 +180,17 @@ def find_runs(root: Path) -> Iterable[Path]:
                 folders.clear()
                 yield Path(path)
             linked = (os.path.join(path, name) for name in folders)
-            waiting += [folder for folder in linked if os.path.islink(folder)]
-    yield from (path for path in (Path(error.filename) for error in errors) if path != root)
+            waiting += [
+                folder
+                for folder in linked
+                if os.path.islink(folder) and not home.is_relative_to(os.path.realpath(folder))
+            ]
+    for error in errors:
+        path = Path(error.filename)
+        if path != root:
+            yield path
+        elif not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise file_error(root, error) from error
 
 
 def tidy(runs: Iterable[RunScores]) -> list[Record]:

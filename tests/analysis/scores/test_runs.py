@@ -268,6 +268,31 @@ def test_runs_are_found_once_behind_links_and_beside_folders_called_seed(tmp_pat
     assert list(find_runs(root / "again")) == [root / "again"]
 
 
+def test_links_do_not_lead_out_to_everything(tmp_path, monkeypatch):
+    root = tmp_path / "above" / "root"
+    write_run(root / "a", configured("walker_run", 0), [])
+    write_run(tmp_path / "above" / "beside", configured("walker_run", 1), [])
+    (root / "up").symlink_to(tmp_path)
+    (root / "top").symlink_to("/")
+    assert list(find_runs(root)) == [root / "a"]
+    (root / "x").mkdir()
+    monkeypatch.setattr(runs_module, "_MOST_FOLDERS", 3)
+    assert list(find_runs(root)) == [root / "a"]
+    (root / "x" / "y").mkdir()
+    with pytest.raises(UsageError, match=r"more than 3 folders, the last .*/root/x/y; name the"):
+        list(find_runs(root))
+
+
+def test_a_folder_that_cannot_be_searched_is_not_one_without_runs(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("loop", "x" * 300):
+        with pytest.raises(UsageError, match=r"cannot be read: (Too many levels|File name too)"):
+            list(find_runs(tmp_path / name))
+    (tmp_path / "file").write_text("")
+    for name in ("nowhere", "file", "file/in"):
+        assert list(find_runs(tmp_path / name)) == []
+
+
 def test_a_run_that_is_linked_into_a_sweep_is_of_its_arm(tmp_path):
     config = configured("walker_run", 0, env_steps=5_000)
     write_run(tmp_path / "elsewhere", config, [(5_008, [1.0])])
