@@ -144,8 +144,10 @@ def unpacked(roots: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def _texts(folder: Path, root: Path, names: Sequence[str]) -> dict[str, str]:
-    """Files of a folder, by their paths in `root`, which is taken out of them."""
-    here = json.dumps(f"{root.resolve()}/")[1:-1]
+    """Files of a folder, by their paths in `root`, of which its name alone is left in them."""
+    home = root.resolve()
+    itself, name = json.dumps(str(home)), json.dumps(home.name)
+    within = json.dumps(f"{home}/")[1:-1]
     texts = {}
     for path in (folder / name for name in names):
         if path.exists():
@@ -153,7 +155,8 @@ def _texts(folder: Path, root: Path, names: Sequence[str]) -> dict[str, str]:
                 text = read_bytes(path).decode()
             except UnicodeDecodeError as error:
                 raise UsageError(f"{path} is damaged: it is not text ({error}).") from error
-            texts[path.relative_to(root).as_posix()] = text.replace(here, "")
+            text = text.replace(within, "").replace(itself, name)
+            texts[path.relative_to(root).as_posix()] = text
     return texts
 
 

@@ -220,16 +220,20 @@ def test_evaluations_stay_with_the_run_that_they_are_of(tmp_path):
             read_checkpoint_scores(moved)
 
 
+def write_older_evaluation(folder, config):
+    """Evaluations as version 0.1 has written them."""
+    write_evaluation(folder, config, [1.0])
+    values = json.loads((folder.path / CHECKPOINT_SCORES).read_text())
+    for new in ("run_seed", "run_started"):
+        del values["checkpoints"][0][new]
+    (folder.path / CHECKPOINT_SCORES).write_text(json.dumps(values))
+
+
 def test_older_evaluations_are_told_apart_by_their_folders(tmp_path):
     config = configured("walker_run", 0, env_steps=10_000)
     sweep = tmp_path / "sweep"
     for name in ("sweep/A/walker_run/seed0", "sweep/B/walker_run/seed0", "alone", "other"):
-        folder = write_run(tmp_path / name, config, [])
-        write_evaluation(folder, config, [1.0])
-        values = json.loads((folder.path / CHECKPOINT_SCORES).read_text())
-        for new in ("run_seed", "run_started"):
-            del values["checkpoints"][0][new]
-        (folder.path / CHECKPOINT_SCORES).write_text(json.dumps(values))
+        write_older_evaluation(write_run(tmp_path / name, config, []), config)
     (sweep / ARMS).write_text("{}")
     moved = sweep.rename(tmp_path / "results")
     run = Path("walker_run", "seed0")
@@ -240,6 +244,31 @@ def test_older_evaluations_are_told_apart_by_their_folders(tmp_path):
     for copied in (moved / "B" / run, tmp_path / "other"):
         with pytest.raises(UsageError, match="of another run"):
             read_checkpoint_scores(copied)
+
+
+def test_older_evaluations_go_with_copied_and_linked_runs(tmp_path):
+    alone, place = tmp_path / "alone", tmp_path / "first" / "Old" / "walker_run"
+    for path in (alone, place / "seed0", tmp_path / "moved"):
+        config = configured("walker_run", 0, env_steps=10_000, run=str(path))
+        write_older_evaluation(write_run(path, config, []), config)
+    shutil.copytree(alone, tmp_path / "copy")
+    assert read_checkpoint_scores(tmp_path / "copy") is not None
+    (tmp_path / "first" / ARMS).write_text("{}")
+    moved = (tmp_path / "first").rename(tmp_path / "second") / "Old" / "walker_run" / "seed0"
+    linked = tmp_path / "sweep" / "New" / "walker_run" / "seed0"
+    linked.parent.mkdir(parents=True)
+    linked.symlink_to(moved)
+    (tmp_path / "sweep" / ARMS).write_text("{}")
+    # Settings as of a run that was begun without `--run`: only places are left to compare.
+    config = configured("walker_run", 0, env_steps=10_000)
+    (moved / "config.json").write_text(json.dumps(to_dict(config)))
+    assert read_checkpoint_scores(linked) is not None
+    shutil.copy(alone / CHECKPOINT_SCORES, moved)
+    with pytest.raises(UsageError, match="of another run"):
+        read_checkpoint_scores(linked)
+    shutil.copy(alone / CHECKPOINT_SCORES, tmp_path / "moved")
+    with pytest.raises(UsageError, match="of another run"):
+        read_checkpoint_scores(tmp_path / "moved")
 
 
 def test_evaluations_with_other_actions_are_not_scores(run):
