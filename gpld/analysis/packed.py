@@ -152,10 +152,15 @@ def _texts(folder: Path, root: Path, names: Sequence[str]) -> dict[str, str]:
     for path in (folder / name for name in names):
         if path.exists():
             try:
-                text = read_bytes(path).decode()
+                text = read_bytes(path, limit=MOST_OF_A_FILE).decode()
             except UnicodeDecodeError as error:
                 raise UsageError(f"{path} is damaged: it is not text ({error}).") from error
             text = text.replace(within, "").replace(itself, name)
+            if (size := len(json.dumps(text))) > MOST_OF_A_FILE:
+                raise UsageError(
+                    f"{path} takes {size / 2**20:,.1f} MiB as JSON, and a packed file takes "
+                    f"{MOST_OF_A_FILE // 2**20} MiB of each."
+                )
             texts[path.relative_to(root).as_posix()] = text
     return texts
 

@@ -164,9 +164,32 @@ def test_limits_of_packed_files(tmp_path, monkeypatch):
         file.write_bytes(gzip.compress(json.dumps(files).encode()))
         with pytest.raises(UsageError, match=message):
             unpack(file, tmp_path / message)
+    monkeypatch.setattr(packed, "MOST_OF_A_FILE", 10_000)
     write_learning_run(tmp_path / "run", "walker_run", 0, final=500, env_steps=5_000)
     with pytest.raises(UsageError, match="takes 2 of 0 MiB; pack its parts"):
         pack(tmp_path / "run", tmp_path / "y.json.gz")
+
+
+def test_large_files_are_packed_as_far_as_they_can_be_unpacked(tmp_path, monkeypatch):
+    run, file = tmp_path / "run", tmp_path / "x.json.gz"
+    write_learning_run(run, "walker_run", 0, final=500, env_steps=5_000)
+    line = b'{"env_step": 1, "time/seconds": 1}'
+    (run / "metrics.jsonl").write_bytes(line + b" " * (66 * 2**20 - len(line) - 1) + b"\n")
+    assert pack(run, file) == 1
+    unpack(file, tmp_path / "again")
+    assert (tmp_path / "again" / "metrics.jsonl").stat().st_size == 66 * 2**20
+    (run / "metrics.jsonl").unlink()
+    monkeypatch.setattr(packed, "MOST_OF_A_FILE", 2**20)
+    message = r"metrics\.jsonl takes 1\.4 MiB as JSON, and a packed file takes 1 MiB of each\."
+    (run / "metrics.jsonl").write_bytes(b'"' * (7 * 2**20 // 10))
+    with pytest.raises(UsageError, match=message):
+        pack(run, file)
+    (run / "metrics.jsonl").write_bytes(b" " * (2**20 - 2))
+    assert pack(run, file) == 1
+    unpack(file, tmp_path / "full")
+    (run / "metrics.jsonl").write_bytes(b" " * (2**20 - 1))
+    with pytest.raises(UsageError, match="takes 1 MiB of each"):
+        pack(run, file)
 
 
 @pytest.mark.slow
