@@ -51,7 +51,7 @@ def read_bytes(path: Path, *, limit: int = 64 * _MIB) -> bytes:
     except OSError as error:
         raise file_error(path, error) from error
     if len(data) > limit:
-        raise UsageError(f"{path} is larger than {limit // _MIB} MiB, which no such file is.")
+        raise UsageError(f"{path} is larger than {limit // _MIB} MiB, and no more is read of it.")
     return data
 
 

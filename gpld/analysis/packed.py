@@ -144,16 +144,24 @@ def unpacked(roots: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def _texts(folder: Path, root: Path, names: Sequence[str]) -> dict[str, str]:
-    """Files of a folder, by their paths in `root`, which is taken out of them."""
-    here = json.dumps(f"{root.resolve()}/")[1:-1]
+    """Files of a folder, by their paths in `root`, of which its name alone is left in them."""
+    home = root.resolve()
+    itself, name = json.dumps(str(home)), json.dumps(home.name)
+    within = json.dumps(f"{home}/")[1:-1]
     texts = {}
     for path in (folder / name for name in names):
         if path.exists():
             try:
-                text = read_bytes(path).decode()
+                text = read_bytes(path, limit=MOST_OF_A_FILE).decode()
             except UnicodeDecodeError as error:
                 raise UsageError(f"{path} is damaged: it is not text ({error}).") from error
-            texts[path.relative_to(root).as_posix()] = text.replace(here, "")
+            text = text.replace(within, "").replace(itself, name)
+            if (size := len(json.dumps(text))) > MOST_OF_A_FILE:
+                raise UsageError(
+                    f"{path} takes {size / 2**20:,.1f} MiB as JSON, and a packed file takes "
+                    f"{MOST_OF_A_FILE // 2**20} MiB of each."
+                )
+            texts[path.relative_to(root).as_posix()] = text
     return texts
 
 

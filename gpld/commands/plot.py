@@ -120,7 +120,9 @@ def compare(
     except OSError as error:
         raise MachineError(f"Cannot write to {options.out}: {error.strerror}.") from error
     curves = draw_task_curves(runs, options.out / "curves", published=options.published, **draw)
-    aggregates = draw_aggregates(drawn, table, options.out / "aggregates", **draw)
+    aggregates = list[Path]()
+    if drawn:  # none, if those that have scores of checkpoints have no curves
+        aggregates = draw_aggregates(drawn, table, options.out / "aggregates", **draw)
     write_report(
         options.out / "report.html",
         title=title,

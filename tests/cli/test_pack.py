@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from run_folders import write_learning_run
+from run_folders import configured, write_evaluation, write_learning_run, write_run
 
 from gpld.analysis import packed
-from gpld.analysis.packed import pack, unpack
+from gpld.analysis.packed import pack, unpack, unpacked
+from gpld.analysis.scores import read_runs
 from gpld.commands.pack import main as pack_main
 from gpld.commands.plot import main as plot
 from gpld.errors import UsageError
@@ -64,6 +65,23 @@ def test_what_is_packed(sweep, tmp_path):
     again = tmp_path / "again.json.gz"
     pack(sweep, again)
     assert again.read_bytes() == file.read_bytes()
+
+
+def test_a_packed_run_keeps_its_older_evaluations(tmp_path):
+    path = tmp_path / "runs" / "a"
+    config = configured("walker_run", 0, env_steps=10_000, run=str(path))
+    folder = write_run(path, config, [(10_000, [1.0])])
+    write_evaluation(folder, config, [3.0])
+    values = json.loads((path / "evaluation.json").read_text())
+    for new in ("run_seed", "run_started"):  # which version 0.1 has not written
+        del values["checkpoints"][0][new]
+    (path / "evaluation.json").write_text(json.dumps(values))
+    pack(path, tmp_path / "packed.json.gz")
+    with unpacked([tmp_path / "packed.json.gz"]) as (unpacked_run,):
+        assert str(tmp_path) not in (unpacked_run / "evaluation.json").read_text()
+        assert str(tmp_path) not in (unpacked_run / "config.json").read_text()
+        (scores,) = read_runs([unpacked_run], "checkpoints")
+    assert scores.returns == ((3.0,),)
 
 
 def test_bad_files(sweep, tmp_path, capsys):
@@ -146,9 +164,32 @@ def test_limits_of_packed_files(tmp_path, monkeypatch):
         file.write_bytes(gzip.compress(json.dumps(files).encode()))
         with pytest.raises(UsageError, match=message):
             unpack(file, tmp_path / message)
+    monkeypatch.setattr(packed, "MOST_OF_A_FILE", 10_000)
     write_learning_run(tmp_path / "run", "walker_run", 0, final=500, env_steps=5_000)
     with pytest.raises(UsageError, match="takes 2 of 0 MiB; pack its parts"):
         pack(tmp_path / "run", tmp_path / "y.json.gz")
+
+
+def test_large_files_are_packed_as_far_as_they_can_be_unpacked(tmp_path, monkeypatch):
+    run, file = tmp_path / "run", tmp_path / "x.json.gz"
+    write_learning_run(run, "walker_run", 0, final=500, env_steps=5_000)
+    line = b'{"env_step": 1, "time/seconds": 1}'
+    (run / "metrics.jsonl").write_bytes(line + b" " * (66 * 2**20 - len(line) - 1) + b"\n")
+    assert pack(run, file) == 1
+    unpack(file, tmp_path / "again")
+    assert (tmp_path / "again" / "metrics.jsonl").stat().st_size == 66 * 2**20
+    (run / "metrics.jsonl").unlink()
+    monkeypatch.setattr(packed, "MOST_OF_A_FILE", 2**20)
+    message = r"metrics\.jsonl takes 1\.4 MiB as JSON, and a packed file takes 1 MiB of each\."
+    (run / "metrics.jsonl").write_bytes(b'"' * (7 * 2**20 // 10))
+    with pytest.raises(UsageError, match=message):
+        pack(run, file)
+    (run / "metrics.jsonl").write_bytes(b" " * (2**20 - 2))
+    assert pack(run, file) == 1
+    unpack(file, tmp_path / "full")
+    (run / "metrics.jsonl").write_bytes(b" " * (2**20 - 1))
+    with pytest.raises(UsageError, match="takes 1 MiB of each"):
+        pack(run, file)
 
 
 @pytest.mark.slow

@@ -204,6 +204,23 @@ def test_scores_of_checkpoints_that_are_not_what_they_seem_are_marked(tmp_path, 
     assert f"evaluation.json holds evaluations of another run, '{tmp_path / 's0'}'" in printed
 
 
+def test_arms_have_one_name_whichever_of_their_scores_are_there(tmp_path, capsys, undrawn):
+    for name, lambda0, actions in (("a", 0.25, "sampled"), ("b", 0.5, "modes")):
+        config = configured("walker_run", 0, env_steps=10_000, lambda0=lambda0)
+        folder = write_run(tmp_path / name, config, [(10_000, [1.0])])
+        write_evaluation(folder, config, [3.0] * 20, actions=actions)
+    args = (str(tmp_path), "--out", str(tmp_path / "o"), "--source", "checkpoints")
+    plot([*args, "--no_published"])
+    assert "| task | GPLD, gpld.lambda0 0.25 |" in capsys.readouterr().out
+    assert "GPLD, gpld.lambda0 0.25 (1 seed)" in undrawn["aggregates.png"]
+    # Those with scores of checkpoints have no curves, and the other way round.
+    (tmp_path / "a" / "scores.jsonl").unlink()
+    plot([*args, "--no_published"])
+    printed = capsys.readouterr().out
+    assert "| task | GPLD, gpld.lambda0 0.25 |" in printed
+    assert "wrote scores.csv, scores.md, curves.png, curves.pdf, report.html in" in printed
+
+
 class Links(HTMLParser):
     """Where the links of a page lead."""
 

@@ -1,6 +1,6 @@
 """Names of what is compared: methods, and settings in which they differ."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class InSweep(NamedTuple):
 
 
 def sweep_of(run: Path) -> InSweep | None:
-    """Finds the sweep that a run belongs to, also one that it is linked into.
+    """Finds the sweep that a run belongs to; the one that it is linked into, if there are two.
 
     Args:
         run: Folder of the run.
@@ -35,15 +35,27 @@ def sweep_of(run: Path) -> InSweep | None:
         UsageError: If the sweep's names of arms cannot be read.
         MachineError: As above.
     """
+    return next(sweeps_of(run), None)
+
+
+def sweeps_of(run: Path) -> Iterator[InSweep]:
+    """Finds the sweep that a run is linked into, if there is one, and then its own.
+
+    Args:
+        run: Folder of the run.
+
+    Raises:
+        UsageError: If a sweep's names of arms cannot be read.
+        MachineError: As above.
+    """
     for path in (run.absolute(), run.resolve()):
-        for folder in path.parents:
-            if (folder / ARMS).exists():
-                place = path.relative_to(folder).parts
-                arm = read_json(folder / ARMS).get(place[0])
-                if not isinstance(arm, str | None):
-                    raise UsageError(f"{folder / ARMS} must name arms, got {arm!r}.")
-                return InSweep(arm, place)
-    return None
+        folder = next((f for f in path.parents if (f / ARMS).exists()), None)
+        if folder is not None:
+            place = path.relative_to(folder).parts
+            arm = read_json(folder / ARMS).get(place[0])
+            if not isinstance(arm, str | None):
+                raise UsageError(f"{folder / ARMS} must name arms, got {arm!r}.")
+            yield InSweep(arm, place)
 
 
 def label_arms(configs: Sequence[Config]) -> list[str]:

@@ -1,6 +1,7 @@
 """Evaluations of a run's checkpoints, in a file of its folder, and whether they are its own."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from ...envs import canonical_name
 from ...errors import UsageError
 from ...files import read_json
 from ...run_folder import RunFolder
-from .arms import sweep_of
+from .arms import sweeps_of
 
 CHECKPOINT_SCORES = "evaluation.json"
 """What `scripts/evaluate.py --out` has made of a run's checkpoints, in its folder."""
@@ -102,8 +103,14 @@ def _is_of(checkpoint: dict[str, Any], run: Path, config: Config) -> bool:
         return all(checkpoint.get(name) == value for name, value in own.items())
     # Version 0.1 recorded the folder alone, which may have been moved or packed since.
     recorded = Path(checkpoint["run"])
-    if (sweep := sweep_of(run)) is not None:
-        return recorded.parts[-len(sweep.place) :] == sweep.place
-    if recorded.exists():
-        return recorded.samefile(run)
-    return recorded.name == run.resolve().name
+    if config.run is not None and recorded == Path(config.run):
+        return True
+    if os.path.exists(recorded) and recorded.samefile(run):
+        return True
+    places = [sweep.place for sweep in sweeps_of(run)]
+    if places:
+        return any(recorded.parts[-len(place) :] == place for place in places)
+    return not os.path.exists(recorded) and recorded.name in (
+        run.absolute().name,
+        run.resolve().name,
+    )

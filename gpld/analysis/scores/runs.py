@@ -5,13 +5,14 @@ and others plot over; `env_steps` are decisions of the agent. Both are in every 
 their names, and no function takes a number that could be either.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,14 +21,16 @@ from jaxtyping import Float, Int
 
 from ...config import Config
 from ...errors import LeftOut, MachineError, UsageError
-from ...files import write_bytes
+from ...files import file_error, write_bytes
 from ...run_folder import RunFolder
-from .arms import label_arms, sweep_of
+from .arms import InSweep, label_arms, sweep_of
 from .checkpoints import CHECKPOINT_SCORES, read_checkpoint_scores
 
 Source = Literal["training", "checkpoints"]
 """training: the evaluations that a run makes as it goes on. checkpoints: those of its
 checkpoints afterwards, in `evaluation.json`; the paper's tables have 20 episodes of them."""
+
+_MOST_FOLDERS = 100_000  # that are searched for runs; those in a run are not
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,28 +121,21 @@ def read_runs(
         UsageError: If a folder holds no run, a run cannot be read, or one is there twice.
         MachineError: If the machine cannot read a run.
     """
-    read = []
+    found = list[tuple[Path, Config, InSweep | None]]()
     for root in roots:
-        found = list(find_runs(root))
-        if not found:
+        paths = list(find_runs(root))
+        if not paths:
             raise UsageError(f"{root} holds no run folder.")
-        for path in found:
-            if unreadable is None:
-                read.append(_read(path, source))
-                continue
-            with warnings.catch_warnings(record=True) as left_out:
-                warnings.simplefilter("always", LeftOut)
-                try:
-                    read.append(_read(path, source))
-                except (UsageError, MachineError) as error:
-                    unreadable(_one_line(f"{path} cannot be read: {error}"))
-            for warning in left_out:
-                unreadable(_one_line(str(warning.message)))
-    labels = label_arms([config for config, _ in read])
-    runs = [
-        run if run.arm else dataclasses.replace(run, arm=label)
-        for (_, run), label in zip(read, labels, strict=True)
-    ]
+        for path in paths:
+            with _left_out(path, unreadable):
+                found.append((path, RunFolder(path).config(), sweep_of(path)))
+    # Before scores are read: an arm has one name, whichever scores of its runs are there.
+    labels = label_arms([config for _, config, _ in found])
+    runs = list[RunScores]()
+    for (path, config, sweep), label in zip(found, labels, strict=True):
+        arm = _one_line(sweep.arm or "") if sweep is not None else ""
+        with _left_out(path, unreadable):
+            runs.append(_read(path, config, arm or label, source))
     seen: dict[tuple[str, str, int], RunScores] = {}
     for run in runs:
         other = seen.setdefault((run.arm, run.task, run.seed), run)
@@ -155,10 +151,16 @@ def find_runs(root: Path) -> Iterable[Path]:
     """Finds the run folders in a folder, itself included; each once, also behind links.
 
     What holds the runs of several seeds is none itself. A folder that cannot be looked into is
-    taken for a run, so that whoever reads it says why.
+    taken for a run, so that whoever reads it says why. Links to folders that hold `root` are not
+    followed.
+
+    Raises:
+        UsageError: If it is no name of a folder, or there are more than `_MOST_FOLDERS` in it.
+        MachineError: If it cannot be looked into.
     """
     errors: list[OSError] = []
     seen, waiting = set[str](), [str(root)]
+    home = Path(os.path.realpath(root))
     for start in waiting:  # what links lead to comes last, and keeps its own name if it has one
         for path, folders, files in os.walk(start, onerror=errors.append):
             folders.sort()
@@ -166,6 +168,11 @@ def find_runs(root: Path) -> Iterable[Path]:
                 folders.clear()
                 continue
             seen.add(os.path.realpath(path))
+            if len(seen) > _MOST_FOLDERS:
+                raise UsageError(
+                    f"{root} and what links in it lead to are more than {_MOST_FOLDERS:,} folders, "
+                    f"the last {path}; name the folders of the runs, or remove such links."
+                )
             seeds = [name for name in folders if re.fullmatch(r"seed\d+", name)]
             if "config.json" in files and not any(
                 os.path.lexists(os.path.join(path, seed, "config.json")) for seed in seeds
@@ -173,8 +180,17 @@ def find_runs(root: Path) -> Iterable[Path]:
                 folders.clear()
                 yield Path(path)
             linked = (os.path.join(path, name) for name in folders)
-            waiting += [folder for folder in linked if os.path.islink(folder)]
-    yield from (path for path in (Path(error.filename) for error in errors) if path != root)
+            waiting += [
+                folder
+                for folder in linked
+                if os.path.islink(folder) and not home.is_relative_to(os.path.realpath(folder))
+            ]
+    for error in errors:
+        path = Path(error.filename)
+        if path != root:
+            yield path
+        elif not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise file_error(root, error) from error
 
 
 def tidy(runs: Iterable[RunScores]) -> list[Record]:
@@ -219,16 +235,35 @@ def _one_line(text: str) -> str:
     return " ".join(text.encode(errors="backslashreplace").decode().split())
 
 
-def _read(path: Path, source: Source) -> tuple[Config, RunScores]:
-    """A run with its settings; its arm is empty if no sweep has named it."""
-    config, sweep = RunFolder(path).config(), sweep_of(path)
+@contextlib.contextmanager
+def _left_out(path: Path, unreadable: Callable[[str], None] | None) -> Iterator[None]:
+    """Tells why a run, or a line of one, cannot be read, and goes on; None raises it."""
+    if unreadable is None:
+        yield
+        return
+    with warnings.catch_warnings(record=True) as left_out:
+        warnings.simplefilter("always", LeftOut)
+        try:
+            yield
+        except (UsageError, MachineError) as error:
+            unreadable(_one_line(f"{path} cannot be read: {error}"))
+    for warning in left_out:
+        if issubclass(warning.category, LeftOut):
+            unreadable(_one_line(str(warning.message)))
+        else:  # of somebody else's, and shown as ever
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+def _read(path: Path, config: Config, arm: str, source: Source) -> RunScores:
     read = _training_scores if source == "training" else _checkpoint_scores
     every = config.evaluation.every if source == "training" else config.checkpoint.every
     evaluations = read(path)
-    return config, RunScores(
+    return RunScores(
         path=path,
         task=_one_line(config.task),
-        arm=_one_line(sweep.arm or "") if sweep is not None else "",
+        arm=arm,
         seed=config.seed,
         pixels=config.env.observations == "pixels",
         action_repeat=config.env.action_repeat,

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from gpld.analysis.scores import (
     last_common_frame,
     read_checkpoint_scores,
     read_runs,
+    runs as runs_module,
     score_at,
     score_table,
     tidy,
@@ -218,16 +220,20 @@ def test_evaluations_stay_with_the_run_that_they_are_of(tmp_path):
             read_checkpoint_scores(moved)
 
 
+def write_older_evaluation(folder, config):
+    """Evaluations as version 0.1 has written them."""
+    write_evaluation(folder, config, [1.0])
+    values = json.loads((folder.path / CHECKPOINT_SCORES).read_text())
+    for new in ("run_seed", "run_started"):
+        del values["checkpoints"][0][new]
+    (folder.path / CHECKPOINT_SCORES).write_text(json.dumps(values))
+
+
 def test_older_evaluations_are_told_apart_by_their_folders(tmp_path):
     config = configured("walker_run", 0, env_steps=10_000)
     sweep = tmp_path / "sweep"
     for name in ("sweep/A/walker_run/seed0", "sweep/B/walker_run/seed0", "alone", "other"):
-        folder = write_run(tmp_path / name, config, [])
-        write_evaluation(folder, config, [1.0])
-        values = json.loads((folder.path / CHECKPOINT_SCORES).read_text())
-        for new in ("run_seed", "run_started"):
-            del values["checkpoints"][0][new]
-        (folder.path / CHECKPOINT_SCORES).write_text(json.dumps(values))
+        write_older_evaluation(write_run(tmp_path / name, config, []), config)
     (sweep / ARMS).write_text("{}")
     moved = sweep.rename(tmp_path / "results")
     run = Path("walker_run", "seed0")
@@ -238,6 +244,31 @@ def test_older_evaluations_are_told_apart_by_their_folders(tmp_path):
     for copied in (moved / "B" / run, tmp_path / "other"):
         with pytest.raises(UsageError, match="of another run"):
             read_checkpoint_scores(copied)
+
+
+def test_older_evaluations_go_with_copied_and_linked_runs(tmp_path):
+    alone, place = tmp_path / "alone", tmp_path / "first" / "Old" / "walker_run"
+    for path in (alone, place / "seed0", tmp_path / "moved"):
+        config = configured("walker_run", 0, env_steps=10_000, run=str(path))
+        write_older_evaluation(write_run(path, config, []), config)
+    shutil.copytree(alone, tmp_path / "copy")
+    assert read_checkpoint_scores(tmp_path / "copy") is not None
+    (tmp_path / "first" / ARMS).write_text("{}")
+    moved = (tmp_path / "first").rename(tmp_path / "second") / "Old" / "walker_run" / "seed0"
+    linked = tmp_path / "sweep" / "New" / "walker_run" / "seed0"
+    linked.parent.mkdir(parents=True)
+    linked.symlink_to(moved)
+    (tmp_path / "sweep" / ARMS).write_text("{}")
+    # Settings as of a run that was begun without `--run`: only places are left to compare.
+    config = configured("walker_run", 0, env_steps=10_000)
+    (moved / "config.json").write_text(json.dumps(to_dict(config)))
+    assert read_checkpoint_scores(linked) is not None
+    shutil.copy(alone / CHECKPOINT_SCORES, moved)
+    with pytest.raises(UsageError, match="of another run"):
+        read_checkpoint_scores(linked)
+    shutil.copy(alone / CHECKPOINT_SCORES, tmp_path / "moved")
+    with pytest.raises(UsageError, match="of another run"):
+        read_checkpoint_scores(tmp_path / "moved")
 
 
 def test_evaluations_with_other_actions_are_not_scores(run):
@@ -264,6 +295,31 @@ def test_runs_are_found_once_behind_links_and_beside_folders_called_seed(tmp_pat
     assert sorted(found) == [root / "a", root / "deep" / "b", root / "linked" / "c"]
     assert [run.seed for run in read_runs([root])] == [0, 1, 2]
     assert list(find_runs(root / "again")) == [root / "again"]
+
+
+def test_links_do_not_lead_out_to_everything(tmp_path, monkeypatch):
+    root = tmp_path / "above" / "root"
+    write_run(root / "a", configured("walker_run", 0), [])
+    write_run(tmp_path / "above" / "beside", configured("walker_run", 1), [])
+    (root / "up").symlink_to(tmp_path)
+    (root / "top").symlink_to("/")
+    assert list(find_runs(root)) == [root / "a"]
+    (root / "x").mkdir()
+    monkeypatch.setattr(runs_module, "_MOST_FOLDERS", 3)
+    assert list(find_runs(root)) == [root / "a"]
+    (root / "x" / "y").mkdir()
+    with pytest.raises(UsageError, match=r"more than 3 folders, the last .*/root/x/y; name the"):
+        list(find_runs(root))
+
+
+def test_a_folder_that_cannot_be_searched_is_not_one_without_runs(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("loop", "x" * 300):
+        with pytest.raises(UsageError, match=r"cannot be read: (Too many levels|File name too)"):
+            list(find_runs(tmp_path / name))
+    (tmp_path / "file").write_text("")
+    for name in ("nowhere", "file", "file/in"):
+        assert list(find_runs(tmp_path / name)) == []
 
 
 def test_a_run_that_is_linked_into_a_sweep_is_of_its_arm(tmp_path):
@@ -299,6 +355,25 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
     assert three.startswith(f"{tmp_path / 'seed-3' / 'scores.jsonl'}, line 2 ")
     with pytest.raises(UsageError, match="must hold a JSON object"):
         read_runs([tmp_path])
+
+
+def test_warnings_of_others_are_shown(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "a", configured("walker_run", 0), [(5_008, [1.0])])
+    with (folder.path / "scores.jsonl").open("a") as file:
+        file.write("null\n")
+
+    class Deprecated(RunFolder):
+        def read(self, name):
+            warnings.warn("the old way", DeprecationWarning, stacklevel=1)
+            return super().read(name)
+
+    monkeypatch.setattr(runs_module, "RunFolder", Deprecated)
+    said = []
+    with pytest.warns(DeprecationWarning, match="the old way") as shown:
+        read_runs([tmp_path], unreadable=said.append)
+    assert [warning.filename for warning in shown] == [__file__]
+    (line,) = said
+    assert line.startswith(f"{folder.path / 'scores.jsonl'}, line 2 ")
 
 
 @pytest.mark.parametrize("arms", ["[]", "{", '{"first": 3}', "null"])
