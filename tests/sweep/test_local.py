@@ -178,7 +178,7 @@ def test_runs_of_several_hosts_are_planned_but_not_started_here(tmp_path, capsys
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["nothing.toml"], "Cannot read the sweep nothing.toml"),
+        (["nothing.toml"], "nothing.toml cannot be read: No such file"),
         (["FILE", "--processes", "0"], "`processes` must be at least 1, got 0"),
         (["FILE", "--slurm.hour", "2"], "Unknown flag --slurm.hour; did you mean --slurm.hours"),
     ],
