@@ -13,6 +13,10 @@ from .peers import Alone, Peers
 from .replay import AbstractReplay
 
 
+class NothingToResumeError(MachineError):
+    """There are checkpoints, but none that the runs can go on from."""
+
+
 class Checkpointer(contextlib.AbstractContextManager):
     """Saves runs beside their training, and finds the moment that all can be resumed from."""
 
@@ -89,7 +93,7 @@ class Checkpointer(contextlib.AbstractContextManager):
         Raises:
             UsageError: If a checkpoint is not for this process, or runs that were trained have
                 none.
-            MachineError: If there are checkpoints, but none can be resumed from.
+            NothingToResumeError: If there are checkpoints, but none can be resumed from.
         """
         while moment := max(self._common_moments(), default=None):
             damaged = any(archive.damage for archive in self.archives)
@@ -124,11 +128,13 @@ class Checkpointer(contextlib.AbstractContextManager):
         shared = self._peers.gather(sorted(own))
         return set.intersection(*({Moment(*moment) for moment in one} for one in shared))
 
-    def _nothing_to_resume(self) -> UsageError | MachineError:
+    def _nothing_to_resume(self) -> UsageError | NothingToResumeError:
         unchanged = "Nothing was changed; begin another run with `--run`"
         damage = [reason for archive in self.archives for reason in archive.damage]
         if damage:
-            return MachineError(f"No checkpoint can be resumed from: {damage[0]}. {unchanged}.")
+            return NothingToResumeError(
+                f"No checkpoint can be resumed from: {damage[0]}. {unchanged}."
+            )
         if len(self.archives) == 1 and isinstance(self._peers, Alone):
             return UsageError(
                 f"{self.archives[0].folder.path} has been trained before, but holds no checkpoint "
@@ -139,7 +145,7 @@ class Checkpointer(contextlib.AbstractContextManager):
             f"{path} at {'none' if moment is None else moment.env_step}"
             for path, moment in last.items()
         )
-        return MachineError(
+        return NothingToResumeError(
             "The runs have no checkpoint of the same moment from which all can go on (the last "
             f"are {steps}): resume each by itself with `--resume`, or begin anew with `--run`."
         )

@@ -49,7 +49,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         _exit("interrupted", 130)
     except BrokenPipeError:  # whoever read the output, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        output.to_nowhere(sys.stdout)  # for Python's last flush
         sys.exit(1)
     except OSError as error:  # of a file that nothing more could be said of
         known = file_error(Path(error.filename or "A file"), error, "used")

@@ -52,16 +52,17 @@ class RunConsole(contextlib.AbstractContextManager):
         self._total, self._total_updates = total_env_steps, total_updates
         self._first_env_step = first_env_step
         self._began = time.monotonic()
-        self._console = Console(soft_wrap=True, highlight=False)
+        self._console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._shown = self._began
         self._updated = False
         self._paced_from: tuple[float, int, int] | None = None
         self._scores: deque[float] = deque(maxlen=10 * num_runs)
         self._scored_at = 0
         self._said: InWork | None = None
+        self._sentence = ""  # about it, on a terminal
         self._bar = Progress(
             BarColumn(_BAR),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -80,7 +81,7 @@ class RunConsole(contextlib.AbstractContextManager):
             return
         with unseen(self._console.file):
             for line in text.splitlines():
-                self._console.print(_wrapped(line, self._console.width), markup=False)
+                self._console.print(_wrapped(line, self._console.width))
 
     def speaker(self, label: str) -> Callable[[str], None]:
         """`print` for one of several runs, whose lines begin with a label."""
@@ -168,9 +169,11 @@ class RunConsole(contextlib.AbstractContextManager):
 
     def _watch(self) -> None:
         """Looks at what is compiled, from a thread of its own: the others wait for it."""
-        while not self._ended.wait(_LOOK):
-            self.look(compilations.in_work())
-        compilations.silence(False)
+        try:
+            while not self._ended.wait(_LOOK):
+                self.look(compilations.in_work())
+        finally:
+            compilations.silence(False)
 
     def look(self, work: InWork | None) -> None:
         """Says what is being compiled, if it takes long."""
@@ -179,7 +182,9 @@ class RunConsole(contextlib.AbstractContextManager):
             self._said = None
             return
         if self._console.is_terminal:
-            text = f"{_said(work)}: {timedelta(seconds=int(work.seconds))} so far"
+            if self._said is None or work[:2] != self._said[:2]:  # files say how long it takes
+                self._said, self._sentence = work, _said(work)
+            text = f"{self._sentence}: {timedelta(seconds=int(work.seconds))} so far"
             text = _fitting([text], self._console.width - _BAR - 1)
             self._draw(text)
         elif work.stage == "compiling":  # where it is traced alone it was compiled before

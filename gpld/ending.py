@@ -3,14 +3,16 @@
 import contextlib
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from . import checkpoint
-from .checkpoint import Damaged, Unsuitable
+from .checkpoint import Checkpoint, Damaged, Unsuitable
+from .checkpointer import NothingToResumeError
 from .config import Config
-from .errors import MachineError, UsageError
+from .errors import LeftOut, MachineError, UsageError
 from .member import planned_runs
 from .output import show
 from .run_folder import RunFolder
@@ -21,7 +23,7 @@ class Ending(contextlib.AbstractContextManager):
     """Shows the lines at its exit, if a run began: around whatever shows errors."""
 
     def __init__(self, args: Sequence[str]):
-        """Of the run that a command line begins, or goes on with.
+        """Takes note of the command line that begins a run, or goes on with it.
 
         Args:
             args: Arguments of `scripts/train.py`.
@@ -39,34 +41,48 @@ class Ending(contextlib.AbstractContextManager):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Shows the lines, unless the command was refused."""
-        refused = isinstance(error, SystemExit) and error.code == UsageError.exit_code
-        if self._run is None or refused or not (self._run[1] / "config.json").exists():
+        """Shows the lines, unless the command was refused or there is nothing to go on from."""
+        refused = isinstance(error, SystemExit) and (
+            error.code == UsageError.exit_code
+            or isinstance(error.__context__, NothingToResumeError)
+        )
+        if self._run is None or refused:
             return
-        with contextlib.suppress(UsageError, MachineError, OSError):  # the folder has vanished
-            show("\n".join(describe(*self._run, self._args)))
+        with contextlib.suppress(UsageError, MachineError, OSError):  # no folder any more
+            if (self._run[1] / "config.json").exists():
+                show("\n".join(describe(*self._run, self._args, complete=error is None)))
 
 
-def describe(config: Config, path: Path, args: Sequence[str]) -> list[str]:
-    """The last lines.
+def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool) -> list[str]:
+    """Says where a run is, and which commands go on with it and look at it.
 
     Args:
         config: Settings.
         path: Folder of the run, or of the runs of all seeds.
         args: Arguments that it was started with.
+        complete: Whether it came to its end. One that has made all env steps has not, if its last
+            evaluation failed.
+
+    Returns:
+        The lines.
     """
     runs = [RunFolder(run.path) for run in planned_runs(config, path)]
-    steps = [max(run.checkpoints(), default=None) for run in runs]
-    saved = [step for step in steps if step is not None]
-    if len(saved) < len(runs):
+    if not all(run.checkpoint_paths() for run in runs):
+        if any(arg.partition("=")[0] == "--resume" for arg in args):  # which has the settings
+            anew = ["--resume", str(path)]
+        else:
+            anew = _without_folder(args)
         return [
             f"not saved   {path}: it ended before its first checkpoint",
-            f"begin anew  {_command('train', *_without_folder(args))}",
+            f"begin anew  {_command('train', *anew)}",
         ]
-    env_step = min(saved)
-    updates = _updates(runs[0])
-    made = "" if updates is None else f", {count(updates, 'update') if updates else 'no update'}"
-    if env_step >= config.env_steps:
+    saved = [found for run in runs if (found := _last(run)) is not None]
+    if len(saved) < len(runs):
+        return [f"not saved   {path}: no checkpoint of it can be resumed from"]
+    last = min(saved, key=lambda found: found.env_step)
+    env_step, updates = last.env_step, last.manifest["update"]
+    made = f", {count(updates, 'update') if updates else 'no update'}"
+    if complete and env_step >= config.env_steps:
         longer = ("--resume", str(path), "--env_steps", str(2 * config.env_steps))
         lines = [
             f"finished    {path}: {env_step:,} env steps{made}",
@@ -79,7 +95,10 @@ def describe(config: Config, path: Path, args: Sequence[str]) -> list[str]:
             f"saved       {path}: {env_step:,} of {config.env_steps:,} env steps{made}",
             f"go on       {_command('train', *own)}",
         ]
-    if any(run.read("scores") for run in runs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOut)  # nothing is made of the lines here
+        scored = any(run.read("scores") for run in runs)
+    if scored:
         look = _command("plot", str(path))
     else:
         look = _command("evaluate", *(str(run.path) for run in runs))
@@ -93,12 +112,13 @@ def _command(script: str, *args: str) -> str:
     return shlex.join(["python", str(folder / f"{script}.py"), *args])
 
 
-def _updates(run: RunFolder) -> int | None:
-    """Updates up to the last checkpoint; None if that cannot be read."""
-    try:
-        return checkpoint.read(run.latest_checkpoint()).manifest["update"]
-    except (Damaged, Unsuitable):
-        return None
+def _last(run: RunFolder) -> Checkpoint | None:
+    """The last checkpoint to go on from, as far as manifests tell; None if there is none."""
+    for path in reversed(run.checkpoint_paths()):
+        with contextlib.suppress(Damaged, Unsuitable):
+            if (found := checkpoint.read(path)).resumable:
+                return found
+    return None
 
 
 def _without_folder(args: Sequence[str]) -> list[str]:
@@ -107,8 +127,8 @@ def _without_folder(args: Sequence[str]) -> list[str]:
     for arg in args:
         if named:
             named = False
-        elif arg in ("--run", "--resume"):
+        elif arg == "--run":
             named = True
-        elif not arg.startswith(("--run=", "--resume=")):
+        elif not arg.startswith("--run="):
             kept.append(arg)
     return kept

@@ -10,6 +10,9 @@ from .compilations import in_work
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
+# A bar hides the cursor of its terminal while it is there.
+_SHOW_CURSOR = b"\x1b[?25h\n"
+
 
 class Interrupts(contextlib.AbstractContextManager):
     """Takes note of SIGINT, SIGTERM and SIGHUP instead of dying of them.
@@ -68,6 +71,9 @@ class Interrupts(contextlib.AbstractContextManager):
                 self._received = signal.Signals(number[0])
                 self._notify(f"{self._received.name}: {_next()}; a second Ctrl-C ends it at once")
             elif number[0] == signal.SIGINT:
+                with contextlib.suppress(OSError):
+                    if os.isatty(1):
+                        os.write(1, _SHOW_CURSOR)
                 os._exit(128 + signal.SIGINT)
 
 

@@ -19,7 +19,7 @@ def prepare() -> None:
         try:
             os.fstat(number)
         except OSError:  # the lowest number that is free is this one
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # as child processes expect
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -51,9 +51,18 @@ def unseen(stream: Any) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _to_nowhere(stream)
+        to_nowhere(stream)
     except (OSError, ValueError):
         pass
+
+
+def to_nowhere(stream: Any) -> None:
+    """Sends what a stream still holds, and all that follows, nowhere."""
+    with contextlib.suppress(OSError, ValueError):  # no file, or closed
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 def _flush() -> None:
@@ -62,11 +71,4 @@ def _flush() -> None:
         try:
             stream.flush()
         except (OSError, ValueError):
-            _to_nowhere(stream)
-
-
-def _to_nowhere(stream: Any) -> None:
-    with contextlib.suppress(OSError, ValueError):  # no file, or closed
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+            to_nowhere(stream)

@@ -14,6 +14,7 @@ from .envs import EnvSpec
 from .errors import MachineError, UsageError
 from .files import lock, open_to_append, write_json
 from .jax_settings import check_jax_settings, jax_settings
+from .output import show
 from .provenance import provenance
 from .run_folder import RunFolder
 
@@ -139,7 +140,7 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise MachineError(f"Cannot write to the run folder {path}: {error.strerror}.") from error
     with file:
-        if not lock(file, lambda reason: print(f"warning: {path}: {reason}", file=sys.stderr)):
+        if not lock(file, lambda reason: show(f"warning: {path}: {reason}", stream=sys.stderr)):
             raise UsageError(f"`--run` {path} is being trained by another process.")
         try:
             yield

@@ -137,6 +137,20 @@ def test_xlas_alarm_is_silenced_before_it_comes_and_not_for_long(monkeypatch):
     assert silent[-1] is False
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_xlas_alarm_comes_back_when_looking_fails(monkeypatch):
+    silent = []
+
+    def fail():
+        raise ValueError
+
+    monkeypatch.setattr(compilations, "silence", silent.append)
+    with RunConsole(1000, 100) as console:
+        monkeypatch.setattr(compilations, "in_work", fail)
+        console._thread.join(timeout=5)
+        assert silent[-1:] == [False]  # now, not at the end
+
+
 # Terminals
 
 
@@ -206,3 +220,28 @@ def test_where_there_is_no_terminal_lines_stay_whole(capsys):
     with RunConsole(10, 1) as console:
         console.print(text)
     assert capsys.readouterr().out == text + "\n"
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(terminal):
+    console, file = terminal(80)
+    text = "resumed     from runs/[bold]:100:[/red]"
+    with console:
+        console.print(text)
+        console.look(InWork("compiling", "a[/red]:100:", 3.0))
+    shown = plain(file.getvalue())
+    assert text in shown
+    assert "compiling a[/red]:100:, for the first time here" in shown
+
+
+def test_how_long_a_program_takes_is_looked_up_once(terminal, monkeypatch):
+    asked = []
+    monkeypatch.setattr(compilations, "usual_seconds", asked.append)
+    monkeypatch.setattr(compilations, "in_work", lambda: None)
+    monkeypatch.setattr(module, "_LOOK", 60.0)
+    console, file = terminal(120)
+    with console:
+        for name in ("update", "act"):
+            for seconds in (2.0, 2.5, 3.0):
+                console.look(InWork("compiling", name, seconds))
+    assert asked == ["update", "act"]
+    assert "can take minutes: 0:00:03 so far" in plain(file.getvalue())

@@ -1,6 +1,7 @@
 """Signals are noticed, and handlers given back."""
 
 import os
+import select
 import signal
 import threading
 import time
@@ -55,6 +56,26 @@ def test_a_signal_while_a_program_is_compiled_is_answered_at_once():
         "SIGINT: tracing update, which cannot be broken off, then saving; "
         "a second Ctrl-C ends it at once"
     ]
+
+
+def test_a_second_interrupt_gives_the_terminal_its_cursor_back(monkeypatch):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    terminal, own = os.openpty()
+    before = os.dup(1)
+    os.dup2(own, 1)
+    try:
+        with Interrupts(lambda line: None) as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert _wait_for(interrupts) == "SIGINT"
+            os.kill(os.getpid(), signal.SIGINT)
+            assert select.select([terminal], [], [], 5)[0]
+            assert os.read(terminal, 100) == b"\x1b[?25h\r\n"
+    finally:
+        os.dup2(before, 1)
+        for number in (terminal, own, before):
+            os.close(number)
+    assert codes == [130]
 
 
 def test_what_is_ignored_stays_ignored():

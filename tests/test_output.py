@@ -1,16 +1,22 @@
 """What is shown never ends a program."""
 
+import io
+import os
 import subprocess
 import sys
 
 import pytest
 
+from gpld import run_start
+from gpld.cli import one_line_errors
+
 # Writes to a file what became of it: there may be no stream to say it on.
 STREAMS = """
-import sys
+import os, sys
 from gpld.output import prepare, show
 
 prepare()
+assert all(os.get_inheritable(number) for number in range(3))
 with open(sys.argv[1], "w", encoding="utf-8") as file:
     assert file.fileno() > 2
     for i in range(100):
@@ -21,6 +27,7 @@ sys.exit(75)
 """
 RUN = """
 import sys
+from gpld import run_start
 from gpld.cli import one_line_errors
 from gpld.console import RunConsole
 from gpld.errors import Interrupted
@@ -76,6 +83,32 @@ def test_a_run_whose_output_is_read_by_head_goes_on(outcome):
     assert (result.returncode, written) == (75, "finished")
     assert result.stdout == b"return 58.5 ? 0.0 0\n"
     assert result.stderr == b"stopped ?\n"
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_reader_that_has_enough_is_no_error(monkeypatch, closed):
+    """Whatever the standard output is: also without a file, or closed."""
+    stream = io.StringIO()
+    if closed:
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        raise BrokenPipeError
+    assert ended.value.code == 1
+
+
+def test_a_warning_that_nobody_reads_does_not_end_a_start(tmp_path, monkeypatch):
+    def lock(file, warn):
+        warn("this file system has no locks")
+        return True
+
+    monkeypatch.setattr(run_start, "lock", lock)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with run_start.locked(tmp_path / "run"):
+            pass
 
 
 FILES = """
