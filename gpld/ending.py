@@ -97,7 +97,7 @@ def _updates(run: RunFolder) -> int | None:
     """Updates up to the last checkpoint; None if that cannot be read."""
     try:
         return checkpoint.read(run.latest_checkpoint()).manifest["update"]
-    except (Damaged, Unsuitable):
+    except (Damaged, Unsuitable, MachineError):
         return None
 
 
