@@ -1,5 +1,6 @@
 """The checkpoints of one run: what is kept of them, and what is resumed from."""
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Mapping
@@ -88,7 +89,12 @@ class Archive:
     def is_new(self) -> bool:
         """Whether the run has left nothing but, at most, its checkpoint of env step 0."""
         begun = any(env_step > 0 for env_step in self.folder.checkpoints())
-        return not (begun or self.folder.has_lines() or any(self.path.glob("damaged-*")))
+        return not (begun or self.folder.has_lines() or self.was_damaged)
+
+    @property
+    def was_damaged(self) -> bool:
+        """Whether a checkpoint was found to be damaged, now or by a start before."""
+        return bool(self._damaged) or any(self.path.glob("damaged-*"))
 
     @property
     def damage(self) -> list[str]:
@@ -100,6 +106,7 @@ class Archive:
 
         Raises:
             UsageError: If one of them is intact, but not for this process.
+            MachineError: If one cannot be read, which says nothing of it.
         """
         found = set()
         for path in self.folder.checkpoint_paths():
@@ -134,6 +141,7 @@ class Archive:
 
         Raises:
             UsageError: If it is intact, but not for this process.
+            MachineError: If it cannot be read, which says nothing of it.
         """
         path = self.folder.checkpoint_path(moment.env_step, moment.number)
         try:
@@ -152,25 +160,32 @@ class Archive:
         """Makes the folder ready for what will be saved after a moment.
 
         Damaged checkpoints are set aside, later ones are deleted since they are made again, and
-        so is what a kill has left half written.
+        so is what a kill has left half written. None is deleted in favour of the beginning.
 
         Args:
             moment: What the run goes on from, one of `moments`; None if it begins.
 
         Raises:
-            MachineError: If the folder cannot be written to.
+            MachineError: If the folder cannot be read or written to.
         """
+        later = sorted(one for one in self.moments() if moment is None or one > moment)
         try:
             self.path.mkdir(exist_ok=True)
             checkpoint.delete_unfinished(self.path)
             for path, reason in self._damaged.items():
-                aside = _free_name(path.with_name(f"damaged-{path.name}"))
-                path.rename(aside)
-                self.warn(f"{reason}: set aside as {aside.name}, the one before it is used")
-            for found in self._resumable():
-                if moment is None or _moment(found) > moment:
-                    self.warn(f"{found.path} is left out: not every run has got that far")
-                    checkpoint.delete(found)
+                aside = _rename(path, "damaged")
+                last = moment is not None and clocks(path) > moment[:2]
+                used = ", the one before it is used" if last else ""
+                self.warn(f"{reason}: set aside as {aside.name}{used}")
+            for one in later:
+                path = self.folder.checkpoint_path(one.env_step, one.number)
+                said = f"{path} is left out: not every run has got that far"
+                if one.env_step > 0 and (moment is None or moment.env_step == 0):
+                    # All begins anew: what was trained may be of more use than what comes.
+                    said += f"; it is kept as {_rename(path, 'later').name}"
+                else:
+                    checkpoint.delete(path)
+                self.warn(said)
         except OSError as error:
             raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
 
@@ -217,7 +232,7 @@ class Archive:
                 if old.manifest["keep_agent"]:
                     checkpoint.keep_agent(old)
                 else:
-                    checkpoint.delete(old)
+                    checkpoint.delete(old.path)
             except OSError as error:
                 errors.append(error)
         self._prune()
@@ -225,17 +240,21 @@ class Archive:
             raise errors[0]
 
     def _prune(self) -> None:
-        """Deletes of the replay what no checkpoint needs."""
-        self.store.prune(found.manifest["replay"] for found in self._resumable())
+        """Deletes of the replay what no checkpoint needs; nothing while one cannot be read."""
+        paths = [*self.folder.checkpoint_paths(), *self.path.glob("later-*")]
+        try:
+            found = [checkpoint.read(path) for path in paths]
+        except (Damaged, Unsuitable, MachineError):
+            return  # nobody knows what that one needs
+        self.store.prune(one.manifest["replay"] for one in found if one.resumable)
 
     def _resumable(self) -> list[Checkpoint]:
-        intact = []
+        """Those to go on from, without what cannot be read: a start will report that."""
+        found = []
         for path in self.folder.checkpoint_paths():
-            try:
-                intact.append(checkpoint.read(path))
-            except (Damaged, Unsuitable):
-                continue  # left for the user to look at, and reported when resuming
-        return [found for found in intact if found.resumable]
+            with contextlib.suppress(Damaged, Unsuitable, MachineError):
+                found.append(checkpoint.read(path))
+        return [one for one in found if one.resumable]
 
     def _is_kept(self, env_step: int) -> bool:
         number, n = env_step // self._config.every, self._config.keep_every
@@ -243,6 +262,7 @@ class Archive:
 
 
 def _not_for_this_process(error: Exception) -> UsageError:
+    """What ends a start that finds an intact checkpoint of something else."""
     reason = str(error).rstrip(".")
     return UsageError(
         f"{reason}. Nothing was changed: go on with the version and settings that the run was "
@@ -250,10 +270,11 @@ def _not_for_this_process(error: Exception) -> UsageError:
     )
 
 
-def _free_name(path: Path) -> Path:
-    """A name of which there is no file yet."""
-    names = (path.with_name(f"{path.name}-{i}") for i in itertools.count(2))
-    return next(name for name in itertools.chain([path], names) if not os.path.lexists(name))
+def _rename(path: Path, prefix: str) -> Path:
+    """Renames a checkpoint to what no start reads, and gives its new path."""
+    first = path.with_name(f"{prefix}-{path.name}")
+    others = (first.with_name(f"{first.name}-{i}") for i in itertools.count(2))
+    return path.rename(next(p for p in itertools.chain([first], others) if not os.path.lexists(p)))
 
 
 def _moment(found: Checkpoint) -> Moment:

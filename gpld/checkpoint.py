@@ -28,8 +28,18 @@ import jax
 from . import replay, tree_file
 from .agent import AgentState
 from .errors import MachineError, UsageError
-from .files import create, open_to_read, read_json, sync, sync_folder, write_json
-from .replay import DamagedReplayError, UnsuitableReplayError
+from .files import (
+    create,
+    damage,
+    is_count,
+    open_to_read,
+    read_json,
+    remove,
+    sync,
+    sync_folder,
+    write_json,
+)
+from .replay import DamagedReplayError, UnsuitableReplayError, has_other_format
 from .run_folder import LOGS, clocks, is_checkpoint
 
 FORMAT = 1
@@ -77,7 +87,7 @@ def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any
         OSError: If the disk is full or the folder cannot be written to.
     """
     temporary = _unfinished(path)
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove(temporary)
     try:
         temporary.mkdir()
         files = {
@@ -101,11 +111,11 @@ def keep_agent(checkpoint: Checkpoint) -> None:
     (checkpoint.path / "loop.npz").unlink(missing_ok=True)
 
 
-def delete(checkpoint: Checkpoint) -> None:
+def delete(path: Path) -> None:
     """Deletes a checkpoint, which is gone before it is incomplete."""
-    hidden = _unfinished(checkpoint.path)
-    shutil.rmtree(hidden, ignore_errors=True)
-    checkpoint.path.rename(hidden)
+    hidden = _unfinished(path)
+    remove(hidden)
+    path.rename(hidden)
     shutil.rmtree(hidden)
 
 
@@ -116,8 +126,8 @@ def delete_unfinished(folder: Path) -> None:
         OSError: If it cannot be deleted.
     """
     for path in folder.glob(".*.tmp"):
-        if is_checkpoint(path.name[1 : -len(".tmp")]) and path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+        if is_checkpoint(path.name[1 : -len(".tmp")]):
+            remove(path)
 
 
 def read(path: Path) -> Checkpoint:
@@ -126,22 +136,25 @@ def read(path: Path) -> Checkpoint:
     Raises:
         Damaged: If it has no manifest, or one that was changed or contradicts itself.
         Unsuitable: If it has another format.
+        MachineError: If it cannot be read for another reason, such as too many open files.
     """
     file = path / "manifest.json"
     try:
         manifest = read_json(file)
     except (UsageError, MachineError) as error:
+        if isinstance(error.__cause__, OSError):
+            damage(file, error.__cause__)
         raise Damaged(f"{file} is missing or damaged ({str(error).rstrip('.')})") from error
     stored = manifest.pop("sha256", None)  # which older ones have not
     whole = stored == _checksum(manifest)
-    if _has_other_format(manifest, whole):
+    if has_other_format(manifest, FORMAT, whole):
         raise Unsuitable(
             f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}"
         )
     if stored is not None and not whole:
         raise Damaged(f"{file} does not match its checksum")
     try:
-        fault = next(_faults(path, manifest), None)
+        fault = next(_faults(path, manifest, whole), None)
     except UnsuitableReplayError as error:
         raise Unsuitable(f"{path} cannot be used: {str(error).rstrip('.')}") from error
     except DamagedReplayError as error:
@@ -161,14 +174,19 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
     Raises:
         Damaged: If the file is not what was written.
         Unsuitable: If it is, but holds other shapes, dtypes or another structure.
+        MachineError: If it cannot be read, or there is too little memory for it.
     """
     path = checkpoint.path / "agent.eqx"
     with _verified(checkpoint, path.name) as file:
         try:
-            with _os_errors():
+            with _true_errors():
                 agent = eqx.tree_deserialise_leaves(file, like)
             left = len(file.read(1))
-        except (RuntimeError, ValueError, EOFError, MemoryError) as error:
+        except MemoryError as error:
+            raise MachineError(
+                f"There is too little memory to load {path}. Nothing was changed."
+            ) from error
+        except (RuntimeError, ValueError, EOFError) as error:
             reason = str(error).splitlines()[0] if str(error) else "it ends too early"
             raise Unsuitable(f"{path} does not hold this agent: {reason}") from error
     if left:
@@ -179,11 +197,12 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
 
 
 def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Everything else.
+    """Loads all but the agent, as it was dumped.
 
     Raises:
         Damaged: If the file is not what was written.
         Unsuitable: If it is, but cannot be understood.
+        MachineError: If it cannot be read.
     """
     path = checkpoint.path / "loop.npz"
     with _verified(checkpoint, path.name) as file:
@@ -225,7 +244,7 @@ class _HashedFile:
 def _write_file(path: Path, write: Callable[[Any], Any]) -> dict[str, Any]:
     with create(path) as file:
         hashed = _HashedFile(file)
-        with _os_errors():
+        with _true_errors():
             write(hashed)
         sync(file)
     return {"size": hashed.size, "sha256": hashed.hash.hexdigest()}
@@ -236,7 +255,7 @@ def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
-    """Of what a manifest says, however it is laid out."""
+    """The SHA-256 of what a manifest says, however that is laid out."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -247,13 +266,13 @@ def _unfinished(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _os_errors() -> Iterator[None]:
-    """Gives errors of files as they were before Equinox has added where in the tree it was."""
+def _true_errors() -> Iterator[None]:
+    """Gives errors of the machine as they were before Equinox has added where in the tree."""
     try:
         yield
     except RuntimeError as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
+        while cause is not None and not isinstance(cause, OSError | MemoryError):
             cause = cause.__cause__
         raise cause or error from None
 
@@ -274,22 +293,11 @@ def _verified(checkpoint: Checkpoint, name: str) -> Iterator[BufferedReader]:
             file.seek(0)
             yield file
     except OSError as error:
-        raise Damaged(f"{path} cannot be read: {error.strerror}") from error
+        raise Damaged(damage(path, error)) from error
 
 
-def _has_other_format(manifest: Mapping[str, Any], whole: bool) -> bool:
-    """Whether another version has written a manifest, which no flipped bit makes of this one's.
-
-    Later formats must differ from this one in two bits or more, as 2 does from 1.
-    """
-    number = manifest.get("format")
-    if type(number) is not int or number == FORMAT:
-        return False
-    return whole or (number ^ FORMAT).bit_count() > 1
-
-
-def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a manifest; the first is true, and those after it may follow from it.
+def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:
+    """What is wrong with a manifest; those after the first may only follow from it.
 
     This is all there is against flipped bits in older manifests, which have no checksum.
     """
@@ -299,7 +307,7 @@ def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
         yield f"it says {sorted(names)}"
     if manifest["format"] != FORMAT:
         yield f"its format is {manifest['format']!r}"
-    if not all(_is_count(manifest[name]) for name in ("env_step", "update")):
+    if not all(is_count(manifest[name]) for name in ("env_step", "update")):
         yield "a clock is no number"
     if is_checkpoint(path.name) and clocks(path)[0] != manifest["env_step"]:
         yield f"it is of env step {manifest['env_step']}"
@@ -315,22 +323,18 @@ def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
         logs: Any = manifest.get("logs")
         if "loop.npz" not in files or type(manifest.get("keep_agent")) is not bool:
             yield "it says too little to go on from"
-        if not isinstance(logs, dict) or not all(_is_count(size) for size in logs.values()):
+        if not isinstance(logs, dict) or not all(is_count(size) for size in logs.values()):
             yield "it does not say how long the logs are"
         if any(_differ_in_one(name, log) for name in logs for log in LOGS):
             yield f"it names the logs {sorted(logs)}"
         # Older ones did not save it.
         if "stopwatch" in manifest and not _is_stopwatch(manifest["stopwatch"]):
             yield "its stopwatch is none"
-        replay.validate(manifest["replay"])
+        replay.validate(manifest["replay"], whole=whole)
 
 
 def _differ_in_one(a: str, b: str) -> bool:
     return len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
 
 
 def _is_stopwatch(state: Any) -> bool:
@@ -343,6 +347,6 @@ def _is_file(file: Any) -> bool:
     return (
         isinstance(file, dict)
         and file.keys() == {"size", "sha256"}
-        and _is_count(file["size"])
+        and is_count(file["size"])
         and isinstance(file["sha256"], str)
     )

@@ -94,9 +94,10 @@ class Checkpointer(contextlib.AbstractContextManager):
             UsageError: If a checkpoint is not for this process, or runs that were trained have
                 none.
             NothingToResumeError: If there are checkpoints, but none can be resumed from.
+            MachineError: If one cannot be read.
         """
         while moment := max(self._common_moments(), default=None):
-            damaged = any(archive.damage for archive in self.archives)
+            damaged = any(archive.was_damaged for archive in self.archives)
             if moment.env_step == 0 and any(self._peers.gather(damaged)):
                 break  # from there all would be done again that damaged ones may still hold
             found = [
@@ -130,14 +131,24 @@ class Checkpointer(contextlib.AbstractContextManager):
 
     def _nothing_to_resume(self) -> UsageError | NothingToResumeError:
         unchanged = "Nothing was changed; begin another run with `--run`"
-        damage = [reason for archive in self.archives for reason in archive.damage]
-        if damage:
+        alone = len(self.archives) == 1 and isinstance(self._peers, Alone)
+        own = [(str(a.folder.path), reason) for a in self.archives for reason in a.damage[:1]]
+        damage = [one for process in self._peers.gather(own) for one in process]
+        if damage and alone:
             return NothingToResumeError(
-                f"No checkpoint can be resumed from: {damage[0]}. {unchanged}."
+                f"No checkpoint can be resumed from: {damage[0][1]}. {unchanged}."
             )
-        if len(self.archives) == 1 and isinstance(self._peers, Alone):
+        if damage:
+            path, reason = damage[0]
+            if len(self.archives) > 1:
+                unchanged = "Nothing was changed; the others can go on alone with `--resume`"
+            return NothingToResumeError(
+                f"{path} cannot go on with the others: {reason}. {unchanged}."
+            )
+        if alone:
+            which = "only that of its beginning" if self.archives[0].moments() else "no checkpoint"
             return UsageError(
-                f"{self.archives[0].folder.path} has been trained before, but holds no checkpoint "
+                f"{self.archives[0].folder.path} has been trained before, but holds {which} "
                 f"to resume from. {unchanged}, or delete this one to begin it anew."
             )
         last = {str(a.folder.path): max(a.moments(), default=None) for a in self.archives}

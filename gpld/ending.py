@@ -115,7 +115,7 @@ def _command(script: str, *args: str) -> str:
 def _last(run: RunFolder) -> Checkpoint | None:
     """The last checkpoint to go on from, as far as manifests tell; None if there is none."""
     for path in reversed(run.checkpoint_paths()):
-        with contextlib.suppress(Damaged, Unsuitable):
+        with contextlib.suppress(Damaged, Unsuitable, MachineError):
             if (found := checkpoint.read(path)).resumable:
                 return found
     return None

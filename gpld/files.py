@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from io import BufferedReader
@@ -19,6 +20,8 @@ from typing import Any, BinaryIO
 from .errors import MachineError, UsageError
 
 _MIB = 2**20
+
+_NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 # Errors of a path that was named wrongly; all others are the machine's.
 _NAMED_WRONGLY = {
@@ -94,7 +97,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Replaces a file by an indented JSON object, as `write_bytes` does.
 
     Raises:
-        OSError: If it cannot be written; the file is as it was then.
+        OSError: If it cannot be written; the file is the old or the new one, and whole.
     """
     write_bytes(path, (json.dumps(values, indent=2) + "\n").encode())
 
@@ -105,7 +108,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     A link in its place is replaced, not followed.
 
     Raises:
-        OSError: If it cannot be written; the file is as it was then.
+        OSError: If it cannot be written; the file is the old or the new one, and whole.
     """
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
@@ -199,7 +202,7 @@ def sync(file: BinaryIO) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes new names in a folder outlast a loss of power.
+    """Makes new names in a folder outlast a loss of power, where the file system can.
 
     Raises:
         OSError: If the folder cannot be opened or the disk fails.
@@ -207,6 +210,9 @@ def sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC_OF_FOLDERS:  # as of some FUSE and CIFS
+            raise
     finally:
         os.close(descriptor)
 
@@ -262,6 +268,35 @@ def file_error(path: Path, error: OSError, what: str = "read") -> UsageError | M
     """Tells in one line what cannot be done with a file: the user's mistake, or the machine's."""
     kind = UsageError if error.errno in _NAMED_WRONGLY else MachineError
     return kind(f"{_short(path)} cannot be {what}: {error.strerror or error}.")
+
+
+def damage(path: Path, error: OSError) -> str:
+    """Tells in a line why a file that was written there cannot be read.
+
+    Raises:
+        MachineError: If that says nothing of the file, as too many open files or no permission.
+    """
+    message = f"{_short(path)} cannot be read: {error.strerror or error}"
+    if error.errno not in _NAMED_WRONGLY | {errno.EIO}:
+        raise MachineError(f"{message}. Nothing was changed.") from error
+    return message
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value from JSON can be a number of things, which floats hold as well."""
+    return type(value) is int and 0 <= value < 2**53
+
+
+def remove(path: Path) -> None:
+    """Removes a folder with all in it, or whatever else is there; nothing may be.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _check_regular(descriptor: int, path: Path) -> None:

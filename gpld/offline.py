@@ -65,9 +65,10 @@ def take_over(source: Source, replay: AbstractReplay) -> None:
         UsageError: If the latent states have other sizes.
         MachineError: If a file is damaged.
     """
-    fresh = replay.get_state()
+    # Of the state of the source only what both loops have.
+    stored = {name: source.manifest["state"][name] for name in ("num_added", "oldest")}
+    manifest = source.manifest | {"state": replay.get_state() | stored}
     try:
-        ReplayStore(source.folder.path / "checkpoints" / "replay").load(source.manifest, replay)
+        ReplayStore(source.folder.path / "checkpoints" / "replay").load(manifest, replay)
     except UnsuitableReplayError as error:
         raise UsageError(f"`--offline` {source.folder.path} does not fit: {error}") from error
-    replay.set_state(replay.get_state() | {"queue": [], "rng": fresh["rng"]})

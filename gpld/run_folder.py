@@ -43,10 +43,6 @@ from .files import parse_json, read_bytes, read_json
 _GIB = 2**30
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-
-
 def _is_number(value: Any) -> bool:
     """Whether it is a finite number; JSON has other ones that nothing here writes."""
     try:
@@ -74,7 +70,7 @@ def _is_list(value: Any) -> bool:
 def _is_machine(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and _is_count(value.get("cores"))
+        and files.is_count(value.get("cores"))
         and _is_text(value.get("processor"))
         and isinstance(devices := value.get("devices"), list)
         and all(map(_is_text, devices))
@@ -85,9 +81,9 @@ _Checks = Mapping[str, Callable[[Any], bool]]
 
 # What is read of each kind of line, and of run.json.
 _LINES: Mapping[str, _Checks] = {
-    "metrics": {"env_step": _is_count, "time/seconds": _is_number_or_null},
-    "episodes": {"env_step": _is_count, "score": _is_number_or_null},
-    "scores": {"env_step": _is_count, "mean": _is_number, "scores": _are_numbers},
+    "metrics": {"env_step": files.is_count, "time/seconds": _is_number_or_null},
+    "episodes": {"env_step": files.is_count, "score": _is_number_or_null},
+    "scores": {"env_step": files.is_count, "mean": _is_number, "scores": _are_numbers},
 }
 _RECORD: _Checks = {
     "commit": lambda value: value is None or _is_text(value),
@@ -304,7 +300,7 @@ class RunFolder:
                 for name, (shape, dtype) in spec["observation"]
             }
             numbers = [*sizes.values(), *(n for array in observation.values() for n in array.shape)]
-            if not all(_is_count(number) and number < 2**31 for number in numbers):
+            if not all(files.is_count(number) and number < 2**31 for number in numbers):
                 raise ValueError("a size is none")
         except (KeyError, TypeError, ValueError) as error:
             path = self.path / "run.json"

@@ -1,9 +1,12 @@
 """No start destroys a run: what cannot be used is left as it is, and said."""
 
 import dataclasses
+import errno
 import json
+import os
 import resource
 import shutil
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -208,12 +211,19 @@ def test_a_checkpoint_that_cannot_be_written_leaves_no_files_of_the_replay(run):
     assert run.start() == 10
 
 
-def test_a_rotation_that_fails_deletes_all_else(run):
+def test_a_rotation_that_fails_deletes_all_else(run, monkeypatch):
     run.save(*range(10, 60, 10))
-    # Of the two oldest of five the first cannot be deleted: something is in the way.
-    (run.checkpoint(".000000010.tmp")).touch()
+    # Of the two oldest of five the first cannot be deleted.
+    rename = Path.rename
+
+    def fail_once(path, target):
+        if path.name == "000000010":
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
     archive = Archive(run.folder, CheckpointConfig(keep=3), run.said.append)
-    with pytest.raises(OSError, match="Not a directory"):
+    with pytest.raises(OSError, match="busy"):
         archive.rotate()
     left = [path.name for path in run.folder.checkpoint_paths()]
     assert left == ["000000010", "000000030", "000000040", "000000050"]
@@ -223,7 +233,8 @@ def test_a_rotation_that_fails_deletes_all_else(run):
         for file in checkpoint.read(path).manifest["replay"]["files"]
     }
     assert _replay_files(run) == needed
-    run.checkpoint(".000000010.tmp").unlink()
+    monkeypatch.undo()
+    run.checkpoint(".000000010.tmp").touch()  # of no use, and not in the way
     archive.rotate()
     assert len(run.folder.checkpoint_paths()) == 3
 
@@ -255,3 +266,103 @@ def test_seeds_killed_while_their_beginning_was_saved_begin(tmp_path, state):
         assert checkpointer.latest(state, [make_replay, make_replay]) is None
         checkpointer.prepare()
     assert runs[0].folder.checkpoint_paths() == []
+
+
+def _fail_to_open(monkeypatch, name, number):
+    """Lets the system fail to open files whose path ends so, as it may for a moment."""
+    real = os.open
+
+    def fake(path, *args, **kwargs):
+        if str(path).endswith(name):
+            raise OSError(number, os.strerror(number))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", fake)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE, errno.EIO, errno.ENOENT])
+def test_nothing_is_pruned_while_a_manifest_cannot_be_read(run, monkeypatch, number):
+    run.save(*range(10, 50, 10))
+    before = _replay_files(run)
+    archive = Archive(run.folder, CheckpointConfig(keep=1), run.said.append)
+    with monkeypatch.context() as patch:
+        _fail_to_open(patch, "manifest.json", number)
+        archive.rotate()
+    assert _replay_files(run) == before
+    assert run.start() == 40
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "agent.eqx", "loop.npz", "replay"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.ESTALE])
+def test_what_the_machine_cannot_read_now_is_no_damage(run, monkeypatch, name, number):
+    run.save(10, 20)
+    # Of the last checkpoint alone: were that damage, the one before it would be used.
+    name = max(_replay_files(run)) if name == "replay" else f"000000020/{name}"
+    with monkeypatch.context() as patch:
+        _fail_to_open(patch, name, number)
+        check_refused(run, MachineError, f"{name} cannot be read: {os.strerror(number)}")
+    assert run.start() == 20
+
+
+def test_what_was_set_aside_before_keeps_a_run_from_its_beginning(run):
+    run.save(0, 20)
+    run.checkpoint("000000020").rename(run.checkpoint("damaged-000000020"))
+    check_refused(run, UsageError, "has been trained before, but holds only that of its beginning")
+
+
+def test_a_damaged_checkpoint_before_the_one_that_is_used_is_set_aside(run):
+    run.save(10, 20)
+    (run.checkpoint("000000010") / "manifest.json").write_text("{")
+    assert run.start() == 20
+    (line,) = run.said
+    assert line.endswith("set aside as damaged-000000010")
+
+
+def _seeds(tmp_path, state, *env_steps):
+    runs = []
+    for i, own in enumerate(env_steps):
+        (tmp_path / f"seed{i}").mkdir()
+        runs.append(Run(RunFolder(tmp_path / f"seed{i}"), state))
+        runs[-1].save(*own)
+    return runs
+
+
+def _start_all(runs):
+    archives = [Archive(run.folder, CheckpointConfig(), run.said.append) for run in runs]
+    with Checkpointer(archives, minutes=1.0) as checkpointer:
+        saved = checkpointer.latest(runs[0].state, [make_replay for _ in runs])
+        checkpointer.prepare()
+    return None if saved is None else [one.loop["env_step"] for one in saved]
+
+
+def test_what_one_seed_was_trained_for_is_not_deleted_for_the_beginning(tmp_path, state):
+    runs = _seeds(tmp_path, state, (0, 10, 20), (0,))
+    agent_file = runs[0].checkpoint("000000020") / "agent.eqx"
+    before = agent_file.read_bytes()
+    assert _start_all(runs) == [0, 0]
+    names = [path.name for path in runs[0].checkpoint("").glob("later-*")]
+    assert sorted(names) == ["later-000000010", "later-000000020"]
+    assert (runs[0].checkpoint("later-000000020") / "agent.eqx").read_bytes() == before
+    assert "is kept as later-000000010" in runs[0].said[0]
+    runs[0].save(30)
+    Archive(runs[0].folder, CheckpointConfig(keep=1), runs[0].said.append).rotate()
+    later = checkpoint.read(runs[0].checkpoint("later-000000020")).manifest["replay"]
+    assert {file["name"] for file in later["files"]} <= _replay_files(runs[0])
+
+
+def test_what_only_some_seeds_have_saved_is_deleted_and_made_again(tmp_path, state):
+    runs = _seeds(tmp_path, state, (10, 20), (10,))
+    assert _start_all(runs) == [10, 10]
+    assert [path.name for path in runs[0].folder.checkpoint_paths()] == ["000000010"]
+
+
+def test_the_damaged_one_of_several_seeds_is_named(tmp_path, state):
+    runs = _seeds(tmp_path, state, (0, 20), (0, 20))
+    (runs[1].checkpoint("000000020") / "loop.npz").write_bytes(b"")
+    before = [run.files() for run in runs]
+    with pytest.raises(MachineError, match=r"loop\.npz has 0 of") as raised:
+        _start_all(runs)
+    said = str(raised.value)
+    assert said.startswith(f"{runs[1].folder.path} cannot go on with the others: ")
+    assert said.endswith("Nothing was changed; the others can go on alone with `--resume`.")
+    assert [run.files() for run in runs] == before

@@ -145,12 +145,67 @@ def test_what_was_left_unfinished_is_deleted_and_nothing_else(saved):
     unfinished = saved.with_name(".000000009.1.tmp")
     unfinished.mkdir()
     (unfinished / "agent.eqx").touch()
-    others = [saved.with_name(name) for name in (".a.tmp", ".000000010.tmp", ".mine.tmp")]
+    saved.with_name(".000000010.tmp").touch()  # whatever it is, it would be in the way
+    saved.with_name(".000000011.tmp").symlink_to(saved)
+    others = [saved.with_name(name) for name in (".a.tmp", ".mine.tmp")]
     others[0].touch()
-    others[1].touch()  # no folder
-    others[2].mkdir()
+    others[1].mkdir()
     checkpoint.delete_unfinished(saved.parent)
     assert set(saved.parent.iterdir()) == {saved, *others}
+
+
+def test_a_file_in_the_place_of_an_unfinished_one_is_not_in_the_way(saved, state):
+    unfinished = saved.with_name(".000000009.tmp")
+    unfinished.touch()
+    path = saved.with_name("000000009")
+    checkpoint.write(path, state, tree_file.dump(LOOP), MANIFEST | {"env_step": 9})
+    unfinished.touch()
+    checkpoint.delete(path)
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def _write_older_manifest(saved, **replay):
+    """Writes a manifest without a checksum, as older versions did."""
+    path = saved / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest.pop("sha256", None)
+    path.write_text(json.dumps(manifest | {"replay": REPLAY | replay}))
+
+
+def test_a_flipped_bit_in_the_format_of_a_replay_is_damage(saved):
+    _write_older_manifest(saved)
+    assert checkpoint.read(saved).resumable
+    for number in (0, 3, 5, 9, "1", None):
+        _write_older_manifest(saved, format=number)
+        with pytest.raises(Damaged, match="its format is"):
+            checkpoint.read(saved)
+    _write_older_manifest(saved, format=2)
+    with pytest.raises(Unsuitable, match="has format 2 and this version reads 1"):
+        checkpoint.read(saved)
+
+
+@pytest.mark.parametrize("number", [3, 2])
+def test_another_format_of_a_replay_is_known_by_the_checksum(tmp_path, state, number):
+    path = tmp_path / "000000008"
+    manifest = MANIFEST | {"replay": REPLAY | {"format": number}}
+    checkpoint.write(path, state, tree_file.dump(LOOP), manifest)
+    with pytest.raises(Unsuitable, match=f"has format {number} and this version reads 1"):
+        checkpoint.read(path)
+
+
+def test_counts_beyond_all_numbers_are_damage(saved):
+    _write_older_manifest(saved, state={"num_added": 10**30, "oldest": 0})
+    with pytest.raises(Damaged, match="no such number"):
+        checkpoint.read(saved)
+
+
+def test_too_little_memory_is_no_other_agent(saved, state, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(MachineError, match=r"too little memory to load .*agent\.eqx"):
+        checkpoint.load_agent(checkpoint.read(saved), state)
 
 
 def test_an_old_checkpoint_keeps_its_agent(saved, state):

@@ -1,5 +1,6 @@
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,25 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
         files.write_json(path, {"a": 2})
     assert files.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOSPC])
+def test_a_disk_that_does_not_sync_folders_is_written_to(tmp_path, monkeypatch, number):
+    """As some FUSE and CIFS; all other errors are raised."""
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if number == errno.ENOSPC:
+        with pytest.raises(OSError, match="No space"):
+            files.write_bytes(tmp_path / "a", b"new")
+    else:
+        files.write_bytes(tmp_path / "a", b"new")
+    assert files.read_bytes(tmp_path / "a") == b"new"
 
 
 def test_whether_a_file_can_be_written_is_known_before(tmp_path):

@@ -7,7 +7,11 @@ from .abstract_replay import (
 )
 from .chunk_file import DamagedReplayError as DamagedReplayError
 from .device_replay import DeviceReplay as DeviceReplay
-from .manifest import UnsuitableReplayError as UnsuitableReplayError, validate as validate
+from .manifest import (
+    UnsuitableReplayError as UnsuitableReplayError,
+    has_other_format as has_other_format,
+    validate as validate,
+)
 from .replay import Replay as Replay
 from .snapshot import Snapshot as Snapshot
 from .storage import StepSpec as StepSpec

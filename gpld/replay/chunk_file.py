@@ -72,6 +72,7 @@ def read(folder: Path, file: ChunkFile) -> bytes:
 
     Raises:
         DamagedReplayError: If they are not.
+        MachineError: If they cannot be read for another reason, such as too many open files.
     """
     path = folder / Path(file.name).name
     try:
@@ -85,7 +86,7 @@ def read(folder: Path, file: ChunkFile) -> bytes:
     except FileNotFoundError as error:
         raise DamagedReplayError(f"{path} is missing.") from error
     except OSError as error:
-        raise DamagedReplayError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DamagedReplayError(f"{files.damage(path, error)}.") from error
     if hashlib.sha256(contents).hexdigest() != file.sha256:
         raise DamagedReplayError(f"{path} is damaged: its checksum is not the one recorded.")
     return contents

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+from ..files import is_count
 from .chunk_file import ChunkFile, DamagedReplayError
 from .ring import Group, Ring
 
@@ -52,11 +53,28 @@ def check(manifest: Mapping[str, Any], ring: Ring) -> None:
             )
 
 
-def validate(manifest: Any) -> None:
+def has_other_format(manifest: Mapping[str, Any], known: int, whole: bool) -> bool:
+    """Whether another version has written a manifest, which no flipped bit makes of this one's.
+
+    Later formats must differ from this one in two bits or more, as 2 does from 1.
+
+    Args:
+        manifest: That of a checkpoint or of a replay.
+        known: The format that this version reads.
+        whole: Whether a checksum says that nothing was flipped.
+    """
+    number = manifest.get("format")
+    if type(number) is not int or number == known:
+        return False
+    return whole or (number ^ known).bit_count() > 1
+
+
+def validate(manifest: Any, *, whole: bool = False) -> None:
     """Checks that a manifest says all that it must, and that its files hold every step.
 
     Args:
         manifest: What a checkpoint holds in its place.
+        whole: Whether a checksum says that it is what was written.
 
     Raises:
         UnsuitableReplayError: If it has another format.
@@ -64,7 +82,7 @@ def validate(manifest: Any) -> None:
     """
     if not isinstance(manifest, dict):
         raise DamagedReplayError("The replay's manifest is no object.")
-    if manifest.get("format") != FORMAT:
+    if has_other_format(manifest, FORMAT, whole):
         raise UnsuitableReplayError(
             f"The saved replay has format {manifest.get('format')} and this version reads {FORMAT}."
         )
@@ -78,10 +96,12 @@ def files(manifest: Mapping[str, Any]) -> list[ChunkFile]:
 
 
 def _faults(manifest: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a manifest; the first is true, and those after it may follow from it."""
+    """What is wrong with a manifest; those after the first may only follow from it."""
     names = {"format", "chunk_length", "num_streams", "arrays", "state", "files"}
     if manifest.keys() != names:
         yield f"it says {sorted(manifest)} instead of {sorted(names)}"
+    if manifest["format"] != FORMAT:
+        yield f"its format is {manifest['format']!r}"
     arrays, state, files = manifest["arrays"], manifest["state"], manifest["files"]
     if not isinstance(arrays, dict) or set(arrays) != set(get_args(Group)):
         yield "`arrays` does not name the groups"
@@ -90,7 +110,7 @@ def _faults(manifest: dict[str, Any]) -> Iterator[str]:
     if not isinstance(state, dict) or not {"num_added", "oldest"} <= state.keys():
         yield "`state` does not say what was added"
     counts = (manifest["chunk_length"], manifest["num_streams"], state["num_added"])
-    if not all(_is_count(number) for number in (*counts, state["oldest"])) or 0 in counts[:2]:
+    if not all(is_count(number) for number in (*counts, state["oldest"])) or 0 in counts[:2]:
         yield "a number of steps or streams is no such number"
     if state["oldest"] > state["num_added"]:
         yield "`oldest` is beyond `num_added`"
@@ -120,10 +140,6 @@ def _gaps(manifest: Mapping[str, Any]) -> Iterator[str]:
             yield f"{file.name} holds the steps {file.first_step} to {file.stop - 1}"
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
 def _is_file(file: Any) -> bool:
     if not isinstance(file, dict) or file.keys() != set(ChunkFile._fields):
         return False
@@ -131,7 +147,7 @@ def _is_file(file: Any) -> bool:
     return (
         file["group"] in get_args(Group)
         and all(isinstance(file[name], str) for name in ("name", "sha256"))
-        and all(_is_count(number) for number in numbers)
+        and all(is_count(number) for number in numbers)
         and re.fullmatch(rf"{file['group']}-{file['chunk']:06d}-\d{{6,}}\.npy", file["name"])
         is not None
         and file["num_steps"] > 0

@@ -1,5 +1,7 @@
 """Replay on the device against replay on the host: the same steps, windows, flags and latents."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,10 @@ import scipy.stats
 from hypothesis import given, settings, strategies as st
 from list_replay import MUTABLE, SPECS, random_latents, random_steps
 
+from gpld.envs import EnvSpec
+from gpld.offline import Source, take_over
 from gpld.replay import DeviceReplay, Replay, ReplayStore, Sample, functional
+from gpld.run_folder import RunFolder
 
 FALSE_ALARM = 1e-8
 NOTHING = Sample({}, np.zeros(1, int), np.zeros(1, int))
@@ -229,6 +234,21 @@ def test_a_saved_replay_goes_on_as_if_nothing_had_happened(tmp_path):
             assert replay.get_state() == other.get_state()
         else:
             snapshot.write()
+
+
+@pytest.mark.parametrize("kind", [DeviceReplay, Replay])
+def test_a_replay_of_either_loop_can_be_learned_from_offline(tmp_path, kind):
+    """Also on the host, where offline runs are trained: queues and random numbers are new."""
+    (saved,) = fill([make(kind)], 30)
+    store = ReplayStore(tmp_path / "checkpoints" / "replay")
+    (tmp_path / "checkpoints").mkdir()
+    manifest = json.loads(json.dumps(store.snapshot(saved).write()))
+    replay, twin = make(Replay, seed=5), make(Replay, seed=5)
+    spec = EnvSpec({}, action_size=1, action_repeat=1, episode_steps=1)
+    take_over(Source(RunFolder(tmp_path), spec, manifest), replay)
+    assert contents(replay) == contents(saved)
+    state, fresh = replay.get_state(), twin.get_state()
+    assert (state["num_added"], state["queue"], state["rng"]) == (30, [], fresh["rng"])
 
 
 def test_a_snapshot_holds_what_was_there_when_it_was_made(tmp_path):

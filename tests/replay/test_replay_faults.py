@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import resource
 import shutil
 import subprocess
 
@@ -94,6 +95,9 @@ def _state(**changes):
         (_state(num_added=96), "holds the steps"),
         (_state(num_added=94), "holds the steps"),
         (_state(num_added=10**15), "files for"),
+        (_state(num_added=2**53), "no such number"),
+        (_state(num_added=10**30), "no such number"),
+        (lambda manifest: manifest.update(format=3), "its format is 3"),
         (_state(oldest=96), "beyond"),
         (_state(oldest=-1), "no such number"),
         (_state(oldest=0.0), "no such number"),
@@ -118,6 +122,20 @@ def test_a_manifest_must_name_every_step_once(tmp_path, change, said):
     with pytest.raises(DamagedReplayError, match=said):
         ReplayStore(tmp_path).load(manifest, loaded)
     assert loaded.num_added == 0
+
+
+def test_too_many_open_files_are_no_damage(tmp_path):
+    store = ReplayStore(tmp_path)
+    manifest = store.snapshot(filled_replay(5)).write()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(MachineError, match=r"Too many open files\. Nothing was") as raised:
+            store.verify(manifest)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not isinstance(raised.value, DamagedReplayError)
+    store.verify(manifest)
 
 
 def test_another_format_is_no_damage(tmp_path):
@@ -232,7 +250,7 @@ def test_prune_leaves_a_snapshot_that_is_being_written(tmp_path):
 
 def test_mapped_arrays_that_do_not_fit_are_refused(small_disk):
     with pytest.raises(
-        MachineError, match=r"Cannot reserve [\d.]+ MiB for the replay in .*No space"
+        MachineError, match=r"Cannot reserve [\d.]+ KiB for the replay in .*No space"
     ):
         empty_replay(num_streams=100, capacity=10_000, folder=small_disk)
     assert list(small_disk.iterdir()) == []
