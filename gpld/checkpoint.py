@@ -295,7 +295,7 @@ def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     """
     needed = {"format", "env_step", "update", "replay", "files"}
     names = manifest.keys()
-    if not needed <= names or not names <= needed | {"keep_agent", "logs"}:
+    if not needed <= names or not names <= needed | {"keep_agent", "logs", "stopwatch"}:
         yield f"it says {sorted(names)}"
     if manifest["format"] != FORMAT:
         yield f"its format is {manifest['format']!r}"
@@ -319,6 +319,8 @@ def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
             yield "it does not say how long the logs are"
         if any(_differ_in_one(name, log) for name in logs for log in LOGS):
             yield f"it names the logs {sorted(logs)}"
+        if "stopwatch" in manifest and not _is_stopwatch(manifest["stopwatch"]):
+            yield "it does not say what took how long"
         replay.validate(manifest["replay"])
 
 
@@ -328,6 +330,14 @@ def _differ_in_one(a: str, b: str) -> bool:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _is_stopwatch(state: Any) -> bool:
+    if not isinstance(state, dict) or state.keys() != {"elapsed", "seconds"}:
+        return False
+    seconds = state["seconds"]
+    numbers = [state["elapsed"], *(seconds.values() if isinstance(seconds, dict) else [None])]
+    return all(type(number) in (int, float) for number in numbers)
 
 
 def _is_file(file: Any) -> bool:
