@@ -132,7 +132,7 @@ def read(path: Path) -> Checkpoint:
         manifest = read_json(file)
     except (UsageError, MachineError) as error:
         raise Damaged(f"{file} is missing or damaged ({str(error).rstrip('.')})") from error
-    stored = manifest.pop("sha256", None)  # not in those of version 0.1
+    stored = manifest.pop("sha256", None)  # which older ones have not
     whole = stored == _checksum(manifest)
     if _has_other_format(manifest, whole):
         raise Unsuitable(
@@ -291,7 +291,7 @@ def _has_other_format(manifest: Mapping[str, Any], whole: bool) -> bool:
 def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a manifest; the first is true, and those after it may follow from it.
 
-    This is all there is against flipped bits in manifests of version 0.1, which have no checksum.
+    This is all there is against flipped bits in older manifests, which have no checksum.
     """
     needed = {"format", "env_step", "update", "replay", "files"}
     names = manifest.keys()
@@ -319,8 +319,9 @@ def _faults(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
             yield "it does not say how long the logs are"
         if any(_differ_in_one(name, log) for name in logs for log in LOGS):
             yield f"it names the logs {sorted(logs)}"
+        # Older ones did not save it.
         if "stopwatch" in manifest and not _is_stopwatch(manifest["stopwatch"]):
-            yield "it does not say what took how long"
+            yield "its stopwatch is none"
         replay.validate(manifest["replay"])
 
 
@@ -333,11 +334,9 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_stopwatch(state: Any) -> bool:
-    if not isinstance(state, dict) or state.keys() != {"elapsed", "seconds"}:
+    if not isinstance(state, dict) or not isinstance(seconds := state.get("seconds"), dict):
         return False
-    seconds = state["seconds"]
-    numbers = [state["elapsed"], *(seconds.values() if isinstance(seconds, dict) else [None])]
-    return all(type(number) in (int, float) for number in numbers)
+    return all(type(x) in (int, float) for x in (state.get("elapsed"), *seconds.values()))
 
 
 def _is_file(file: Any) -> bool:

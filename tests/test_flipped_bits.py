@@ -22,6 +22,7 @@ FLAGS = ("is_first", "is_last")
 SPECS = {"x": StepSpec((), np.dtype(np.float32))} | {
     name: StepSpec((), np.dtype(bool)) for name in FLAGS
 }
+STOPWATCH = {"elapsed": 1.5, "seconds": {"update": 0.5}}
 FIRST, LAST = 5, 9
 
 
@@ -53,7 +54,8 @@ def folder(state, tmp_path):
             replay.add({"x": np.full(2, env_step, np.float32), **flags})
         replay.sample(1)
         loop = tree_file.dump({"env_step": env_step, "array": np.arange(3.0)})
-        contents = Contents(env_step, 0, True, state, loop, archive.store.snapshot(replay))
+        snapshot = archive.store.snapshot(replay)
+        contents = Contents(env_step, 0, True, state, loop, snapshot, STOPWATCH)
         archive.save(contents, folder.log_sizes())
     return folder
 
@@ -130,10 +132,10 @@ def test_every_flipped_bit_of_a_manifest_is_found(folder, state):
 
 
 def _without_checksum(folder):
-    """Makes manifests those of version 0.1."""
+    """Makes manifests those of older versions."""
     for path in folder.checkpoint_paths():
         manifest = json.loads((path / "manifest.json").read_text())
-        del manifest["sha256"]
+        del manifest["sha256"], manifest["stopwatch"]
         (path / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
@@ -193,6 +195,8 @@ def _set(**changes):
         (_set(logs={"metrics.jsonl": -1}), "how long the logs are"),
         (_set(logs={"oetrics.jsonl": 20}), "names the logs"),
         (_set(keep_agent=1), "too little"),
+        (_set(stopwatch={"elapsed": "1", "seconds": {}}), "stopwatch"),
+        (_set(stopwatch={"elapsed": 1.0, "seconds": [1]}), "stopwatch"),
         (_set(files={}), "other files"),
         (lambda manifest: manifest["files"].pop("loop.npz"), "too little"),
         (_set(format=3), "its format is 3"),
