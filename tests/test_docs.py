@@ -164,7 +164,7 @@ def known_flags():
     def add(cls, prefix):
         for field in dataclasses.fields(cls):
             name = prefix + field.name.rstrip("_")
-            flags.update({name, name.replace("--", "--no_", 1)})
+            flags.update({name, f"{prefix}no_{field.name}"})
             if dataclasses.is_dataclass(field.default):
                 flags.add(f"{name}.*")
                 add(type(field.default), f"{name}.")
