@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 from .envs import VectorEnv
 from .errors import MachineError
 from .experience import to_steps
-from .member import Member
+from .member import Failure, Member
 from .models import Dreamer
 from .placement import fetch
 from .population import Population
@@ -82,8 +82,12 @@ class LiveCollector:
         population, members = self._population, self._members
         with self._stopwatch("environment"):
             for member, envs in zip(members, self._envs, strict=True):
-                with member.blamed():
-                    envs.wait()
+                try:
+                    with member.blamed():
+                        envs.wait()
+                except Failure:
+                    member.recorder.restarted(envs.num_restarts, envs.failures)
+                    raise
         with self._stopwatch("policy"):
             steps = [envs.newest for envs in self._envs]
             step = population.placement.seen(population.stack(steps))

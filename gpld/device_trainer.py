@@ -80,7 +80,7 @@ class DeviceTrainer:
         self._training = self._program.begin(state, env_keys)
         self._steps = _taken(population, replays)
         self._env = env
-        self._restarts = [Restarts(limit=config.max_restarts) for _ in members]
+        self._restarts = [Restarts(limit=config.env.max_restarts) for _ in members]
         self._no_sums: Sums = {}
         self._work = 1
 
@@ -200,11 +200,13 @@ class DeviceTrainer:
     def _count_spoilt(self, index: int, spoilt: Int[np.ndarray, "steps env"]) -> None:
         """Takes note of numbers of a run's environments that are not finite."""
         member, restarts = self._members[index], self._restarts[index]
-        with member.blamed():
-            for step, env in np.argwhere(spoilt).tolist():
-                place = int(spoilt[step, env])
-                restarts.truncated(describe_spoilt(member.config.task, env, place, self._env.spec))
-        member.recorder.restarted(restarts.count, restarts.failures)
+        try:
+            with member.blamed():
+                for step, env in np.argwhere(spoilt).tolist():
+                    place, spec = int(spoilt[step, env]), self._env.spec
+                    restarts.truncated(describe_spoilt(member.config.task, env, place, spec))
+        finally:
+            member.recorder.restarted(restarts.count, restarts.failures)
 
     def _adapt(self, seconds: float, done: int) -> None:
         """Makes calls longer that have ended soon, and those shorter that took long."""

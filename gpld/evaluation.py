@@ -66,7 +66,8 @@ def evaluate(
         observations: vectors, pixels or both.
         image_size: Pixels along both sides of a picture.
         actions: As for `run_episodes`.
-        max_restarts: Failures of environments that are allowed; another episode is run instead.
+        max_restarts: Episodes that may be truncated because a number is not finite; another is run
+            instead of each.
         should_stop: Asked at every step.
         record: Told every step.
         warn: Told of each failure.
@@ -89,6 +90,7 @@ def evaluate(
         image_size=image_size,
         workers=min(num_envs, num_cores()) if parallel else 0,
         max_restarts=max_restarts,
+        replace_workers=False,
     ) as envs:
         episodes = run_episodes(
             model,

@@ -75,7 +75,7 @@ class Evaluator:
             num_envs=config.evaluation.num_envs,
             seed=seed,
             **config.env.options,
-            max_restarts=config.max_restarts,
+            max_restarts=config.env.max_restarts,
             should_stop=self._should_stop,
             record=first,
             warn=self._say,

@@ -50,9 +50,16 @@ def check_run(
         record = folder.record()
         _check_same(path, folder.config(), _precision(record), config, precision)
         check_jax_settings(record.get("jax"), settings, str(path))
+        if config.gpld.schedule.start > 0 and "jax" not in record:
+            raise UsageError(
+                f"{path} was begun by a version of gpld that counted `gpld.schedule.start` "
+                "otherwise, so that its coefficient would jump; go on with that version, or begin "
+                "another run with `--run`."
+            )
         return record
     try:
         others = set(path.iterdir()) - {path / "run.json", path / "run.lock", *parts}
+        others -= set(path.glob(".*.tmp"))  # which a kill has left
     except OSError as error:
         raise MachineError(f"Cannot read the run folder {path}: {error.strerror}.") from error
     if others:

@@ -90,7 +90,9 @@ def make_envs(config: Config, num_runs: int = 1, process: int = 0) -> VectorEnv:
         stagger=config.env.stagger,
         workers=num_workers(config, num_runs),
         timeout=config.env.timeout,
-        max_restarts=config.max_restarts,
+        max_restarts=config.env.max_restarts,
+        # What was lost with a worker could not be repeated.
+        replace_workers=not config.deterministic,
     )
 
 

@@ -1,12 +1,14 @@
 """Which settings of a run may change when it goes on."""
 
 import dataclasses
+import json
 
 import pytest
 
-from gpld.config import Config, EnvConfig
+from gpld.config import Config, EnvConfig, GPLDConfig, to_dict
 from gpld.errors import UsageError
-from gpld.run_start import _check_same
+from gpld.jax_settings import jax_settings
+from gpld.run_start import _check_same, check_run
 
 
 def config(backend):
@@ -25,3 +27,24 @@ def test_other_engines_may_not(tmp_path, other):
         _check_same(tmp_path, config("mjx"), "float32", config(other), "float32")
     with pytest.raises(UsageError, match=f"backend is '{other}' there and 'mjx' here"):
         _check_same(tmp_path, config(other), "float32", config("mjx"), "float32")
+
+
+def test_a_run_whose_schedule_was_counted_otherwise_does_not_go_on(tmp_path):
+    schedule = dataclasses.replace(GPLDConfig().schedule, start=100)
+    config = Config(precision="float32", gpld=GPLDConfig(schedule=schedule))
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    record = {"commit": None, "machine": {"cores": 1, "processor": "", "devices": []},
+              "precision": "float32", "versions": {}, "resumed": []}  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=r"counted `gpld\.schedule\.start` otherwise"):
+        check_run(tmp_path, config, "float32")
+    (tmp_path / "run.json").write_text(json.dumps(record | {"jax": jax_settings()}))
+    assert check_run(tmp_path, config, "float32") is not None
+
+
+def test_what_a_kill_has_left_of_a_start_is_no_run(tmp_path):
+    (tmp_path / ".run.json.0a1b2c3d.tmp").touch()
+    assert check_run(tmp_path, Config(), "float32") is None
+    (tmp_path / "notes").touch()
+    with pytest.raises(UsageError, match="such as notes"):
+        check_run(tmp_path, Config(), "float32")

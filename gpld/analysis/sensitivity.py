@@ -32,6 +32,7 @@ from ..envs import VectorEnv, make_vector_env
 from ..errors import MachineError
 from ..files import write_json
 from ..models import RSSM, Dreamer
+from ..precision import full_products
 from ..run_folder import RunFolder
 from ..seeding import derive_seed
 
@@ -106,14 +107,18 @@ def measure_sensitivity(
     act_key, perturb_key = jr.split(jr.key(seed))
     for env_step in folder.checkpoints():
         state = inference.load(folder.path, env_step=env_step).state
-        with make_vector_env(
-            config.task,
-            num_envs=min(num_envs, num_states),
-            seed=seed,
-            **config.env.options,
-        ) as envs:
+        with (
+            make_vector_env(
+                config.task,
+                num_envs=min(num_envs, num_states),
+                seed=seed,
+                **config.env.options,
+                max_restarts=config.env.max_restarts,
+            ) as envs,
+            full_products(state.model.rssm.dtype),
+        ):
             states = visit_states(state.model, envs, num_states, key=act_key)
-        posterior, prior = measure(state.model.rssm, states, key=perturb_key)
+            posterior, prior = measure(state.model.rssm, states, key=perturb_key)
         frame = env_step * config.env.action_repeat
         yield CheckpointSensitivity(env_step, frame, int(state.update), posterior, prior)
 

@@ -76,7 +76,6 @@ def main(args: Sequence[str] | None = None) -> None:
         _check_links(options)
         if options.out is not None:
             _check_out(options.out, options.runs)
-        _check_links(options)
         videos = _videos(options, checkpoints)
         cache_compilations()
         results = []
@@ -188,7 +187,7 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
             seed=env_seed,
             **player.config.env.options,
             actions=options.actions,
-            max_restarts=player.config.max_restarts,
+            max_restarts=player.config.env.max_restarts,
             record=first_episode,
             warn=_warn,
         )

@@ -139,11 +139,6 @@ class Config:
         )
 
     @property
-    def max_restarts(self) -> int:
-        """Failures of environments that are allowed; what they change could not be repeated."""
-        return 0 if self.deterministic else self.env.max_restarts
-
-    @property
     def share(self) -> "Config":
         """Of several processes: the settings of one that had what each has of the run."""
         n = self.distributed.processes

@@ -46,7 +46,7 @@ class EnvConfig:
     max_restarts: int = 10
     """Failures of environments that a run may have: worker processes that die or hang, which are
     replaced, and observations or rewards that are not finite. Their episodes are truncated. One
-    more stops the run; none is allowed with `deterministic`."""
+    more stops the run. With `deterministic` no process is replaced."""
 
     def __post_init__(self):
         check_choices(self, "env.")

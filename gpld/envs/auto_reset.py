@@ -39,7 +39,7 @@ class AutoReset:
     their result is replaced.
 
     A time step with a number that is not finite ends its episode: it has the observation
-    before it, reward 0 and `is_last`.
+    before it, with 0 in place of what is not finite there, reward 0 and `is_last`.
 
     Attributes:
         spec: Shapes and sizes of the task.
@@ -142,7 +142,7 @@ class AutoReset:
 
 
 def _spoilt(timestep: TimeStep) -> Int8[Array, " num_envs"]:
-    """As `find_spoilt`."""
+    """Finds the environments with a number that is not finite, as `find_spoilt` does."""
     names = sorted(timestep.observation)
     spoilt = jnp.zeros(timestep.reward.shape, jnp.int8)
     for place, array in enumerate([*(timestep.observation[k] for k in names), timestep.reward], 1):

@@ -6,7 +6,7 @@ from .worker import Worker, WorkerError
 
 
 class Restarts:
-    """Counts failures, replaces workers that have failed, and ends it when there are too many.
+    """Counts failures and replaces workers that failed, until there are too many.
 
     Attributes:
         count: Failures so far; may be set to go on from those of an earlier process.
@@ -22,7 +22,7 @@ class Restarts:
         Args:
             start: Starts the worker of an index. The second argument is the number of
                 the failure, counted over all environments, for seeds that none had before.
-                None where there are no workers.
+                None where there are no workers, or none is replaced.
             limit: Failures that are allowed in all.
         """
         self.count = 0
@@ -41,7 +41,7 @@ class Restarts:
         if self.count >= self._limit:
             raise WorkerError(
                 f"{message} It is one failure more than the {self._limit} that "
-                "`--env.max_restarts` allows; with `--deterministic` that is none."
+                "`--env.max_restarts` allows."
             )
         self.count += 1
         self.failures.append(f"{message} Its episode is truncated.")

@@ -30,6 +30,7 @@ def make_vector_env(
     workers: int = 0,
     timeout: float = 300.0,
     max_restarts: int = 0,
+    replace_workers: bool = True,
 ) -> VectorEnv:
     """Makes environments with different seeds.
 
@@ -55,6 +56,8 @@ def make_vector_env(
             replaced, and episodes that are truncated because a number is not finite. The
             environments of a worker that replaces another at the n-th of them are seeded from
             `seed`, i and n.
+        replace_workers: Whether workers are replaced at all; otherwise the first that fails is
+            the last.
 
     Raises:
         ValueError: If an argument is out of range, `task` is unknown, or `backend` cannot
@@ -90,7 +93,8 @@ def make_vector_env(
     shares = [part.tolist() for part in np.array_split(np.arange(num_envs), min(workers, num_envs))]
     start = functools.partial(_start_worker, task, factory, shares, seed, timeout)
     groups = [start(index) for index in range(len(shares))]
-    return VectorEnv(groups, Restarts(start, max_restarts), task)
+    restarts = Restarts(start if replace_workers else None, max_restarts)
+    return VectorEnv(groups, restarts, task)
 
 
 def env_seed(*entropy: int) -> int:

@@ -26,7 +26,9 @@ _EXIT_SECONDS = 5
 
 
 class WorkerError(RuntimeError):
-    """Environments failed: a process died or hung, or a number is not finite; says which and why.
+    """Environments failed, because a process died or hung or a number is not finite.
+
+    The message says which and why.
 
     Where an exception was the cause, a note carries its traceback.
     """

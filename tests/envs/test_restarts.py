@@ -375,8 +375,11 @@ def test_hung_workers_are_waited_for_together(monkeypatch):
     assert [process.returncode for process in processes] == [-signal.SIGKILL] * 4
 
 
-def test_without_restarts_a_hung_worker_is_an_error():
-    env = make(max_restarts=0)
+@pytest.mark.parametrize(
+    "options", [{"max_restarts": 0}, {"max_restarts": 9, "replace_workers": False}]
+)
+def test_without_restarts_a_hung_worker_is_an_error(options):
+    env = make(**options)
     stop(workers_of(env)[0])
     with pytest.raises(WorkerError, match="0 to 1 of probe_memory did not answer within 300 sec"):
         env.step(np.zeros((NUM_ENVS, 1), np.float32))

@@ -133,8 +133,7 @@ def test_one_more_than_allowed_ends_it_and_says_where():
         env.step(ACTION)
     assert str(error.value) == (
         "Environment 1 of probe_memory gave an observation `time` that is not finite. It is one "
-        "failure more than the 0 that `--env.max_restarts` allows; with `--deterministic` that "
-        "is none."
+        "failure more than the 0 that `--env.max_restarts` allows."
     )
     with pytest.raises(RuntimeError, match="closed"):
         env.step(ACTION)

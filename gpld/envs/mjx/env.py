@@ -96,7 +96,8 @@ class MJXEnv:
             next_simulation, physics = self.simulation.step(simulation, ctrl)
             gain = self.task.reward(physics).astype(jnp.float32)
             next_observation = self._observe(physics)
-            fine &= _is_fine((next_simulation, next_observation, gain))
+            # Of sound physics, what is not finite is returned as it is, as dm_control's is.
+            fine &= _is_fine(next_simulation)
             new = next_simulation, elapsed + 1, next_observation, reward + gain, fine
             # The end of an episode cuts the repetition short.
             ended = elapsed == self.model.control_steps
