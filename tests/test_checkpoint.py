@@ -217,3 +217,19 @@ def test_an_old_checkpoint_keeps_its_agent(saved, state):
         checkpoint.load_loop(found)
     assert sorted(path.name for path in saved.iterdir()) == ["agent.eqx", "manifest.json"]
     assert json.loads((saved / "manifest.json").read_text())["env_step"] == 8
+
+
+def test_seconds_of_a_run_are_a_part_of_its_checkpoints(state, tmp_path):
+    stopwatch = {"elapsed": 1.5, "seconds": {"update": 1}}
+    checkpoint.write(
+        tmp_path / "000000008", state, tree_file.dump(LOOP), MANIFEST | {"stopwatch": stopwatch}
+    )
+    assert checkpoint.read(tmp_path / "000000008").manifest["stopwatch"] == stopwatch
+    for i, other in enumerate(
+        [None, [], {"elapsed": 1.5}, stopwatch | {"seconds": {"update": "1"}}]
+    ):
+        path = tmp_path / f"{i}" / "000000008"
+        path.parent.mkdir()
+        checkpoint.write(path, state, tree_file.dump(LOOP), MANIFEST | {"stopwatch": other})
+        with pytest.raises(Damaged, match="its stopwatch is none"):
+            checkpoint.read(path)

@@ -1,6 +1,5 @@
 """A picture of what updates cost here, beside what was published."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import MachineError, UsageError
+from ..files import read_json
 from .published import AUTHORS, AUTHORS_RATIO, AUTHORS_UNITS, PAPER_RANGE
 from .report import UNIT
 
@@ -28,7 +28,20 @@ def plot(folder: Path, path: Path) -> None:
     """
     update = _read(folder / "update.json")
     table4 = folder / "table4.json"
-    rows = _read(table4)["results"] if table4.exists() else {}
+    rows = _read(table4).get("results") if table4.exists() else {}
+    try:
+        figure = _draw(update, rows)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{folder} does not hold results of updates ({reason}).") from error
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _draw(update: dict[str, Any], rows: Any) -> Figure:
     width = 13 if rows else 9
     figure = Figure(figsize=(width, 4), layout="constrained")
     axes = figure.subplots(1, 3 if rows else 2)
@@ -45,11 +58,7 @@ def plot(folder: Path, path: Path) -> None:
     figure.supxlabel(
         f"dots, dark bars: ours; grey: {AUTHORS}; diamonds: the paper's Table 4", fontsize="small"
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+    return figure
 
 
 def _units(axes: Axes, results: dict[str, Any]) -> None:
@@ -137,8 +146,6 @@ def _short(name: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UsageError(
-            f"`--results` must name a folder with results, but {path} cannot be read."
-        ) from error
+        return read_json(path)
+    except UsageError as error:
+        raise UsageError(f"`--results` must name a folder with results: {error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpld import commands
+from gpld import benchmark, commands
 from gpld.benchmark import Case, Figure, Measurement, Memory, Published, Report, measure, startup
 from gpld.benchmark.process import train_until
 from gpld.benchmark.published import TABLE4
@@ -16,7 +16,7 @@ from gpld.benchmark.table4 import penalty
 from gpld.benchmark.train import find_section
 from gpld.commands.benchmark import main
 from gpld.config import Config
-from gpld.errors import MachineError
+from gpld.errors import MachineError, UsageError
 from gpld.presets import PRESETS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
@@ -242,3 +242,23 @@ def test_bad_input_is_one_line(capsys, args, message):
     stderr = capsys.readouterr().err
     assert message in stderr
     assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("update", "table4", "message"),
+    [
+        ("[1]", None, "update.json must hold a JSON object, but it holds a list"),
+        ('{"results"', None, "update.json is damaged: it is not JSON"),
+        ("{}", None, "does not hold results of updates (KeyError: 'results')"),
+        ('{"results": {"x": 5}}', None, "does not hold results of updates (TypeError: "),
+        ('{"results": {}}', "[]", "table4.json must hold a JSON object, but it holds a list"),
+    ],
+)
+def test_results_that_are_none_are_one_line(tmp_path, update, table4, message):
+    (tmp_path / "update.json").write_text(update)
+    if table4 is not None:
+        (tmp_path / "table4.json").write_text(table4)
+    with pytest.raises(UsageError) as error:
+        benchmark.plot(tmp_path, tmp_path / "picture.png")
+    assert message in str(error.value)
+    assert not (tmp_path / "picture.png").exists()
