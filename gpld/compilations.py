@@ -237,6 +237,8 @@ class _Work:
         if event not in STAGES:
             return
         thread = threading.get_ident()
+        if self._depths[thread] == 0:
+            return  # it began before anybody listened
         self._depths[thread] -= 1
         if self._depths[thread] == 0:
             self._running.pop(thread, None)

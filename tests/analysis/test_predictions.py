@@ -72,5 +72,5 @@ def test_frames_say_what_was_seen():
 @pytest.mark.parametrize("name", ["image", "speed"])
 def test_a_file_in_the_way_is_named(tmp_path, name):
     (tmp_path / "file").write_text("")
-    with pytest.raises(MachineError, match=r"Cannot write the .*/file/a"):
+    with pytest.raises(MachineError, match=r"Cannot make .*/file: File exists"):
         draw_predictions(tmp_path / "file" / "a", {name: TRUTH[name]}, PREDICTED, 3)

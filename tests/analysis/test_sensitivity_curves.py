@@ -39,7 +39,7 @@ def test_means_over_seeds_at_common_checkpoints(tmp_path, monkeypatch):
     np.testing.assert_allclose(lines["GPLD (2 seeds)"].get_xydata(), [[100, 1]])
     (interval,) = (c for c in prior.collections if isinstance(c, LineCollection))  # of one point
     np.testing.assert_allclose(interval.get_segments(), [[[100, 0.5], [100, 1.5]]])
-    measured(tmp_path / "c", 1, 0.5, {300: 0.5})
+    measured(tmp_path / "c", 2, 0.5, {300: 0.5})
     with pytest.raises(UsageError, match="runs of GPLD have no checkpoints at the same frames"):
         draw_sensitivities(read_runs([tmp_path]), tmp_path / "x")
     (tmp_path / "c" / "sensitivity.json").unlink()

@@ -119,7 +119,7 @@ def test_other_files_are_not_overwritten(tmp_path):
     (tmp_path / "thesis.tex").write_text("important")
     result = run("train.py", "--preset", "debug", "--run", tmp_path)
     assert result.returncode == 2
-    assert "holds other files; nothing was overwritten" in result.stderr
+    assert "holds other files, such as thesis.tex; nothing was overwritten" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {"thesis.tex", "run.lock"}
 
 
@@ -208,10 +208,10 @@ def test_checkpoints_that_cannot_be_read_are_one_line(finished, tmp_path):
         (tmp_path / name).write_bytes((finished[0] / name).read_bytes())
     with pytest.raises(MachineError, match="holds no checkpoint"):
         gpld.load(tmp_path)
-    checkpoint = tmp_path / "checkpoints" / "000000100"
+    checkpoint = tmp_path / "checkpoints" / "000000200"
     shutil.copytree(finished[0] / "checkpoints" / "000000200", checkpoint)
     os.truncate(checkpoint / "agent.eqx", 1000)
     with pytest.raises(MachineError, match=r"agent\.eqx has 1000 of \d+ bytes"):
         gpld.load(tmp_path)
-    with pytest.raises(UsageError, match=r"that of a checkpoint \(100\), got 7"):
+    with pytest.raises(UsageError, match=r"that of a checkpoint \(200\), got 7"):
         gpld.load(tmp_path, env_step=7)
