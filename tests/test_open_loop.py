@@ -95,7 +95,7 @@ def test_a_run_goes_on_with_or_without_pictures(tmp_path, blocked):
     names = ["000000007-vectors.png", "000000008-vectors.png"]
     if blocked:
         [line] = said
-        assert line.startswith("no pictures of predictions: Cannot write")
+        assert line.startswith("no pictures of predictions: Cannot make")
     else:
         assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == names
         assert [line.endswith(name) for line, name in zip(said, names, strict=True)] == [True] * 2

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from dm_control import suite
 
-from gpld.envs.dmc import ALIASES, TASKS, DMControl, convert
+from gpld.envs.dmc import TASKS, DMControl, convert
+from gpld.envs.names import SHORT_NAMES, canonical_name
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -98,8 +99,8 @@ def test_task_names_cover_the_suite():
     assert TASKS["ball_in_cup_catch"] == ("ball_in_cup", "catch")
     assert TASKS["humanoid_CMU_run"] == ("humanoid_CMU", "run")
     assert TASKS["acrobot_swingup_sparse"] == ("acrobot", "swingup_sparse")
-    assert set(ALIASES.values()) <= set(TASKS)
-    assert not set(ALIASES) & set(TASKS)
+    assert {canonical_name(name) for name in SHORT_NAMES} <= set(TASKS)
+    assert not set(SHORT_NAMES) & set(TASKS)
 
 
 @pytest.mark.parametrize(("action_repeat", "num_transitions"), [(1, 1001), (2, 501), (3, 335)])
