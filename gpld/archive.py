@@ -41,6 +41,9 @@ class Contents(NamedTuple):
     """Time since the last line of metrics. In the manifest, since it is of this machine: the
     rest of a checkpoint is the same bits wherever the run was stopped."""
 
+    settings: Mapping[str, Any]
+    """Those that the run must go on with, as `config.lasting` gives them."""
+
 
 class Saved(NamedTuple):
     """What a run goes on from."""
@@ -211,6 +214,7 @@ class Archive:
             "keep_agent": contents.milestone and self._is_kept(contents.env_step),
             "logs": dict(logs),
             "stopwatch": contents.stopwatch,
+            "settings": dict(contents.settings),
             "replay": contents.replay.write(),
         }
         path = self.folder.new_checkpoint_path(contents.env_step)

@@ -303,7 +303,8 @@ def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[st
     """
     needed = {"format", "env_step", "update", "replay", "files"}
     names = manifest.keys()
-    if not needed <= names or not names <= needed | {"keep_agent", "logs", "stopwatch"}:
+    more = {"keep_agent", "logs", "stopwatch", "settings"}
+    if not needed <= names or not names <= needed | more:
         yield f"it says {sorted(names)}"
     if manifest["format"] != FORMAT:
         yield f"its format is {manifest['format']!r}"
@@ -330,6 +331,8 @@ def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[st
         # Older ones did not save it.
         if "stopwatch" in manifest and not _is_stopwatch(manifest["stopwatch"]):
             yield "its stopwatch is none"
+        if not isinstance(manifest.get("settings", {}), dict):
+            yield "its settings are none"
         replay.validate(manifest["replay"], whole=whole)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from . import tree_file
 from .archive import Contents
 from .checkpointer import Checkpointer
-from .config import Config
+from .config import Config, lasting
 from .errors import Interrupted
 from .interrupts import Interrupts
 from .member import Failure, Member
@@ -178,6 +178,7 @@ class Loop:
                     loop=tree_file.dump(self.get_state(i)),
                     replay=self._trainer.snapshot(i),
                     stopwatch=clock.stopwatch.get_state(),
+                    settings=lasting(member.config),
                 )
                 for i, member in enumerate(self._members)
                 if member is not but

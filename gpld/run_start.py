@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .config import Config, differences, flatten, to_dict
+from .config import Config, differences, flatten, lasting, to_dict
 from .envs import EnvSpec
 from .errors import MachineError, UsageError
 from .files import lock, open_to_append, write_json
@@ -86,6 +86,25 @@ def check_length(path: Path, config: Config, reached: int) -> None:
         raise UsageError(
             f"`--env_steps` must be at least {least}, which {path} has already, got "
             f"{config.env_steps}."
+        )
+
+
+def check_settings(path: Path, config: Config, saved: Mapping[str, Any]) -> None:
+    """Checks that nobody has changed the settings in a run folder since a checkpoint.
+
+    Args:
+        path: Folder of the run.
+        config: Settings to go on with.
+        saved: Those that the checkpoint was made with (`config.lasting`), as far as it says.
+
+    Raises:
+        UsageError: If one is another.
+    """
+    now = {name: value for name, value in lasting(config).items() if name in saved}
+    if differing := differences(saved, now):
+        raise UsageError(
+            f"{path / 'config.json'} was changed after the last checkpoint "
+            f"({'; '.join(differing)}); set it back, or begin another run with `--run`."
         )
 
 

@@ -39,7 +39,7 @@ from .profiling import Profiler
 from .recorder import Recorder
 from .replay import AbstractReplay
 from .run_folder import RunFolder
-from .run_start import check_length, check_run, locked, record_run
+from .run_start import check_length, check_run, check_settings, locked, record_run
 from .sinks import make_sinks
 from .supply import Supply, collect_seed, open_supply
 from .trainer import HostTrainer, Trainer
@@ -134,6 +134,8 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
         reached = starts[0].manifest["env_step"]
         if reached is not None and records[folder] is not None:
             check_length(folder, own, reached)
+    for run, start in zip(runs, starts, strict=True):
+        check_settings(run.path, run.config, start.manifest.get("settings", {}))
     for folder, own in settings.items():
         record_run(folder, own, records[folder], spec, counts, precision)
     console.print(description)

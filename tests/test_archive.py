@@ -56,7 +56,7 @@ class Run:
                 replay.add({"x": np.ones(1, np.float32), "is_first": np.zeros(1, bool)})
             snapshot = archive.store.snapshot(replay)
             loop = tree_file.dump({"env_step": env_step})
-            contents = Contents(env_step, 0, False, self.state, loop, snapshot, STOPWATCH)
+            contents = Contents(env_step, 0, False, self.state, loop, snapshot, STOPWATCH, {})
             archive.save(contents, self.folder.log_sizes())
 
     def start(self, like=None):
@@ -199,7 +199,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_no_files_of_the_replay(run):
     replay = make_replay()
     replay.add({"x": np.ones(1, np.float32), "is_first": np.zeros(1, bool)})
     snapshot = archive.store.snapshot(replay)
-    contents = Contents(20, 0, False, run.state, tree_file.dump({}), snapshot, STOPWATCH)
+    contents = Contents(20, 0, False, run.state, tree_file.dump({}), snapshot, STOPWATCH, {})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))  # less than the agent
     try:

@@ -55,7 +55,7 @@ def folder(state, tmp_path):
         replay.sample(1)
         loop = tree_file.dump({"env_step": env_step, "array": np.arange(3.0)})
         snapshot = archive.store.snapshot(replay)
-        contents = Contents(env_step, 0, True, state, loop, snapshot, STOPWATCH)
+        contents = Contents(env_step, 0, True, state, loop, snapshot, STOPWATCH, {})
         archive.save(contents, folder.log_sizes())
     return folder
 

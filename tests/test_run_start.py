@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from gpld.config import Config, EnvConfig, GPLDConfig, to_dict
+from gpld.config import Config, EnvConfig, GPLDConfig, lasting, to_dict
 from gpld.errors import UsageError
 from gpld.jax_settings import jax_settings
-from gpld.run_start import _check_same, check_run, locked
+from gpld.run_start import _check_same, check_run, check_settings, locked
 
 
 def config(backend):
@@ -70,3 +70,13 @@ def test_links_of_wandb_in_the_run_of_a_seed_are_its_own(tmp_path):
     (tmp_path / "seed0" / "checkpoints").symlink_to(tmp_path)
     with pytest.raises(UsageError, match="symbolic link"), locked(tmp_path / "seed0"):
         pass
+
+
+def test_settings_that_were_changed_by_hand_are_noticed(tmp_path):
+    saved = json.loads(json.dumps(lasting(Config())))
+    check_settings(tmp_path, Config(), saved)
+    check_settings(tmp_path, Config(), {})  # of an older checkpoint
+    check_settings(tmp_path, Config(env_steps=7, precision="float32"), saved)
+    other = Config(gpld=dataclasses.replace(GPLDConfig(), lambda0=0.25))
+    with pytest.raises(UsageError, match=r"config\.json was changed .*gpld\.lambda0 is 0\.5 there"):
+        check_settings(tmp_path, other, saved)

@@ -15,6 +15,7 @@ from .flat import (
     field_types as field_types,
     flatten as flatten,
     flatten_names as flatten_names,
+    lasting as lasting,
 )
 from .model import (
     NETWORKS as NETWORKS,

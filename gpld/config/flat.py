@@ -36,6 +36,18 @@ def flatten(config: Config) -> dict[str, Any]:
     return flatten_names(to_dict(config))
 
 
+def lasting(config: Config) -> dict[str, Any]:
+    """Settings that a run must go on with, as JSON holds them, by their dotted names.
+
+    The precision is not among them: what `auto` stands for counts, which `run.json` says.
+    """
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in flatten(config).items()
+        if not name.startswith(MAY_CHANGE) and name != "precision"
+    }
+
+
 def field_types(cls: type = Config, prefix: str = "") -> dict[str, Any]:
     """What every setting is annotated with, by its dotted name."""
     found = {}
