@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from gpld import agent, checkpoint, faults, training
+from gpld import agent, checkpoint, faults, footprint, training
 from gpld.config import ReplayConfig
 from gpld.device_program import Clock, DeviceProgram, Keys, Task
 from gpld.envs import WorkerError, functional_probe, make_functional_env
@@ -214,7 +214,7 @@ def test_observations_that_are_not_finite_are_counted_up_to_a_limit(
 
 
 @pytest.mark.parametrize("config", [HOST, DEVICE], ids=["host", "device"])
-def test_first_episodes_that_are_cut_short_have_no_score(config, tmp_path):
+def test_first_episodes_that_are_cut_short_have_no_score(config, monkeypatch, tmp_path):
     """Nor have they in a run that is stopped and goes on before they end."""
     env = dataclasses.replace(config.env, stagger=True, num_envs=6)
     config = dataclasses.replace(config, task="probe_delayed", env=env, env_steps=240)
@@ -224,6 +224,8 @@ def test_first_episodes_that_are_cut_short_have_no_score(config, tmp_path):
     assert set(lengths) == {9}
     assert len(lengths) >= 6
     stopped = dataclasses.replace(config, env_steps=12)
+    # A run that makes no update is refused; this one goes on.
+    monkeypatch.setattr(footprint, "check_settings", lambda *_: None)
     training.train(stopped, tmp_path / "stopped")
     again = training.train(config, tmp_path / "stopped")
     assert timeless(again, "episodes") == timeless(whole, "episodes")

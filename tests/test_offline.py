@@ -73,9 +73,9 @@ def test_an_offline_run_can_be_resumed_without_its_source(source, tmp_path):
 
 def test_the_world_model_alone(source, tmp_path):
     config = _offline(source, learn="world_model")
-    folder = training.train(config, tmp_path / "run")
-    first = training.train(dataclasses.replace(config, env_steps=30), tmp_path / "none")
-    trained, fresh = gpld.load(folder.path).state, gpld.load(first.path).state
+    kept = dataclasses.replace(config.checkpoint, keep=50)
+    folder = training.train(dataclasses.replace(config, checkpoint=kept), tmp_path / "run")
+    trained, fresh = (gpld.load(folder.path, env_step=step).state for step in (None, 0))
     assert (trained.update, fresh.update) == (23, 0)
     for name in ("policy", "value"):
         assert eqx.tree_equal(getattr(trained.model, name), getattr(fresh.model, name))

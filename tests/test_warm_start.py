@@ -32,22 +32,20 @@ def donor(tmp_path_factory):
     return path
 
 
-def _train(donor, path, env_steps, **init):
-    config = dataclasses.replace(
-        CONFIG, seed=1, env_steps=env_steps, init=InitConfig(from_=str(donor), **init)
-    )
+def _train(donor, path, env_step=None, **init):
+    """The agent after some env steps: 0, where the run begins, or None for its end."""
+    config = dataclasses.replace(CONFIG, seed=1, init=InitConfig(from_=str(donor), **init))
     training.train(config, path)
-    return gpld.load(path).state
+    return gpld.load(path, env_step=env_step).state
 
 
 @pytest.mark.slow
 def test_some_networks_are_taken_and_all_else_is_new(donor, tmp_path):
     theirs = gpld.load(donor).state
-    new = _train(donor, tmp_path / "new", 20)  # too short for an update
+    new = _train(donor, tmp_path / "new", 0)
     assert (new.update, theirs.update) == (0, 8)
-    plain = dataclasses.replace(CONFIG, seed=1, env_steps=20)
-    training.train(plain, tmp_path / "plain")
-    fresh = gpld.load(tmp_path / "plain").state
+    training.train(dataclasses.replace(CONFIG, seed=1), tmp_path / "plain")
+    fresh = gpld.load(tmp_path / "plain", env_step=0).state
     for name in ("encoder", "decoder"):
         assert eqx.tree_equal(getattr(new.model, name), getattr(theirs.model, name))
         assert not eqx.tree_equal(getattr(new.model, name), getattr(fresh.model, name))
@@ -61,7 +59,7 @@ def test_some_networks_are_taken_and_all_else_is_new(donor, tmp_path):
 @pytest.mark.parametrize("freeze", [True, False])
 def test_networks_stay_as_they_are_only_if_frozen(donor, tmp_path, freeze):
     theirs = gpld.load(donor).state
-    state = _train(donor, tmp_path / "run", 60, modules=("encoder,rssm",), freeze=freeze)
+    state = _train(donor, tmp_path / "run", modules=("encoder,rssm",), freeze=freeze)
     assert state.update == 8
     for name in ("encoder", "rssm"):
         kept = eqx.tree_equal(getattr(state.model, name), getattr(theirs.model, name))
@@ -71,7 +69,7 @@ def test_networks_stay_as_they_are_only_if_frozen(donor, tmp_path, freeze):
 
 @pytest.mark.slow
 def test_with_the_value_its_slow_copy_is_taken(donor, tmp_path):
-    state = _train(donor, tmp_path / "run", 20, modules=("value",))
+    state = _train(donor, tmp_path / "run", 0, modules=("value",))
     theirs = gpld.load(donor).state.model.value
     assert eqx.tree_equal(state.model.value, theirs)
     assert eqx.tree_equal(state.slow_value, theirs)
