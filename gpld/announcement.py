@@ -11,7 +11,7 @@ from .config import Config
 from .envs import EnvSpec, choose_backend, probe
 from .envs.rendering import find_backend
 from .footprint import free_disk, predict
-from .memory import available_memory, device_memory
+from .machine.memory import available_memory, device_memory
 from .models import parameter_counts, split_shapes
 from .precision import choose_precision, describe_products
 from .supply import num_workers

@@ -28,7 +28,7 @@ import jax
 from . import replay, tree_file
 from .agent import AgentState
 from .errors import MachineError, UsageError
-from .files import (
+from .machine.files import (
     create,
     damage,
     is_count,

@@ -17,12 +17,12 @@ from typing import Any
 import jax
 import tyro
 
-from . import output
 from ._xla import make_deterministic
 from .config import Config
 from .envs import WorkerError, choose_backend, env_factory
 from .errors import Interrupted, LeftOut, MachineError, UsageError
-from .files import file_error
+from .machine import output
+from .machine.files import file_error
 from .presets import PRESETS
 from .run_folder import RunFolder
 

@@ -15,7 +15,7 @@ from rich.table import Column
 
 from . import compilations
 from .compilations import InWork, Reuse, reuse
-from .output import show, unseen
+from .machine.output import show, unseen
 from .units import count
 
 FIRST_UPDATE = "first update after"

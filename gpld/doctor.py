@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from .subprocesses import run_python
+from .machine.subprocesses import run_python
 
 # Seconds that a check in a process of its own may take.
 _PATIENCE = 600

@@ -13,8 +13,8 @@ from .checkpoint import Checkpoint, Damaged, Unsuitable
 from .checkpointer import NothingToResumeError
 from .config import Config
 from .errors import LeftOut, MachineError, UsageError
+from .machine.output import show
 from .member import planned_runs
-from .output import show
 from .run_folder import RunFolder
 from .units import count
 

@@ -13,10 +13,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from .agent import act, initial_memory
 from .envs import TimeStep, VectorEnv, choose_backend, make_vector_env
 from .errors import Interrupted, MachineError
+from .machine.provenance import num_cores
 from .metrics import EpisodeEnd, EpisodeTracker
 from .models import Dreamer, Latent
 from .precision import full_products
-from .provenance import num_cores
 
 Record = Callable[[TimeStep, np.ndarray], None]
 """Is told every time step of all environments, and the actions that answer it."""

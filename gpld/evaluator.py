@@ -8,7 +8,7 @@ from .agent import AgentState
 from .config import Config
 from .errors import Interrupted, MachineError, UsageError
 from .evaluation import evaluate
-from .interrupts import Interrupts
+from .machine.signals import Interrupts
 from .peers import Alone, Peers
 from .run_folder import RunFolder
 from .seeding import derive_seed

@@ -21,7 +21,7 @@ from .envs import ArraySpec, EnvSpec, probe
 from .envs.timestep import IMAGE
 from .errors import UsageError
 from .experience import latent_bytes, replay_size, step_bytes
-from .memory import available_memory, check_replay_fits, device_memory
+from .machine.memory import available_memory, check_replay_fits, device_memory
 from .replay import stream_length
 from .units import byte_size
 

@@ -8,7 +8,7 @@ from .archive import Contents
 from .checkpointer import Checkpointer
 from .config import Config, lasting
 from .errors import Interrupted
-from .interrupts import Interrupts
+from .machine.signals import Interrupts
 from .member import Failure, Member
 from .peers import Peers
 from .profiling import Profiler

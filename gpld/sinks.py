@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from .errors import UsageError
-from .files import read_json, write_json
+from .machine.files import read_json, write_json
 
 
 @runtime_checkable

@@ -12,9 +12,9 @@ from .envs import (
     make_functional_env,
     make_vector_env,
 )
+from .machine.provenance import num_cores
 from .member import Run
 from .offline import Source, find_source, take_over
-from .provenance import num_cores
 from .replay import AbstractReplay
 from .seeding import derive_seed
 

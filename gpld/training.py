@@ -24,9 +24,9 @@ from .envs import env_seed
 from .errors import Interrupted, UsageError
 from .evaluator import Evaluator
 from .experience import make_replay
-from .interrupts import Interrupts
 from .learning import Learner
 from .loop import Loop
+from .machine.signals import Interrupts
 from .member import Member, Run, planned_runs
 from .metrics import Stopwatch
 from .models import parameter_counts

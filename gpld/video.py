@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 from .envs import TimeStep, env_seed
 from .envs.rendering import Drawing, Playback, Repetition
 from .errors import Interrupted, MachineError, UsageError
-from .files import create
+from .machine.files import create
 
 
 class FirstEpisode:

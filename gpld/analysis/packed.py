@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import MachineError, UsageError
-from ..files import check_file, create, file_error, read_bytes, write_bytes
+from ..machine.files import check_file, create, file_error, read_bytes, write_bytes
 from .scores import find_runs
 
 SUFFIX = ".json.gz"

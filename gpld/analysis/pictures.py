@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ..errors import MachineError
-from ..files import write_bytes
+from ..machine.files import write_bytes
 
 
 def save_picture(figure: Figure, path: Path, *, dpi: int = 120) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import flatten
 from ..errors import MachineError, UsageError
-from ..files import write_bytes
+from ..machine.files import write_bytes
 from ..run_folder import RunFolder
 from .scores import RunScores
 from .tables import Table

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .. import agent, inference
 from ..envs import VectorEnv, make_vector_env
 from ..errors import MachineError
-from ..files import write_json
+from ..machine.files import write_json
 from ..models import RSSM, Dreamer
 from ..precision import full_products
 from ..run_folder import RunFolder

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import UsageError
-from ..files import read_json
+from ..machine.files import read_json
 from .curve_figures import arm_styles, draw_arms, finish, legend, save
 from .curves import Arm, by_arm, curve
 from .plain import plain

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import MachineError, UsageError
-from ..files import read_json
+from ..machine.files import read_json
 from .published import AUTHORS, AUTHORS_RATIO, AUTHORS_UNITS, PAPER_RANGE
 from .report import UNIT
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from ..config import Config, to_dict
 from ..errors import MachineError
-from ..subprocesses import python_command, python_environment
+from ..machine.subprocesses import python_command, python_environment
 from .report import host_bytes
 
 _T = TypeVar("_T")

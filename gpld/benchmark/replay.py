@@ -14,7 +14,7 @@ import numpy as np
 from ..config import Config
 from ..envs import ArraySpec, EnvSpec
 from ..experience import step_specs
-from ..memory import available_memory
+from ..machine.memory import available_memory
 from ..replay import Replay, ReplayStore, Sample
 from .choices import describe
 from .measure import Progress, measure

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ..errors import MachineError
-from ..provenance import provenance
+from ..machine.provenance import provenance
 from .choices import choices
 
 UNIT = "matmul_2048"

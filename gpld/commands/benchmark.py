@@ -15,9 +15,9 @@ from ..benchmark import Report
 from ..cli import check_least, choose_platform, one_line_errors, parse_config, parse_known
 from ..config import Config, Precision
 from ..errors import MachineError, UsageError
-from ..files import check_file
-from ..heap import keep_freed_memory
-from ..subprocesses import python_command, python_environment
+from ..machine.files import check_file
+from ..machine.malloc import keep_freed_memory
+from ..machine.subprocesses import python_command, python_environment
 
 # What is measured without a name: the standard set.
 STANDARD = ("update", "penalty", "collect", "train", "startup")

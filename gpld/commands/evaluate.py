@@ -16,8 +16,8 @@ from ..compilations import cache_compilations
 from ..envs.rendering import can_draw, find_backend
 from ..errors import MachineError, UsageError
 from ..evaluation import Evaluation, evaluate
-from ..files import check_file, file_error, write_json
-from ..provenance import provenance
+from ..machine.files import check_file, file_error, write_json
+from ..machine.provenance import provenance
 from ..run_folder import RunFolder
 from ..seeding import derive_seed
 from ..video import FirstEpisode, check_name, record_video

@@ -23,7 +23,7 @@ from ..analysis.scores import (
 from ..analysis.tables import Table, aggregate_table, task_table
 from ..cli import check_least, one_line_errors, parse
 from ..errors import MachineError, UsageError
-from ..files import check_folder, write_bytes
+from ..machine.files import check_folder, write_bytes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..analysis.scores import read_runs
 from ..analysis.sensitivity_curves import draw_sensitivities
 from ..cli import one_line_errors, parse
 from ..errors import MachineError, UsageError
-from ..files import check_folder
+from ..machine.files import check_folder
 from ..sweep.paper import EXPERIMENTS, SCALES, Experiment, choices
 from . import benchmark, sensitivity, sweep
 from .plot import PlotArgs, compare

@@ -11,7 +11,7 @@ import tyro
 
 from ..cli import check_least, one_line_errors, parse
 from ..errors import MachineError, UsageError
-from ..output import show
+from ..machine.output import show
 from ..sweep import Job, Sweep, plan, read_sweep
 from ..sweep.forecast import predict
 from ..sweep.job import record

@@ -10,7 +10,7 @@ from ..compilations import cache_compilations
 from ..config import Config
 from ..ending import Ending
 from ..envs import task_names
-from ..heap import keep_freed_memory
+from ..machine.malloc import keep_freed_memory
 from ..peers import connect
 
 

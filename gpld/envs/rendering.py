@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from ..errors import MachineError, UsageError
-from ..subprocesses import Outcome, python_command, python_environment, run_python
+from ..machine.subprocesses import Outcome, python_command, python_environment, run_python
 from . import probe
 
 # Seconds within which a library must have drawn its first picture, and the next ones.

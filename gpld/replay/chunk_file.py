@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from .. import files
 from ..errors import MachineError
+from ..machine import files
 from .ring import Group
 
 

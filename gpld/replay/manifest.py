@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from ..files import is_count
+from ..machine.files import is_count
 from .chunk_file import ChunkFile, DamagedReplayError
 from .ring import Group, Ring
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files import sync_folder
+from ..machine.files import sync_folder
 from . import chunk_file
 from .chunk_file import ChunkFile
 from .frozen_chunk import FrozenChunk

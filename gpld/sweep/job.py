@@ -9,7 +9,7 @@ from ..analysis.scores import ARMS, read_checkpoint_scores
 from ..config import Config, differences, flatten
 from ..envs import canonical_name
 from ..errors import MachineError, UsageError
-from ..files import file_error, read_json, write_json
+from ..machine.files import file_error, read_json, write_json
 from ..member import planned_runs
 from ..run_folder import RunFolder
 from .spec import Sweep

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..errors import Interrupted
-from ..interrupts import Interrupts
+from ..machine.signals import Interrupts
 from . import program
 from .job import Job
 

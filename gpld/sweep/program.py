@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ..analysis.scores import CHECKPOINT_SCORES
 from ..errors import Interrupted
-from ..files import lock, open_to_append
-from ..subprocesses import python_command, python_environment
+from ..machine.files import lock, open_to_append
+from ..machine.subprocesses import python_command, python_environment
 from .job import Job, evaluated
 
 _CODE = "from gpld.sweep.program import main; main()"

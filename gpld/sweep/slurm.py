@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..config.checks import check
 from ..errors import MachineError, UsageError
-from ..files import read_json, write_json
+from ..machine.files import read_json, write_json
 from . import program
 from .job import Job
 

@@ -12,7 +12,7 @@ from ..cli import parse_config
 from ..config import Config, field_types, flatten_names
 from ..config.checks import check, check_type
 from ..errors import UsageError
-from ..files import read_bytes
+from ..machine.files import read_bytes
 
 _GIVEN = ("task", "seed", "seeds", "preset", "run", "resume", "offline")  # by the sweep itself
 

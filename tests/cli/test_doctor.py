@@ -9,7 +9,7 @@ from run_script import run
 
 from gpld import _xla, doctor
 from gpld.doctor import Check
-from gpld.subprocesses import Outcome
+from gpld.machine.subprocesses import Outcome
 
 PINS = "`pip install 'dm_control==1.0.50' 'mujoco==3.17.0' 'mujoco-mjx==3.17.0'`"
 

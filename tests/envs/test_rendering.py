@@ -14,7 +14,7 @@ import pytest
 from gpld.envs import make_env, rendering
 from gpld.envs.rendering import Drawing, Repetition, can_draw, find_backend
 from gpld.errors import MachineError, UsageError
-from gpld.subprocesses import Outcome
+from gpld.machine.subprocesses import Outcome
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...config import Config, flatten
 from ...config.flat import MAY_CHANGE
 from ...errors import UsageError
-from ...files import read_json
+from ...machine.files import read_json
 
 ARMS = "arms.json"
 """In the folder of a sweep: the name of each arm by the folder that holds its runs."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ...config import Config
 from ...envs import canonical_name
 from ...errors import UsageError
-from ...files import read_json
+from ...machine.files import read_json
 from ...run_folder import RunFolder
 from .arms import sweeps_of
 

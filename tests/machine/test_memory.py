@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gpld import memory
 from gpld.errors import UsageError
-from gpld.memory import available_memory, check_replay_fits
+from gpld.machine import memory
+from gpld.machine.memory import available_memory, check_replay_fits
 from gpld.replay import stream_length
 
 MIB, GIB = 2**20, 2**30

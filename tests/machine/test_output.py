@@ -13,7 +13,7 @@ from gpld.cli import one_line_errors
 # Writes to a file what became of it: there may be no stream to say it on.
 STREAMS = """
 import os, sys
-from gpld.output import prepare, show
+from gpld.machine.output import prepare, show
 
 prepare()
 assert all(os.get_inheritable(number) for number in range(3))

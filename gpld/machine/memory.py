@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 import jax
 import psutil
 
-from .errors import UsageError
-from .replay import stream_length
-from .units import byte_size
+from ..errors import UsageError
+from ..replay import stream_length
+from ..units import byte_size
 
 
 class _GroupFiles(NamedTuple):

@@ -9,7 +9,7 @@ import time
 import jax
 
 from gpld import compilations
-from gpld.interrupts import Interrupts
+from gpld.machine.signals import Interrupts
 
 
 def _wait_for(interrupts):

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from gpld.subprocesses import python_environment
+from gpld.machine.subprocesses import python_environment
 
 # Blocks are taken and freed by threads, as XLA does, and every page of them is touched.
 _CODE = """
 import resource, threading
-from gpld.heap import keep_freed_memory
+from gpld.machine.malloc import keep_freed_memory
 
 kept = keep_freed_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

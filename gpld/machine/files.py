@@ -17,7 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import MachineError, UsageError
+from ..errors import MachineError, UsageError
 
 _MIB = 2**20
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gpld import files
 from gpld.errors import MachineError, UsageError
+from gpld.machine import files
 from gpld.run_start import locked
 
 
