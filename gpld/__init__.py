@@ -6,7 +6,7 @@ environments need not load JAX.
 
 from typing import TYPE_CHECKING, Any
 
-from ._xla import limit_fusions
+from .xla.flags import limit_fusions
 
 limit_fusions()
 

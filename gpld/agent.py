@@ -12,13 +12,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from .config import Config
-from .conv_layout import channels_last
-from .loops import sum_after_loops
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
 from .models import Dreamer, Latent, StoredLatent, TwoHotHead
 from .optim import make_optimizer, norm
-from .precision import choose_precision, compute_dtype, full_products, mixed
-from .sums import vectorised_sums
+from .xla.convolutions import channels_last
+from .xla.cpu_sums import vectorised_sums
+from .xla.precision import choose_precision, compute_dtype, full_products, mixed
+from .xla.weight_gradients import sum_after_loops
 
 
 class AgentState(eqx.Module):

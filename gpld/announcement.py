@@ -13,9 +13,9 @@ from .envs.rendering import find_backend
 from .footprint import free_disk, predict
 from .machine.memory import available_memory, device_memory
 from .models import parameter_counts, split_shapes
-from .precision import choose_precision, describe_products
 from .supply import num_workers
 from .units import byte_size, count
+from .xla.precision import choose_precision, describe_products
 
 
 def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import tyro
 
-from ._xla import make_deterministic
 from .config import Config
 from .envs import WorkerError, choose_backend, env_factory
 from .errors import Interrupted, LeftOut, MachineError, UsageError
@@ -25,6 +24,7 @@ from .machine import output
 from .machine.files import file_error
 from .presets import PRESETS
 from .run_folder import RunFolder
+from .xla.flags import make_deterministic
 
 
 @contextlib.contextmanager

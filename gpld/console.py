@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from . import compilations
-from .compilations import InWork, Reuse, reuse
 from .machine.output import show, unseen
 from .units import count
+from .xla import cache
+from .xla.cache import InWork, Reuse, reuse
 
 FIRST_UPDATE = "first update after"
 
@@ -118,7 +118,7 @@ class RunConsole(contextlib.AbstractContextManager):
             now: Whether to show it however recently it was shown.
         """
         if self._updated and self._paced_from is None:
-            since = time.monotonic() - compilations.seconds_of_work()
+            since = time.monotonic() - cache.seconds_of_work()
             self._paced_from = (since, env_step, update)
         terminal = self._console.is_terminal
         if not now and time.monotonic() - self._shown < (0.5 if terminal else 60.0):
@@ -149,7 +149,7 @@ class RunConsole(contextlib.AbstractContextManager):
         if update == 0:
             return f"updates from env step {self._first_env_step:,} on"
         since, first_env_step, first = self._paced_from or (0.0, env_step, update)
-        seconds = self._shown - compilations.seconds_of_work() - since
+        seconds = self._shown - cache.seconds_of_work() - since
         left = self._total_updates - update
         if update > first and left > 0:
             seconds *= left / (update - first)
@@ -171,13 +171,13 @@ class RunConsole(contextlib.AbstractContextManager):
         """Looks at what is compiled, from a thread of its own: the others wait for it."""
         try:
             while not self._ended.wait(_LOOK):
-                self.look(compilations.in_work())
+                self.look(cache.in_work())
         finally:
-            compilations.silence(False)
+            cache.silence(False)
 
     def look(self, work: InWork | None) -> None:
         """Says what is being compiled, if it takes long."""
-        compilations.silence(work is not None and work.seconds > _SILENCED)
+        cache.silence(work is not None and work.seconds > _SILENCED)
         if work is None or work.seconds < _SAID:
             self._said = None
             return
@@ -239,7 +239,7 @@ def _said(work: InWork) -> str:
     """What is done to a program, and how long that takes, as far as it was measured here."""
     if work.stage != "compiling":
         return f"{work.stage} {_name(work)}"
-    usual = compilations.usual_seconds(work.name)
+    usual = cache.usual_seconds(work.name)
     if usual is None:
         return f"compiling {_name(work)}, for the first time here: it can take minutes"
     least, most = usual

@@ -16,7 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from . import _xla, agent
+from . import agent
 from .agent import AgentState, Memory
 from .config import Config
 from .device_state import Clock, Keys, Learned, Progress, Records, Task, Training
@@ -28,6 +28,7 @@ from .models import StoredLatent
 from .population import Population
 from .replay import functional
 from .replay.functional import Counters, Layout, Steps, Windows
+from .xla import flags
 
 
 class DeviceProgram:
@@ -59,7 +60,7 @@ class DeviceProgram:
         self._advance = jax.jit(
             eqx.debug.assert_max_traces(self._advanced, max_traces=1),
             donate_argnums=0,
-            compiler_options=_xla.simulation_options(),
+            compiler_options=flags.simulation_options(),
         )
 
     def begin(self, state: AgentState, env_keys: Sequence[PRNGKeyArray]) -> Training:

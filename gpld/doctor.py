@@ -136,14 +136,14 @@ def check_device() -> Check:
 
 def check_fusions() -> Check:
     """Whether XLA is told not to use fusions that give wrong numbers on CPUs."""
-    from . import _xla
+    from .xla import flags
 
     version = importlib.metadata.version("jaxlib")
-    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if _xla._OPTION in flag]
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flags._OPTION in flag]
     if not flags:
-        text = f"jaxlib {version} is not known here: `pytest tests/test_xla.py` tells "
+        text = f"jaxlib {version} is not known here: `pytest tests/xla/test_flags.py` tells "
         return Check("fusions", "warning", f"{text}whether its CPU programs are right.")
-    if not flags[-1].endswith(("=", f"={_xla._PRODUCTS}")):
+    if not flags[-1].endswith(("=", f"={flags._PRODUCTS}")):
         text = f"XLA_FLAGS sets {flags[-1]}, with which CPU programs give wrong numbers: unset it."
         return Check("fusions", "warning", text)
     return Check("fusions", "ok", "XLA's faulty ones are turned off")
@@ -182,7 +182,7 @@ def check_disk() -> Check:
 def check_cache() -> Check:
     """Where compiled programs are kept."""
     code = (
-        "import jax; from gpld.compilations import cache_compilations; cache_compilations(); "
+        "import jax; from gpld.xla.cache import cache_compilations; cache_compilations(); "
         "print(jax.config.jax_compilation_cache_dir)"
     )
     works, folder = run_python(code, timeout=_PATIENCE)
@@ -219,11 +219,11 @@ def tiny_update() -> str:
     import jax.numpy as jnp
 
     from . import agent
-    from .compilations import cache_compilations
     from .losses import Batch
     from .models import StoredLatent
-    from .precision import compute_dtype
     from .presets import PRESETS
+    from .xla.cache import cache_compilations
+    from .xla.precision import compute_dtype
 
     cache_compilations()
     config = PRESETS["debug"]

@@ -16,7 +16,7 @@ from .errors import Interrupted, MachineError
 from .machine.provenance import num_cores
 from .metrics import EpisodeEnd, EpisodeTracker
 from .models import Dreamer, Latent
-from .precision import full_products
+from .xla.precision import full_products
 
 Record = Callable[[TimeStep, np.ndarray], None]
 """Is told every time step of all environments, and the actions that answer it."""

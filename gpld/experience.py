@@ -12,9 +12,9 @@ from .envs import EnvSpec, TimeStep
 from .errors import UsageError
 from .losses import Batch
 from .models import StoredLatent
-from .precision import compute_dtype
 from .replay import AbstractReplay, DeviceReplay, Replay, Sample, StepSpec
 from .seeding import derive_seed
+from .xla.precision import compute_dtype
 
 LATENT = ("latent/deter", "latent/classes")
 """Names of the latent states in replay."""

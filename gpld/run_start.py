@@ -12,11 +12,11 @@ from typing import Any
 from .config import Config, differences, flatten, lasting, to_dict
 from .envs import EnvSpec
 from .errors import MachineError, UsageError
-from .jax_settings import check_jax_settings, jax_settings
 from .machine.files import lock, open_to_append, write_json
 from .machine.output import show
 from .machine.provenance import provenance
 from .run_folder import RunFolder
+from .xla.jax_settings import check_jax_settings, jax_settings
 
 
 def default_path(config: Config) -> Path:

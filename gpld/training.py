@@ -33,7 +33,6 @@ from .models import parameter_counts
 from .peers import Peers, find_peers
 from .placement import choose_placement
 from .population import Population, Programs, compiled, init_agents
-from .precision import choose_precision
 from .predictor import Predictor
 from .profiling import Profiler
 from .recorder import Recorder
@@ -44,6 +43,7 @@ from .sinks import make_sinks
 from .supply import Supply, collect_seed, open_supply
 from .trainer import HostTrainer, Trainer
 from .warm_start import warm_start
+from .xla.precision import choose_precision
 
 
 def train(config: Config, path: Path) -> RunFolder:

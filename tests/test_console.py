@@ -7,9 +7,10 @@ import time
 import pytest
 from rich.console import Console
 
-from gpld import compilations, console as module
-from gpld.compilations import InWork
+from gpld import console as module
 from gpld.console import RunConsole
+from gpld.xla import cache
+from gpld.xla.cache import InWork
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_the_time_left_follows_updates_where_many_come_after_one_env_step(clock,
 
 def test_evaluations_count_for_the_pace_and_compilations_do_not(clock, capsys, monkeypatch):
     work = 0.0
-    monkeypatch.setattr(compilations, "seconds_of_work", lambda: work)
+    monkeypatch.setattr(cache, "seconds_of_work", lambda: work)
     with RunConsole(1000, 1000) as console:
         console.updated()
         show(console, 1, 1)
@@ -109,7 +110,7 @@ def test_a_return_says_how_old_it_is(capsys):
 
 def test_what_is_compiled_is_said_where_there_is_no_terminal(capsys, monkeypatch):
     usual = {"update": (40, 131), "act": (5, 5)}
-    monkeypatch.setattr(compilations, "usual_seconds", usual.get)
+    monkeypatch.setattr(cache, "usual_seconds", usual.get)
     with RunConsole(1000, 100) as console:
         for seconds in (0.5, 2.5, 30.0, 61.9, 62.6, 100.0):
             console.look(InWork("compiling", "update", seconds))
@@ -127,8 +128,8 @@ def test_what_is_compiled_is_said_where_there_is_no_terminal(capsys, monkeypatch
 
 def test_xlas_alarm_is_silenced_before_it_comes_and_not_for_long(monkeypatch):
     silent = []
-    monkeypatch.setattr(compilations, "silence", silent.append)
-    monkeypatch.setattr(compilations, "in_work", lambda: None)
+    monkeypatch.setattr(cache, "silence", silent.append)
+    monkeypatch.setattr(cache, "in_work", lambda: None)
     with RunConsole(1000, 100) as console:
         console.look(InWork("compiling", "update", 30.0))
         console.look(InWork("compiling", "update", 110.0))  # the alarm comes after 120
@@ -144,9 +145,9 @@ def test_xlas_alarm_comes_back_when_looking_fails(monkeypatch):
     def fail():
         raise ValueError
 
-    monkeypatch.setattr(compilations, "silence", silent.append)
+    monkeypatch.setattr(cache, "silence", silent.append)
     with RunConsole(1000, 100) as console:
-        monkeypatch.setattr(compilations, "in_work", fail)
+        monkeypatch.setattr(cache, "in_work", fail)
         console._thread.join(timeout=5)
         assert silent[-1:] == [False]  # now, not at the end
 
@@ -235,8 +236,8 @@ def test_what_looks_like_markup_is_shown_as_it_is(terminal):
 
 def test_how_long_a_program_takes_is_looked_up_once(terminal, monkeypatch):
     asked = []
-    monkeypatch.setattr(compilations, "usual_seconds", asked.append)
-    monkeypatch.setattr(compilations, "in_work", lambda: None)
+    monkeypatch.setattr(cache, "usual_seconds", asked.append)
+    monkeypatch.setattr(cache, "in_work", lambda: None)
     monkeypatch.setattr(module, "_LOOK", 60.0)
     console, file = terminal(120)
     with console:

@@ -32,9 +32,9 @@ from ..envs import VectorEnv, make_vector_env
 from ..errors import MachineError
 from ..machine.files import write_json
 from ..models import RSSM, Dreamer
-from ..precision import full_products
 from ..run_folder import RunFolder
 from ..seeding import derive_seed
+from ..xla.precision import full_products
 
 FRACTIONS: tuple[float, ...] = tuple(np.logspace(-3, -1, 10).tolist())
 """Norms of the perturbations that are averaged over, in mean norms of the input."""

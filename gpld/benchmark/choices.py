@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from ..config import Config
-from ..precision import choose_precision
+from ..xla.precision import choose_precision
 
 
 def choices() -> dict[str, Any]:

@@ -9,11 +9,11 @@ import jax
 import jax.random as jr
 import numpy as np
 
-from .. import _xla
 from ..config import Config
 from ..envs import Backend, canonical_name, make_vector_env
 from ..envs.suite import COVERED
 from ..errors import UsageError
+from ..xla import flags
 from .measure import Case, Progress, mean_seconds, measure
 from .report import UNIT, Figure, Measurement, Report, spread
 
@@ -137,7 +137,7 @@ def _mjx(config: Config, task: str, size: int) -> _Engine:
     began = time.perf_counter()
     repeat, impl = config.env.action_repeat, config.env.mjx_impl
     env = MJXEnv(task, action_repeat=repeat, impl=impl, max_envs=size)
-    options = _xla.simulation_options()
+    options = flags.simulation_options()
     reset = jax.jit(jax.vmap(env.reset), compiler_options=options)
     state = reset(jr.split(jr.key(0), size))
 

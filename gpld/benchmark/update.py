@@ -14,7 +14,7 @@ from ..config import Config, Precision
 from ..envs import IMAGE
 from ..losses import Batch
 from ..models import StoredLatent
-from ..precision import choose_precision, compute_dtype
+from ..xla.precision import choose_precision, compute_dtype
 from .choices import describe
 from .measure import Case, Progress, measure
 from .report import Report

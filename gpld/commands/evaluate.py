@@ -12,7 +12,6 @@ import tyro
 from .. import inference
 from ..analysis.scores import CHECKPOINT_SCORES, identity
 from ..cli import check_least, check_task, one_line_errors, parse
-from ..compilations import cache_compilations
 from ..envs.rendering import can_draw, find_backend
 from ..errors import MachineError, UsageError
 from ..evaluation import Evaluation, evaluate
@@ -21,6 +20,7 @@ from ..machine.provenance import provenance
 from ..run_folder import RunFolder
 from ..seeding import derive_seed
 from ..video import FirstEpisode, check_name, record_video
+from ..xla.cache import cache_compilations
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import tyro
 
 from .. import faults
 from ..cli import one_line_errors, parse
-from ..compilations import cache_compilations
+from ..xla.cache import cache_compilations
 
 
 @dataclasses.dataclass(frozen=True)

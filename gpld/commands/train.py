@@ -6,12 +6,12 @@ from pathlib import Path
 
 from .. import run_start, training
 from ..cli import choose_platform, one_line_errors, parse_config
-from ..compilations import cache_compilations
 from ..config import Config
 from ..ending import Ending
 from ..envs import task_names
 from ..machine.malloc import keep_freed_memory
 from ..peers import connect
+from ..xla.cache import cache_compilations
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from .. import _xla
+from ..xla import flags
 from .auto_reset import AutoReset, AutoResetState
 from .group import Group
 from .timestep import EnvSpec, EnvState, TimeStep
@@ -36,7 +36,7 @@ class FunctionalGroup(Group):
         # not finite are dealt with where those of other engines are.
         self._step = jax.jit(
             lambda state, action: envs.step(state, action)[0],
-            compiler_options=_xla.simulation_options(),
+            compiler_options=flags.simulation_options(),
         )
         self._state: AutoResetState = self._init(jr.key(seed))
         self._reset_next = np.ones(self.num_envs, bool)

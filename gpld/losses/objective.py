@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..clocks import train_ratio
 from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
-from ..precision import factor_dtype
+from ..xla.precision import factor_dtype
 from .actor_critic import actor_critic_losses
 from .batch import Batch
 from .gpld import SITES, PenaltyFn, jacobian_penalty

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from ..compilations import in_work
+from ..xla.cache import in_work
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 

@@ -7,9 +7,10 @@ import jax
 import pytest
 from run_script import run
 
-from gpld import _xla, doctor
+from gpld import doctor
 from gpld.doctor import Check
 from gpld.machine.subprocesses import Outcome
+from gpld.xla import flags
 
 PINS = "`pip install 'dm_control==1.0.50' 'mujoco==3.17.0' 'mujoco-mjx==3.17.0'`"
 
@@ -154,9 +155,9 @@ def test_a_machine_without_gpu(monkeypatch):
     [
         ("--xla_cpu_experimental_ynn_fusion_type=", "ok", "turned off"),
         ("--a=b --xla_cpu_experimental_ynn_fusion_type= --c=d", "ok", "turned off"),
-        (f"--xla_cpu_experimental_ynn_fusion_type={_xla._PRODUCTS}", "ok", "turned off"),
+        (f"--xla_cpu_experimental_ynn_fusion_type={flags._PRODUCTS}", "ok", "turned off"),
         ("--xla_cpu_experimental_ynn_fusion_type=dot", "warning", "unset it"),
-        ("", "warning", "pytest tests/test_xla.py"),
+        ("", "warning", "pytest tests/xla/test_flags.py"),
     ],
 )
 def test_faulty_fusions(monkeypatch, flags, status, text):

@@ -211,7 +211,7 @@ def test_a_user_without_a_home_has_no_cache_of_programs():
         "from pathlib import Path\n"
         "def nobody(cls): raise RuntimeError('Could not determine home directory.')\n"
         "Path.home = classmethod(nobody)\n"
-        "import jax\nfrom gpld.compilations import cache_compilations\ncache_compilations()\n"
+        "import jax\nfrom gpld.xla.cache import cache_compilations\ncache_compilations()\n"
         "print(jax.config.jax_compilation_cache_dir)"
     )
     environment = {k: v for k, v in os.environ.items()

@@ -8,8 +8,8 @@ import time
 
 import jax
 
-from gpld import compilations
 from gpld.machine.signals import Interrupts
+from gpld.xla import cache
 
 
 def _wait_for(interrupts):
@@ -48,8 +48,8 @@ def test_a_signal_while_a_program_is_compiled_is_answered_at_once():
         answered.extend(lines)
         return 2 * x
 
-    compilations.in_work()
-    compilations._work()._depths.clear()  # of programs that another test could not trace
+    cache.in_work()
+    cache._work()._depths.clear()  # of programs that another test could not trace
     with Interrupts(lines.append) as interrupts:
         update(1.0)
         assert interrupts.received == "SIGINT"

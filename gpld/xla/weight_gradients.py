@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, primitives
 
-from .programs import bind, evaluate, origin, rewritten
+from .rewrite import bind, evaluate, origin, rewritten
 
 # What commutes with a sum over time: how derivatives of a value that is used several times are
 # added up; and moving numbers about (padding, in a derivative, is with zeros).

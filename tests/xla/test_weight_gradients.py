@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from gpld.loops import sum_after_loops
+from gpld.xla.weight_gradients import sum_after_loops
 
 STEPS, BATCH, SIZE = 6, 3, 4
 W, B = jr.normal(jr.key(0), (SIZE, SIZE)) / 2, jr.normal(jr.key(1), (1, SIZE))

@@ -11,9 +11,9 @@ import jax
 import pytest
 from packaging.requirements import Requirement
 
-from gpld import _xla
 from gpld.cli import choose_platform
 from gpld.errors import UsageError
+from gpld.xla import flags
 
 OPTION = "--xla_cpu_experimental_ynn_fusion_type"
 SET = f"{OPTION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
@@ -49,7 +49,7 @@ def test_the_metadata_allows_only_versions_whose_faults_are_known():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     requirements = {x.name: x.specifier for x in map(Requirement, project["dependencies"])}
     bound = requirements["jax"]
-    known = [f"{version}.{patch}" for version in _xla._KNOWN for patch in (0, 1, 9)]
+    known = [f"{version}.{patch}" for version in flags._KNOWN for patch in (0, 1, 9)]
     assert all(version in bound for version in known)
     assert not any(version in bound for version in ("0.9.2", "0.12.0", "1.0.0"))
 
@@ -66,15 +66,15 @@ def test_the_metadata_allows_only_versions_whose_faults_are_known():
 )
 def test_another_jaxlib_warns_of_wrong_numbers(version, flags, warns, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
-    monkeypatch.setattr(_xla, "_has_started", lambda: False)
+    monkeypatch.setattr(flags, "_has_started", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", flags)
     if warns:
         text = f"does not know jaxlib {version}, only 0.10 and 0.11: .* silently give wrong numbers"
         with pytest.warns(UserWarning, match=text):
-            _xla.limit_fusions()
+            flags.limit_fusions()
         assert os.environ["XLA_FLAGS"] == flags  # with options that it does not know XLA dies
     else:
-        _xla.limit_fusions()  # warnings are errors
+        flags.limit_fusions()  # warnings are errors
 
 
 STARTING = """
@@ -113,7 +113,7 @@ def test_options_of_deterministic_programs_are_set_before_jax_starts(command, fl
     )
     assert "`--platform gpu` found no GPU" in result.stderr
     (line,) = result.stdout.splitlines()
-    assert set(_xla._DETERMINISTIC) <= set(line.split())
+    assert set(flags._DETERMINISTIC) <= set(line.split())
 
 
 def test_deterministic_programs_are_refused_once_jax_has_started(monkeypatch):
@@ -122,17 +122,17 @@ def test_deterministic_programs_are_refused_once_jax_has_started(monkeypatch):
     with pytest.raises(UsageError, match=f"before JAX starts.*XLA_FLAGS='{SET} --xla_gpu_det"):
         choose_platform("auto", deterministic=True)
     assert os.environ["XLA_FLAGS"] == SET
-    monkeypatch.setenv("XLA_FLAGS", " ".join([SET, *_xla._DETERMINISTIC]))
+    monkeypatch.setenv("XLA_FLAGS", " ".join([SET, *flags._DETERMINISTIC]))
     choose_platform("auto", deterministic=True)  # set before it has
 
 
 def test_programs_that_simulate_have_an_option_where_xla_knows_it(monkeypatch):
     is_cpu = jax.default_backend() == "cpu"
-    assert _xla.simulation_options() == ({"xla_cpu_use_fusion_emitters": False} if is_cpu else {})
-    compiled = jax.jit(lambda x: x + 1, compiler_options=_xla.simulation_options())
+    assert flags.simulation_options() == ({"xla_cpu_use_fusion_emitters": False} if is_cpu else {})
+    compiled = jax.jit(lambda x: x + 1, compiler_options=flags.simulation_options())
     assert compiled(1) == 2
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.99.0")
-    assert _xla.simulation_options() == {}
+    assert flags.simulation_options() == {}
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 from jax.extend.core.primitives import conv_general_dilated_p
 
-from gpld.conv_layout import channels_last
+from gpld.xla.convolutions import channels_last
 
 KERNEL = jr.normal(jr.key(0), (3, 5, 2, 4))
 IMAGES = jr.normal(jr.key(1), (6, 7, 8, 2))

@@ -10,13 +10,13 @@ import zlib
 import jax
 import pytest
 
-from gpld import compilations
-from gpld.compilations import Reuse, remove_incomplete
 from gpld.console import _origin
+from gpld.xla import cache
+from gpld.xla.cache import Reuse, remove_incomplete
 
 PROGRAM = """
 import gpld
-from gpld.compilations import cache_compilations, reuse
+from gpld.xla.cache import cache_compilations, reuse
 import jax, warnings
 warnings.simplefilter("error")
 cache_compilations()
@@ -91,11 +91,11 @@ def test_the_console_says_where_programs_came_from():
 def test_a_program_in_work_is_named_from_another_thread():
     """While the program is traced; programs within it are not named."""
     seen = []
-    compilations.in_work()  # listens from here on
-    before = compilations.seconds_of_work()
+    cache.in_work()  # listens from here on
+    before = cache.seconds_of_work()
 
     def look():
-        thread = threading.Thread(target=lambda: seen.append(compilations.in_work()))
+        thread = threading.Thread(target=lambda: seen.append(cache.in_work()))
         thread.start()
         thread.join()
 
@@ -112,8 +112,8 @@ def test_a_program_in_work_is_named_from_another_thread():
     outer(1.0)
     assert [(work.stage, work.name) for work in seen] == [("tracing", "outer")]
     assert seen[0].seconds >= 0.05
-    assert compilations.in_work() is None
-    assert compilations.seconds_of_work() - before >= 0.05
+    assert cache.in_work() is None
+    assert cache.seconds_of_work() - before >= 0.05
 
     @jax.jit
     def broken(x):
@@ -121,11 +121,11 @@ def test_a_program_in_work_is_named_from_another_thread():
 
     with pytest.raises(ValueError, match="while it is traced"):
         broken(1.0)
-    assert compilations.in_work() is None
+    assert cache.in_work() is None
 
 
 @pytest.fixture
-def cache(tmp_path):
+def cache_folder(tmp_path):
     """An empty folder of compiled programs."""
     before = os.environ["JAX_COMPILATION_CACHE_DIR"]  # of all tests
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
@@ -133,22 +133,22 @@ def cache(tmp_path):
     jax.config.update("jax_compilation_cache_dir", before)
 
 
-def test_what_is_usual_is_what_recent_compilations_took_here(cache):
-    assert compilations.usual_seconds("update") is None
+def test_what_is_usual_is_what_recent_compilations_took_here(cache_folder):
+    assert cache.usual_seconds("update") is None
     for age, (letter, seconds) in enumerate(zip("abcdef", (40, 131, 60, 50, 45, 999), strict=True)):
         data = seconds.to_bytes(4, "big") + bytes(1000)
-        path = cache / f"jit_update-{letter * 64}-cache"
+        path = cache_folder / f"jit_update-{letter * 64}-cache"
         path.write_bytes(zlib.compress(data))
         os.utime(path, (1e9 - age, 1e9 - age))
-    (cache / f"jit_update_all-{'a' * 64}-cache").write_bytes(zlib.compress(bytes(1000)))
-    assert compilations.usual_seconds("update") == (40, 131)  # the sixth is too long ago
-    assert compilations.usual_seconds("<lambda>") is None
+    (cache_folder / f"jit_update_all-{'a' * 64}-cache").write_bytes(zlib.compress(bytes(1000)))
+    assert cache.usual_seconds("update") == (40, 131)  # the sixth is too long ago
+    assert cache.usual_seconds("<lambda>") is None
 
 
 def test_what_jax_keeps_of_a_compilation_is_what_is_read(tmp_path):
     """Its files begin with the seconds: were that to change, they would not be small."""
-    code = PROGRAM.replace("print(*reuse())", "print(*compilations.usual_seconds('slow'))")
-    code = code.replace("from gpld.comp", "from gpld import compilations\nfrom gpld.comp")
+    code = PROGRAM.replace("print(*reuse())", "print(*cache.usual_seconds('slow'))")
+    code = code.replace("from gpld.xla", "from gpld.xla import cache\nfrom gpld.xla", 1)
     code = code.replace("jax.jit(lambda x: 2 * x)(1.0)", "jax.jit(slow)(1.0)")
     code = code.replace(
         "cache_compilations()\n", "cache_compilations()\ndef slow(x): return x\n", 1
@@ -166,11 +166,11 @@ def test_what_jax_keeps_of_a_compilation_is_what_is_read(tmp_path):
 
 ALARM = """
 import gpld
-from gpld import compilations
+from gpld.xla import cache
 import jax, jax.numpy as jnp
 from jax._src.lib import utils
 utils.absl_set_min_log_level(1)
-compilations.silence({silent})
+cache.silence({silent})
 ones = lambda: jnp.ones((200, 200))
 jax.jit(lambda: jax.lax.reduce_window(ones(), 0.0, jax.lax.add, (11, 11), (1, 1), "SAME"))()
 """

@@ -18,11 +18,12 @@ from jax.extend.core import jaxprs_in_params
 from jax.extend.core.primitives import dot_general_p, sin_p
 from jax.sharding import AxisType, PartitionSpec
 
-from gpld import agent, loops, programs
+from gpld import agent
 from gpld.config import ComputeConfig, differences, flatten, from_dict, to_dict
 from gpld.losses import make_loss
-from gpld.precision import choose_precision, describe_products, mixed
-from gpld.programs import rewritten
+from gpld.xla import rewrite, weight_gradients
+from gpld.xla.precision import choose_precision, describe_products, mixed
+from gpld.xla.rewrite import rewritten
 
 X = jr.normal(jr.key(0), (4, 4))
 
@@ -149,7 +150,7 @@ def test_products_summed_after_a_loop_have_the_names_of_those_in_it():
     xs = jnp.stack([X, X])
     (last,) = [
         e
-        for e in equations(loops.sum_after_loops(fn), X, xs)
+        for e in equations(weight_gradients.sum_after_loops(fn), X, xs)
         if e.primitive is dot_general_p and e.invars[0].aval.shape == xs.shape
     ]
     assert "recurrent" in str(last.source_info.name_stack)
@@ -174,10 +175,10 @@ def test_linear_solves_are_rewritten():
 def test_primitives_that_are_known_by_name_have_these_names():
     """JAX does not export them; by another name they would be passed over in silence."""
     names = lambda fn: [e.primitive.name for e in equations(fn, X)]  # noqa: E731
-    assert names(on_devices(lambda x: x)) == [programs._SHARD_MAP]
+    assert names(on_devices(lambda x: x)) == [rewrite._SHARD_MAP]
     # The derivative of taking a batch apart.
     gradient = jax.grad(lambda x: sum(i * jnp.sum(x**i) for i, x in enumerate(jnp.unstack(x))))
-    assert loops._STACK in names(gradient)
+    assert weight_gradients._STACK in names(gradient)
 
 
 # In the agent, of which the world model is traced in half the time
@@ -200,12 +201,12 @@ def test_all_rewriting_can_be_turned_off():
         return loss, grads
 
     off = dataclasses.replace(WORLD_MODEL, compute=ComputeConfig(rewrite=False))
-    programs = (eqx.filter_make_jaxpr(fn)(*ARGUMENTS)[0] for fn in (partial(compute, off), written))
-    assert len(set(map(str, programs))) == 1
+    rewrite = (eqx.filter_make_jaxpr(fn)(*ARGUMENTS)[0] for fn in (partial(compute, off), written))
+    assert len(set(map(str, rewrite))) == 1
 
 
 def test_without_rewriting_there_is_no_mixed_precision(monkeypatch):
-    monkeypatch.setattr("gpld.precision.has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr("gpld.xla.precision.has_fast_bfloat16", lambda: True)
     off = ComputeConfig(rewrite=False)
     with pytest.raises(ValueError, match="`precision` must be float32, bfloat16 or auto without"):
         dataclasses.replace(CONFIG, precision="mixed", compute=off)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gpld.models.convolutions import convolve
-from gpld.precision import choose_precision, mixed
 from gpld.presets import PRESETS
+from gpld.xla.precision import choose_precision, mixed
 
 X, Y = jr.normal(jr.key(0), (5, 7)), jr.normal(jr.key(1), (7, 7))
 
@@ -87,7 +87,7 @@ def test_products_of_derivatives_are_rounded(name):
 def test_convolutions_and_their_derivatives_are_rounded_where_there_are_tiles(
     inputs, tiles, monkeypatch
 ):
-    monkeypatch.setattr("gpld.precision.has_tiles", lambda: tiles)
+    monkeypatch.setattr("gpld.xla.precision.has_tiles", lambda: tiles)
     keys = jr.split(jr.key(0), 3)
     x = jr.normal(keys[0], (3, 2, 6, 8, inputs))
     kernel = jr.normal(keys[1], (5, 5, inputs, 4))
@@ -107,12 +107,12 @@ def test_convolutions_and_their_derivatives_are_rounded_where_there_are_tiles(
     [("avx2", "float32"), ("avx512f avx512_bf16", "mixed"), ("avx512f amx_bf16", "mixed")],
 )
 def test_the_precision_follows_the_processor(flags, chosen, monkeypatch):
-    monkeypatch.setattr("gpld.precision._processor", lambda: f"flags : {flags}")
+    monkeypatch.setattr("gpld.xla.precision._processor", lambda: f"flags : {flags}")
     assert choose_precision(PRESETS["paper"]) == chosen
 
 
 def test_convolutions_of_other_kinds_are_right_as_well(monkeypatch):
-    monkeypatch.setattr("gpld.precision.has_tiles", lambda: True)
+    monkeypatch.setattr("gpld.xla.precision.has_tiles", lambda: True)
     x, kernel = jr.normal(jr.key(0), (2, 8, 8, 4)), jr.normal(jr.key(1), (3, 3, 2, 4))
     strided = lambda x, kernel: jax.lax.conv_general_dilated(  # noqa: E731
         x,

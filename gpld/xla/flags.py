@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 
-from .errors import UsageError
+from ..errors import UsageError
 
 _OPTION = "--xla_cpu_experimental_ynn_fusion_type"
 _PRODUCTS = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
@@ -36,7 +36,7 @@ def limit_fusions() -> None:
         warnings.warn(
             f"gpld does not know jaxlib {version}, only {' and '.join(_KNOWN)}: programs on CPUs "
             "may silently give wrong numbers, since it cannot turn off the fusions of XLA that do. "
-            "Install the jax that gpld asks for, or try `pytest -m slow tests/test_xla.py` first.",
+            "Install the jax that gpld asks for, or try `pytest -m slow tests/xla/test_flags.py` first.",
             stacklevel=3,
         )
         return

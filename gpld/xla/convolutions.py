@@ -13,7 +13,7 @@ from jax.extend.core import JaxprEqn
 from jax.extend.core.primitives import conv_general_dilated_p
 from jaxtyping import Array
 
-from .programs import bind, rewritten
+from .rewrite import bind, rewritten
 
 # Images, height, width, channels; height, width, inputs, outputs.
 _IMAGES, _KERNEL = (0, 3, 1, 2), (3, 2, 0, 1)

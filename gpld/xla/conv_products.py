@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, BFloat16, Float32
 
-from .conv_layout import restored, transposed
+from .convolutions import restored, transposed
 
 # Bytes of the rows that are made at a time: half of the second cache of a core.
 _CACHE = 2**20

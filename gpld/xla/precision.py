@@ -19,9 +19,9 @@ from jax.extend.core import JaxprEqn
 from jax.extend.core.primitives import conv_general_dilated_p, dot_general_p
 from jaxtyping import Array, Float, Shaped
 
-from .config import Config
+from ..config import Config
 from .conv_products import conv_as_products
-from .programs import bind, rewritten
+from .rewrite import bind, rewritten
 
 # XLA takes batches of bfloat16 products on CPUs one by one in plain loops; up to so many are
 # written as products of their own, which are many times faster.

@@ -16,7 +16,7 @@ from jax.extend.core import JaxprEqn
 from jax.extend.core.primitives import cumsum_p, reduce_sum_p
 from jaxtyping import Array, Float
 
-from .programs import rewritten
+from .rewrite import rewritten
 
 _LANES = 32  # float32 numbers of two vector registers
 _MANY_COLUMNS = 64

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpld.sums import vectorised_sums
+from gpld.xla.cpu_sums import vectorised_sums
 
 FORMS = {
     "a mean along the last axis": lambda x: jnp.mean(x, axis=-1),

@@ -7,7 +7,7 @@ from helpers import tiny_model
 
 from gpld import agent
 from gpld.errors import UsageError
-from gpld.jax_settings import check_jax_settings, jax_settings
+from gpld.xla.jax_settings import check_jax_settings, jax_settings
 
 
 @pytest.fixture

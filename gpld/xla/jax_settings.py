@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from .errors import UsageError
+from ..errors import UsageError
 
 # Settings of JAX that change numbers, and what a run has that was recorded before they were.
 _NUMERIC = {
