@@ -12,14 +12,14 @@ limit_fusions()
 
 if TYPE_CHECKING:
     from .config import Config as Config
+    from .config.presets import PRESETS as PRESETS
     from .envs import make_env as make_env, task_names as task_names
     from .inference import load as load
-    from .presets import PRESETS as PRESETS
     from .training import train as train
 
 _HOMES = {
     "Config": "config",
-    "PRESETS": "presets",
+    "PRESETS": "config.presets",
     "load": "inference",
     "make_env": "envs",
     "task_names": "envs",

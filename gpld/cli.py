@@ -18,11 +18,11 @@ import jax
 import tyro
 
 from .config import Config
+from .config.presets import PRESETS
 from .envs import WorkerError, choose_backend, env_factory
 from .errors import Interrupted, LeftOut, MachineError, UsageError
 from .machine import output
 from .machine.files import file_error
-from .presets import PRESETS
 from .run_folder import RunFolder
 from .xla.flags import make_deterministic
 

@@ -219,9 +219,9 @@ def tiny_update() -> str:
     import jax.numpy as jnp
 
     from . import agent
+    from .config.presets import PRESETS
     from .losses import Batch
     from .models import StoredLatent
-    from .presets import PRESETS
     from .xla.cache import cache_compilations
     from .xla.precision import compute_dtype
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpld.analysis.scores import CHECKPOINT_SCORES, identity
 from gpld.config import to_dict
-from gpld.presets import PRESETS
+from gpld.config.presets import PRESETS
 from gpld.run_folder import RunFolder
 
 

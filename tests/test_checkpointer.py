@@ -6,7 +6,7 @@ import pytest
 
 import gpld
 from gpld import checkpoint, training
-from gpld.presets import PRESETS
+from gpld.config.presets import PRESETS
 from gpld.replay import ReplayStore
 
 pytestmark = pytest.mark.slow

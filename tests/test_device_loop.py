@@ -12,13 +12,13 @@ import pytest
 
 from gpld import agent, checkpoint, faults, footprint, training
 from gpld.config import ReplayConfig
+from gpld.config.presets import PRESETS
 from gpld.device_program import Clock, DeviceProgram, Keys, Task
 from gpld.envs import WorkerError, functional_probe, make_functional_env
 from gpld.errors import Interrupted, MachineError
 from gpld.experience import make_replay
 from gpld.models import StoredLatent
 from gpld.population import Population, init_agents
-from gpld.presets import PRESETS
 from gpld.replay import functional
 from gpld.run_folder import RunFolder
 

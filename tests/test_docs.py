@@ -25,8 +25,8 @@ from gpld.commands.reproduce import ReproduceArgs
 from gpld.commands.sensitivity import SensitivityArgs
 from gpld.commands.sweep import SweepArgs
 from gpld.config import Config, to_dict
+from gpld.config.presets import PRESETS
 from gpld.errors import UsageError
-from gpld.presets import PRESETS
 from gpld.sweep import plan, read_sweep
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ from helpers import ACTION_SIZE, CONFIG, SHAPES, tiny_batch
 
 from gpld import agent, checkpoint, faults, training, tree_file
 from gpld.config import to_dict
+from gpld.config.presets import PRESETS
 from gpld.errors import MachineError, UsageError
-from gpld.presets import PRESETS
 from gpld.replay import Replay
 from gpld.run_folder import RunFolder
 

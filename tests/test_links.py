@@ -11,8 +11,8 @@ from run_folders import configured, write_run
 from gpld import run_folder, training
 from gpld.analysis.pictures import save_picture
 from gpld.commands import evaluate, sensitivity
+from gpld.config.presets import PRESETS
 from gpld.errors import MachineError, UsageError
-from gpld.presets import PRESETS
 from gpld.run_folder import RunFolder
 
 NAMES = [

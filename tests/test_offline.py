@@ -8,8 +8,8 @@ import pytest
 
 import gpld
 from gpld import supply, training
+from gpld.config.presets import PRESETS
 from gpld.errors import UsageError
-from gpld.presets import PRESETS
 from gpld.replay import Replay
 
 pytestmark = pytest.mark.slow

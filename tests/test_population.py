@@ -15,10 +15,10 @@ import gpld
 from gpld import agent, checkpoint, footprint, training
 from gpld.cli import parse_config
 from gpld.config import GPLDConfig
+from gpld.config.presets import PRESETS
 from gpld.envs import EnvSpec, VectorEnv, WorkerError
 from gpld.errors import MachineError, UsageError
 from gpld.population import Population, compiled
-from gpld.presets import PRESETS
 from gpld.replay import Replay
 from gpld.run_folder import RunFolder
 

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from gpld import training
-from gpld.presets import PRESETS
+from gpld.config.presets import PRESETS
 from gpld.profiling import Profiler
 
 

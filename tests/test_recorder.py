@@ -10,10 +10,10 @@ import time
 import pytest
 
 from gpld import training
+from gpld.config.presets import PRESETS
 from gpld.console import RunConsole
 from gpld.errors import Interrupted
 from gpld.metrics import Stopwatch
-from gpld.presets import PRESETS
 from gpld.recorder import Recorder
 from gpld.run_folder import RunFolder
 from gpld.sweep.forecast import seconds_per_env_step

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gpld import agent, experience, footprint, training
+from gpld.config.presets import PRESETS
 from gpld.envs import make_vector_env
 from gpld.population import Population, compiled
-from gpld.presets import PRESETS
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 import gpld
 from gpld import training
 from gpld.config import InitConfig
+from gpld.config.presets import PRESETS
 from gpld.errors import UsageError
-from gpld.presets import PRESETS
 
 DEBUG = PRESETS["debug"]
 CONFIG = dataclasses.replace(

@@ -1,7 +1,7 @@
 """Settings: the only place with default values.
 
 The defaults are the preset `paper`: GPLD-DreamerV3 as the paper describes it
-(arXiv 2605.23089, section 5 and table 2). `gpld.presets` holds the others.
+(arXiv 2605.23089, section 5 and table 2). `gpld.config.presets` holds the others.
 
 Three clocks are used everywhere and never mixed: an *env step* is one decision of the
 agent in one environment (the reset of an episode counts as one), a *frame* is one control

@@ -36,7 +36,8 @@ def limit_fusions() -> None:
         warnings.warn(
             f"gpld does not know jaxlib {version}, only {' and '.join(_KNOWN)}: programs on CPUs "
             "may silently give wrong numbers, since it cannot turn off the fusions of XLA that do. "
-            "Install the jax that gpld asks for, or try `pytest -m slow tests/xla/test_flags.py` first.",
+            "Install the jax that gpld asks for, or try `pytest -m slow tests/xla/test_flags.py` "
+            "first.",
             stacklevel=3,
         )
         return

@@ -16,8 +16,8 @@ from gpld.benchmark.table4 import penalty
 from gpld.benchmark.train import find_section
 from gpld.commands.benchmark import main
 from gpld.config import Config
+from gpld.config.presets import PRESETS
 from gpld.errors import MachineError, UsageError
-from gpld.presets import PRESETS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 

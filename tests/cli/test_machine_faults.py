@@ -16,9 +16,9 @@ import pytest
 import gpld
 from gpld import training
 from gpld.cli import parse_config
+from gpld.config.presets import PRESETS
 from gpld.envs import WorkerError
 from gpld.errors import MachineError, UsageError
-from gpld.presets import PRESETS
 from gpld.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow

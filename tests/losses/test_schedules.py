@@ -9,8 +9,8 @@ import pytest
 
 from gpld.clocks import train_ratio
 from gpld.config import ScheduleConfig
+from gpld.config.presets import PRESETS
 from gpld.losses import make_schedule, piecewise
-from gpld.presets import PRESETS
 
 PAPER = PRESETS["paper"]
 

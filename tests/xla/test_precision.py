@@ -6,8 +6,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from gpld.config.presets import PRESETS
 from gpld.models.convolutions import convolve
-from gpld.presets import PRESETS
 from gpld.xla.precision import choose_precision, mixed
 
 X, Y = jr.normal(jr.key(0), (5, 7)), jr.normal(jr.key(1), (7, 7))

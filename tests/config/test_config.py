@@ -33,7 +33,7 @@ from gpld.config import (
     to_dict,
 )
 from gpld.config.config import _BEFORE
-from gpld.presets import PRESETS
+from gpld.config.presets import PRESETS
 from gpld.seeding import derive_seed
 
 DATACLASSES = [

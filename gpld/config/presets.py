@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from .config import (
+from . import (
     ActorCriticConfig,
     CheckpointConfig,
     Config,
