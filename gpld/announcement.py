@@ -9,7 +9,7 @@ from .agent import AgentState
 from .clocks import train_ratio
 from .config import Config
 from .envs import EnvSpec, choose_backend, probe
-from .envs.rendering import find_backend
+from .envs.dmc.drawing import find_backend
 from .footprint import free_disk, predict
 from .machine.memory import available_memory, device_memory
 from .models import parameter_counts, split_shapes

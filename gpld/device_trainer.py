@@ -18,8 +18,8 @@ from .config import Config
 from .device_program import DeviceProgram
 from .device_state import Clock, Keys, Records, Task, Training
 from .envs import FunctionalVectorEnv, TimeStep
-from .envs.restarts import Restarts
 from .envs.spoilt import describe_spoilt
+from .envs.vector.restarts import Restarts
 from .losses import Batch
 from .member import Member
 from .metrics import Sums

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from .envs import TimeStep, env_seed
-from .envs.rendering import Drawing, Playback, Repetition
+from .envs.dmc.drawing import Drawing, Playback, Repetition
 from .errors import Interrupted, MachineError, UsageError
 from .machine.files import create
 

@@ -14,7 +14,8 @@ from gpld import agent, checkpoint, faults, footprint, training
 from gpld.config import ReplayConfig
 from gpld.config.presets import PRESETS
 from gpld.device_program import Clock, DeviceProgram, Keys, Task
-from gpld.envs import WorkerError, functional_probe, make_functional_env
+from gpld.envs import WorkerError, make_functional_env
+from gpld.envs.functional import probe
 from gpld.errors import Interrupted, MachineError
 from gpld.experience import make_replay
 from gpld.models import StoredLatent
@@ -175,7 +176,7 @@ def test_an_action_that_is_not_finite_stops_the_run(monkeypatch, tmp_path):
         training.train(DEVICE, tmp_path / "run")
 
 
-class Spoilt(functional_probe.Memory):
+class Spoilt(probe.Memory):
     """Its first observation after the reset is not finite, in one of 64 episodes or so."""
 
     def _begin(self, key):
@@ -192,7 +193,7 @@ class Spoilt(functional_probe.Memory):
 def test_observations_that_are_not_finite_are_counted_up_to_a_limit(
     config, monkeypatch, tmp_path, capsys
 ):
-    monkeypatch.setitem(functional_probe.TASKS, "probe_memory", Spoilt)
+    monkeypatch.setitem(probe.TASKS, "probe_memory", Spoilt)
     env = dataclasses.replace(config.env, max_restarts=100)
     # Truncating repeats, so that `deterministic` allows it.
     settings = dataclasses.replace(config, env=env, deterministic=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import Config
 from ..envs import Backend, canonical_name, make_vector_env
-from ..envs.suite import COVERED
+from ..envs.rewards import COVERED
 from ..errors import UsageError
 from ..xla import flags
 from .measure import Case, Progress, mean_seconds, measure

@@ -12,7 +12,7 @@ import tyro
 from .. import inference
 from ..analysis.scores import CHECKPOINT_SCORES, identity
 from ..cli import check_least, check_task, one_line_errors, parse
-from ..envs.rendering import can_draw, find_backend
+from ..envs.dmc.drawing import can_draw, find_backend
 from ..errors import MachineError, UsageError
 from ..evaluation import Evaluation, evaluate
 from ..machine.files import check_file, file_error, write_json

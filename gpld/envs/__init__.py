@@ -1,7 +1,7 @@
 """Environments: tasks by name, one at a time or many together."""
 
 from .backend import Backend as Backend, choose_backend as choose_backend
-from .functional import (
+from .functional.env import (
     FunctionalEnv as FunctionalEnv,
     FunctionalState as FunctionalState,
     FunctionalVectorEnv as FunctionalVectorEnv,
@@ -21,6 +21,6 @@ from .timestep import (
     EnvState as EnvState,
     TimeStep as TimeStep,
 )
-from .vector import VectorEnv as VectorEnv
+from .vector.vector import VectorEnv as VectorEnv
+from .vector.worker import WorkerError as WorkerError
 from .vector_registry import env_seed as env_seed, make_vector_env as make_vector_env
-from .worker import WorkerError as WorkerError

@@ -32,7 +32,7 @@ def choose_backend(
     if backend == "dmc":
         return "dmc"
     if backend == "mjx" and task in probe.TASKS:
-        from .functional_probe import TASKS  # imports JAX
+        from .functional.probe import TASKS  # imports JAX
 
         reason = None if task in TASKS else "this probe is no function in JAX"
     else:
@@ -57,8 +57,8 @@ def _why_not(task: str, observations: str) -> str | None:
         return "a probe is no task of MuJoCo"
     if observations != "vectors":
         return "it draws no pictures"
-    from . import dmc  # noqa: F401 (chooses OpenGL before mujoco is imported)
-    from .suite import COVERED
+    from .dmc import env  # noqa: F401 (chooses OpenGL before mujoco is imported)
+    from .rewards import COVERED
 
     if canonical_name(task) not in COVERED:
         return "it has no definition of this task's observation and reward"

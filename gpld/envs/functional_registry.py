@@ -5,7 +5,7 @@ JAX and MJX are imported with the first environment, not before.
 
 from . import probe
 from .backend import Implementation, choose_backend
-from .functional import FunctionalEnv, FunctionalVectorEnv
+from .functional.env import FunctionalEnv, FunctionalVectorEnv
 from .registry import env_factory
 
 
@@ -33,7 +33,7 @@ def make_functional_env(
         ValueError: If there is no such task, or an argument is not allowed with it.
         MachineError: If the implementation does not work here.
     """
-    from .auto_reset import AutoReset
+    from .functional.auto_reset import AutoReset
 
     env_factory(task, action_repeat=action_repeat)  # checks both
     choose_backend(task, "mjx")
@@ -59,7 +59,7 @@ def functional_env(
         MachineError: If the implementation does not work here.
     """
     if task in probe.TASKS:
-        from .functional_probe import TASKS
+        from .functional.probe import TASKS
 
         return TASKS[task]()
     from .mjx import MJXEnv

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from . import probe
+from .dmc.drawing import find_backend
 from .names import SHORT_NAMES, canonical_name
-from .rendering import find_backend
 from .timestep import Environment
 
 Observations = Literal["vectors", "pixels", "both"]
@@ -15,9 +15,9 @@ Observations = Literal["vectors", "pixels", "both"]
 
 def task_names() -> tuple[str, ...]:
     """Names of all tasks: those of the DeepMind Control suite, then the probes."""
-    from . import dmc  # slow to import, and the probes do without
+    from .dmc.env import TASKS  # slow to import, and the probes do without
 
-    return (*sorted(dmc.TASKS), *sorted(probe.TASKS))
+    return (*sorted(TASKS), *sorted(probe.TASKS))
 
 
 def env_factory(
@@ -62,16 +62,16 @@ def env_factory(
             )
         return probe.TASKS[task]
 
-    from . import dmc
+    from .dmc.env import EPISODE_STEPS, TASKS, DMControl
 
-    if canonical_name(task) in dmc.TASKS:
-        if action_repeat > dmc.EPISODE_STEPS:
+    if canonical_name(task) in TASKS:
+        if action_repeat > EPISODE_STEPS:
             raise ValueError(
-                f"`action_repeat` must be at most {dmc.EPISODE_STEPS}, the control steps of an "
+                f"`action_repeat` must be at most {EPISODE_STEPS}, the control steps of an "
                 f"episode, got {action_repeat}."
             )
         make = functools.partial(
-            dmc.DMControl, task, action_repeat=action_repeat, observations=observations
+            DMControl, task, action_repeat=action_repeat, observations=observations
         )
         if observations == "vectors":
             return make

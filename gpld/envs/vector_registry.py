@@ -6,14 +6,14 @@ from collections.abc import Callable
 import numpy as np
 
 from .backend import Backend, Implementation, check_implementation, choose_backend
-from .functional import FunctionalEnv
+from .functional.env import FunctionalEnv
 from .functional_registry import functional_env
-from .group import EnvGroup, Group
 from .registry import Observations, env_factory
-from .restarts import Restarts
 from .timestep import Environment
-from .vector import VectorEnv
-from .worker import Worker
+from .vector.group import EnvGroup, Group
+from .vector.restarts import Restarts
+from .vector.vector import VectorEnv
+from .vector.worker import Worker
 
 
 def make_vector_env(
@@ -83,7 +83,7 @@ def make_vector_env(
         return VectorEnv([group], Restarts(limit=max_restarts), task)
     seeds = [env_seed(seed, i) for i in range(num_envs)]
     if engine == "batch":
-        from .batch import BatchGroup
+        from .vector.batch import BatchGroup
 
         group = BatchGroup(task, seeds, action_repeat=action_repeat, threads=max(workers, 1))
         return VectorEnv([group], Restarts(limit=max_restarts), task)
@@ -104,8 +104,8 @@ def env_seed(*entropy: int) -> int:
 
 def _compiled(env: FunctionalEnv, num_envs: int, *, stagger: bool, seed: int) -> Group:
     """Environments whose steps are one compiled program."""
-    from .auto_reset import AutoReset
-    from .functional_group import FunctionalGroup
+    from .functional.auto_reset import AutoReset
+    from .vector.jax_group import FunctionalGroup
 
     return FunctionalGroup(AutoReset(env, num_envs, stagger=stagger), seed=seed)
 

@@ -24,8 +24,8 @@ from gpld.analysis.sensitivity import (
 )
 from gpld.config import to_dict
 from gpld.envs import ArraySpec, EnvSpec, VectorEnv
-from gpld.envs.group import EnvGroup
 from gpld.envs.timestep import single_timestep
+from gpld.envs.vector.group import EnvGroup
 from gpld.errors import MachineError
 from gpld.models import Dreamer, OneHotCategorical
 from gpld.run_folder import RunFolder

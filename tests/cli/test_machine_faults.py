@@ -190,7 +190,7 @@ def _kill_a_worker():
     worker = next(
         child
         for child in psutil.Process().children()
-        if any("gpld.envs.worker" in argument for argument in child.cmdline())
+        if any("gpld.envs.vector.worker" in argument for argument in child.cmdline())
     )
     worker.send_signal(signal.SIGKILL)
 

@@ -2,9 +2,9 @@ import pytest
 
 from gpld.envs import choose_backend
 from gpld.envs.backend import check_implementation
-from gpld.envs.dmc import TASKS
+from gpld.envs.dmc.env import TASKS
 from gpld.envs.probe import TASKS as PROBES
-from gpld.envs.suite import COVERED
+from gpld.envs.rewards import COVERED
 
 
 def test_auto_takes_batch_where_it_can():

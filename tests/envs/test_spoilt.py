@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from gpld.envs import WorkerError, make_vector_env
-from gpld.envs.auto_reset import AutoReset
-from gpld.envs.batch import BatchGroup
-from gpld.envs.dmc import DMControl
-from gpld.envs.functional_group import FunctionalGroup
-from gpld.envs.functional_probe import TASKS as FUNCTIONAL, Memory as FunctionalMemory
-from gpld.envs.group import EnvGroup
+from gpld.envs.dmc.env import DMControl
+from gpld.envs.functional.auto_reset import AutoReset
+from gpld.envs.functional.probe import TASKS as FUNCTIONAL, Memory as FunctionalMemory
 from gpld.envs.probe import Memory
-from gpld.envs.restarts import Restarts
 from gpld.envs.spoilt import describe_spoilt, find_spoilt
 from gpld.envs.timestep import TimeStep
-from gpld.envs.vector import VectorEnv
-from gpld.envs.worker import Worker
+from gpld.envs.vector.batch import BatchGroup
+from gpld.envs.vector.group import EnvGroup
+from gpld.envs.vector.jax_group import FunctionalGroup
+from gpld.envs.vector.restarts import Restarts
+from gpld.envs.vector.vector import VectorEnv
+from gpld.envs.vector.worker import Worker
 
 ACTION = np.zeros((3, 1), np.float32)
 # Of 3 steps after the reset, the one with the bad number; 0 is the reset itself.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..backend import Implementation, check_implementation
-from ..suite import make_task
+from ..rewards import make_task
 from ..timestep import EnvSpec, TimeStep
 from .model import load_model
 from .simulation import Simulation, SimulationState
@@ -53,7 +53,7 @@ class MJXEnv:
         """Builds the task.
 
         Args:
-            task: One of `gpld.envs.suite.COVERED`, or `cup_catch`.
+            task: One of `gpld.envs.rewards.COVERED`, or `cup_catch`.
             action_repeat: Control steps per environment step, at least 1; see `DMControl`.
             impl: What takes the steps of the simulator: JAX, or Warp on an NVIDIA GPU, which
                 has its own collisions and float32 alone.

@@ -7,9 +7,9 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from ..dmc import DMControl
+from ..dmc.env import DMControl
 from ..names import canonical_name
-from ..suite import COVERED, make_task
+from ..rewards import COVERED, make_task
 from ..timestep import EnvSpec
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
@@ -19,7 +19,7 @@ class TaskModel(NamedTuple):
     """What an engine has to know of a task beside its observation and reward."""
 
     name: str
-    """As in `gpld.envs.dmc.TASKS`."""
+    """As in `gpld.envs.dmc.env.TASKS`."""
 
     spec: EnvSpec
     model: Any
@@ -47,7 +47,7 @@ def load_model(task: str, action_repeat: int) -> TaskModel:
     since MJX refuses pairs of shapes also there.
 
     Args:
-        task: One of `gpld.envs.suite.COVERED`, or a short form.
+        task: One of `gpld.envs.rewards.COVERED`, or a short form.
         action_repeat: Control steps per environment step, at least 1.
 
     Raises:

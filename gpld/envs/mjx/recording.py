@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from ..rendering import Playback
+from ..dmc.drawing import Playback
 from .env import MJXEnv
 from .simulation import SimulationState
 

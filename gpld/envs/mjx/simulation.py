@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 from ..backend import Implementation
-from ..suite import Physics
+from ..rewards import Physics
 from .collisions import corrected_collisions, distances
 from .model import TaskModel
 from .solver import refined_solver

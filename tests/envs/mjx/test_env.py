@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gpld.envs import FunctionalEnv, FunctionalVectorEnv, make_vector_env
-from gpld.envs.auto_reset import AutoReset
-from gpld.envs.dmc import DMControl
+from gpld.envs.dmc.env import DMControl
+from gpld.envs.functional.auto_reset import AutoReset
 from gpld.envs.mjx import MJXEnv
 from gpld.errors import MachineError
 
@@ -163,7 +163,7 @@ def test_no_other_engine_imports_mjx_and_mjx_prints_nothing():
 import sys
 import gpld, gpld.envs
 from gpld.envs import make_vector_env
-from gpld.envs.batch import BatchGroup
+from gpld.envs.vector.batch import BatchGroup
 make_vector_env("cartpole_balance", num_envs=1, seed=0).close()
 BatchGroup("cartpole_balance", [0], action_repeat=1).close()
 assert not [name for name in sys.modules if name.startswith("mujoco.mjx")]

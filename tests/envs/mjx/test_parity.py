@@ -18,10 +18,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from gpld.envs.dmc import DMControl
+from gpld.envs.dmc.env import DMControl
 from gpld.envs.mjx.model import load_model
 from gpld.envs.mjx.simulation import Simulation, SimulationState
-from gpld.envs.suite import COVERED, make_task
+from gpld.envs.rewards import COVERED, make_task
 
 # Stretches of a task, and of another whose program is the same; control steps of each.
 NUM_STARTS, NUM_OTHER_STARTS, NUM_STEPS = 24, 6, 10

@@ -6,10 +6,10 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from gpld.envs.dmc import DMControl
+from gpld.envs.dmc.drawing import Drawing, Repetition
+from gpld.envs.dmc.env import DMControl
 from gpld.envs.mjx import MJXEnv
 from gpld.envs.mjx.recording import playback
-from gpld.envs.rendering import Drawing, Repetition
 from gpld.video import play_video
 
 SEED, REPEAT, NUM_STEPS = 3, 2, 12

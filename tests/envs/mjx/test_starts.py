@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gpld.envs.dmc import TASKS, DMControl
+from gpld.envs.dmc.env import TASKS, DMControl
 from gpld.envs.mjx.model import load_model
 from gpld.envs.mjx.simulation import Simulation
 from gpld.envs.mjx.starts import _DOMAINS, drawing, lift
-from gpld.envs.suite import COVERED
+from gpld.envs.rewards import COVERED
 
 # One task for each way of drawing, and how many are drawn here and there.
 QUICK = {

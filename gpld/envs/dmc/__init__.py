@@ -1,0 +1,1 @@
+"""DeepMind Control on dm_control: environments, their states, their pictures."""

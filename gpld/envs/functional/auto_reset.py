@@ -1,0 +1,163 @@
+"""Many functional environments of one task, each reset after its last time step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, Int8, Key, PRNGKeyArray
+
+from ..timestep import EnvSpec, TimeStep
+from .env import Cut, FunctionalEnv
+
+
+class AutoResetState(NamedTuple):
+    """What `AutoReset` remembers; every array leads with the axis of the environments.
+
+    No environment's part depends on those of the others.
+    """
+
+    env: Any
+    """States of the environments."""
+
+    key: Key[Array, " num_envs"]
+    """Where the key of the next reset comes from."""
+
+    left: Int[Array, " num_envs"]
+    """Steps until the episode is cut short, if it does not end by itself."""
+
+    due: Bool[Array, " num_envs"]
+    """Which environments the next step resets."""
+
+
+class AutoReset:
+    """A `FunctionalVectorEnv` made from a `FunctionalEnv`.
+
+    Every reset draws a new initial state. The environments that are due are taken in
+    chunks, so that a reset that costs as much as many steps is computed where it is needed
+    and hardly anywhere else. All environments are stepped, those that are due as well:
+    their result is replaced.
+
+    A time step with a number that is not finite ends its episode: it has the observation
+    before it, with 0 in place of what is not finite there, reward 0 and `is_last`.
+
+    Attributes:
+        spec: Shapes and sizes of the task.
+        num_envs: Number of environments.
+    """
+
+    spec: EnvSpec
+    num_envs: int
+
+    def __init__(
+        self,
+        env: FunctionalEnv,
+        num_envs: int,
+        *,
+        stagger: bool = False,
+        chunk_size: int | None = None,
+    ):
+        """Wraps an environment.
+
+        Args:
+            env: The environment.
+            num_envs: How many of it, at least 1.
+            stagger: Whether the first episode of each environment is cut short after a
+                number of steps drawn from 1 to `spec.episode_steps`. Episodes of tasks
+                with a time limit would otherwise end all at once.
+            chunk_size: How many environments are reset together, in 1 to `num_envs`; by
+                default a 64th of them. It changes no result.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if num_envs < 1:
+            raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
+        if chunk_size is None:
+            chunk_size = max(1, num_envs // 64)
+        if not 1 <= chunk_size <= num_envs:
+            raise ValueError(f"`chunk_size` must lie in [1, {num_envs}], got {chunk_size}.")
+        self.spec, self.num_envs = env.spec, num_envs
+        self._env, self._stagger, self._chunk_size = env, stagger, chunk_size
+
+    def init(self, key: PRNGKeyArray) -> AutoResetState:
+        """The state before the first step, which resets every environment."""
+        key, stagger_key = jr.split(key)
+        left = jnp.full(self.num_envs, self.spec.episode_steps)
+        if self._stagger:
+            left = jr.randint(stagger_key, left.shape, 1, left + 1, left.dtype)
+        keys = jr.split(key, self.num_envs)
+        blank = jax.tree.map(_blank, jax.eval_shape(jax.vmap(self._env.reset), keys))
+        return AutoResetState(blank, keys, left, due=jnp.ones(self.num_envs, bool))
+
+    def step(
+        self, state: AutoResetState, action: Float[Array, "num_envs action"]
+    ) -> tuple[AutoResetState, TimeStep]:
+        """Steps every environment, and resets those whose last time step had `is_last`."""
+        stepped = jax.vmap(self._env.step)(state.env, action)
+        env, key = self._reset(stepped, state.key, state.due)
+        spoilt = _spoilt(env.timestep) > 0
+        left = jnp.where(state.due, state.left, state.left - 1)
+        is_last = env.timestep.is_last | (left == 0) | spoilt
+        left = jnp.where(is_last, self.spec.episode_steps, left)
+        before = jax.tree.map(_finite, state.env.timestep.observation)
+        timestep = TimeStep(
+            observation=jax.tree.map(
+                lambda old, new: jnp.where(spoilt.reshape(-1, *[1] * (new.ndim - 1)), old, new),
+                before,
+                env.timestep.observation,
+            ),
+            reward=jnp.where(spoilt, 0, env.timestep.reward),
+            is_first=env.timestep.is_first,
+            is_last=is_last,
+            is_terminal=env.timestep.is_terminal & ~spoilt,
+        )
+        return AutoResetState(env, key, left, due=is_last), timestep
+
+    def cut(self, state: AutoResetState) -> Cut:
+        """Which episodes the last step has ended for no reason of the task's."""
+        spoilt = _spoilt(state.env.timestep)
+        return Cut(state.due & ~state.env.timestep.is_last | (spoilt > 0), spoilt)
+
+    def _reset(
+        self, env: Any, key: Key[Array, " num_envs"], due: Bool[Array, " num_envs"]
+    ) -> tuple[Any, Key[Array, " num_envs"]]:
+        """Replaces the states of the environments that are due, and uses up their keys."""
+
+        def reset_chunk(carry):
+            env, key, due = carry
+            # What is too many is the index of no environment: read as the last, never written.
+            (index,) = jnp.nonzero(due, size=self._chunk_size, fill_value=self.num_envs)
+            next_key, reset_key = jax.vmap(jr.split, out_axes=1)(key[index])
+            fresh = jax.vmap(self._env.reset)(reset_key)
+
+            def put(old, new):
+                return old.at[index].set(new, mode="drop")
+
+            env, key = jax.tree.map(put, (env, key), (fresh, next_key))
+            return env, key, due.at[index].set(False, mode="drop")
+
+        env, key, _ = jax.lax.while_loop(lambda c: jnp.any(c[2]), reset_chunk, (env, key, due))
+        return env, key
+
+
+def _spoilt(timestep: TimeStep) -> Int8[Array, " num_envs"]:
+    """Finds the environments with a number that is not finite, as `find_spoilt` does."""
+    names = sorted(timestep.observation)
+    spoilt = jnp.zeros(timestep.reward.shape, jnp.int8)
+    for place, array in enumerate([*(timestep.observation[k] for k in names), timestep.reward], 1):
+        bad = ~jnp.isfinite(array).reshape(spoilt.shape[0], -1).all(axis=1)
+        spoilt = jnp.where(bad & (spoilt == 0), jnp.int8(place), spoilt)
+    return spoilt
+
+
+def _finite(array: Array) -> Array:
+    """An array with 0 in place of what is not finite."""
+    return jnp.where(jnp.isfinite(array), array, 0)
+
+
+def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
+    """Stands for an array of a state that does not exist yet."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jr.key(0), leaf.shape)
+    return jnp.zeros(leaf.shape, leaf.dtype)

@@ -1,0 +1,110 @@
+"""The probes as pure functions in JAX, for programs that hold their environments.
+
+Rewards, lengths and observations are those of `probe`; what is random is drawn with keys of JAX.
+"""
+
+import abc
+from typing import ClassVar, NamedTuple
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from .. import probe
+from ..timestep import EnvSpec, TimeStep
+
+
+class ProbeState(NamedTuple):
+    """A probe between two time steps."""
+
+    timestep: TimeStep
+    elapsed: Int[Array, ""]
+    memory: Float[Array, ""]
+    """What the first step has chosen or was shown."""
+
+
+class FunctionalProbe(abc.ABC):
+    """What the probes share: a clock and the observation."""
+
+    original: ClassVar[type[probe.Probe]]
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Shapes and sizes of the task."""
+        return self.original(seed=0).spec
+
+    def reset(self, key: PRNGKeyArray) -> ProbeState:
+        """Starts an episode."""
+        memory = self._begin(key)
+        return self._state(memory, memory, 0.0, jnp.int32(0), is_terminal=jnp.zeros((), bool))
+
+    def step(self, state: ProbeState, action: Float[Array, " action"]) -> ProbeState:
+        """Advances the clock and answers the sign of `action`."""
+        elapsed = state.elapsed + 1
+        memory, signal, reward, is_terminal = self._answer(
+            state.memory, jnp.sign(action[0]), elapsed
+        )
+        return self._state(memory, signal, reward, elapsed, is_terminal=is_terminal)
+
+    def _state(self, memory, signal, reward, elapsed, *, is_terminal) -> ProbeState:
+        length = self.original.length
+        timestep = TimeStep(
+            observation={
+                "signal": jnp.asarray(signal, jnp.float32)[None],
+                "time": elapsed.astype(jnp.float32) / length,
+            },
+            reward=jnp.asarray(reward, jnp.float32),
+            is_first=elapsed == 0,
+            is_last=(elapsed == length) | is_terminal,
+            is_terminal=is_terminal,
+        )
+        return ProbeState(timestep, elapsed, jnp.asarray(memory, jnp.float32))
+
+    def _begin(self, key: PRNGKeyArray) -> Float[Array, ""]:
+        """Memory and signal of the first observation."""
+        del key
+        return jnp.zeros(())
+
+    @abc.abstractmethod
+    def _answer(self, memory, sign, elapsed) -> tuple[Array, Array, Array, Bool[Array, ""]]:
+        """New memory, signal, reward and `is_terminal` for an action of this sign."""
+
+
+class DelayedReward(FunctionalProbe):
+    """Pays the sign of the first action at the last step."""
+
+    original = probe.DelayedReward
+
+    def _answer(self, memory, sign, elapsed):
+        memory = jnp.where(elapsed == 1, sign, memory)
+        reward = jnp.where(elapsed == self.original.length, memory, 0.0)
+        return memory, memory, reward, jnp.zeros((), bool)
+
+
+class Termination(FunctionalProbe):
+    """Pays 1 at every step, and a negative action terminates."""
+
+    original = probe.Termination
+
+    def _answer(self, memory, sign, elapsed):
+        return memory, jnp.zeros(()), jnp.ones(()), sign < 0
+
+
+class Memory(FunctionalProbe):
+    """Pays 1 if the sign of the last action matches a cue shown at first."""
+
+    original = probe.Memory
+
+    def _begin(self, key):
+        return jr.rademacher(key, (), jnp.float32)
+
+    def _answer(self, memory, sign, elapsed):
+        right = (elapsed == self.original.length) & (sign == memory)
+        return memory, jnp.zeros(()), right.astype(jnp.float32), jnp.zeros((), bool)
+
+
+TASKS = {
+    "probe_delayed": DelayedReward,
+    "probe_memory": Memory,
+    "probe_termination": Termination,
+}

@@ -1,0 +1,69 @@
+"""Fish: stays upright, or swims to a target in three dimensions."""
+
+from .task import Array, Model, Physics, compact, norm, rotate
+from .tolerance import tolerance
+
+_JOINTS = (
+    "tail1",
+    "tail_twist",
+    "tail2",
+    "finright_roll",
+    "finright_pitch",
+    "finleft_roll",
+    "finleft_pitch",
+)
+
+
+class Upright:
+    """Torso upright."""
+
+    drawn = ()
+    reads_forces = False
+
+    def __init__(self, model: Model):
+        """Resolves names in `model`."""
+        self._joints = compact([int(model.joint(name).qposadr[0]) for name in _JOINTS])
+        self._torso = model.body("torso").id
+
+    def observe(self, physics: Physics) -> dict[str, Array]:
+        """Joint angles, cosine of the torso against the vertical, and velocities."""
+        return {
+            "joint_angles": physics.qpos[..., self._joints],
+            "upright": physics.xmat[..., self._torso, 2, 2],
+            "velocity": physics.qvel,
+        }
+
+    def reward(self, physics: Physics) -> Array:
+        """A Gaussian of the cosine."""
+        return tolerance(physics.xmat[..., self._torso, 2, 2], (1, 1), margin=1)
+
+
+class Swim(Upright):
+    """Mouth at the target, and a little for being upright."""
+
+    drawn = ("geom_pos",)
+
+    def __init__(self, model: Model):
+        """Resolves names in `model`."""
+        super().__init__(model)
+        self._target, self._mouth = model.geom("target").id, model.geom("mouth").id
+        self._reach = float(model.geom("mouth").size[0] + model.geom("target").size[0])
+
+    def observe(self, physics: Physics) -> dict[str, Array]:
+        """The same, and the way from the mouth to the target in the frame of the mouth."""
+        observation = super().observe(physics) | {"target": self._to_target(physics)}
+        return dict(sorted(observation.items()))
+
+    def reward(self, physics: Physics) -> Array:
+        """Seven eighths of nearness and one of uprightness."""
+        near = tolerance(norm(self._to_target(physics)), (0, self._reach), margin=2 * self._reach)
+        upright = 0.5 * (physics.xmat[..., self._torso, 2, 2] + 1)
+        return (7 * near + upright) / 8
+
+    def _to_target(self, physics: Physics) -> Array:
+        geoms = physics.geom_xpos
+        to_target = geoms[..., self._target, :] - geoms[..., self._mouth, :]
+        return rotate(to_target, physics.geom_xmat[..., self._mouth, :, :])
+
+
+TASKS = {"fish_upright": Upright, "fish_swim": Swim}

@@ -1,0 +1,80 @@
+"""Humanoid: 21 driven joints that stand, walk or run in three dimensions."""
+
+import functools
+
+from .task import Array, Model, Physics, namespace, norm, rotate, sensor_index
+from .tolerance import tolerance
+
+
+class Humanoid:
+    """Head high, torso upright and small controls; if it is to move, that and speed."""
+
+    drawn = ()
+    reads_forces = False
+
+    def __init__(self, model: Model, *, speed: float):
+        """Resolves names in `model`; a speed in m/s in any direction, 0 to stand still."""
+        self._torso, self._head = model.body("torso").id, model.body("head").id
+        names = ("left_hand", "left_foot", "right_hand", "right_foot")
+        self._limbs = [model.body(name).id for name in names]
+        self._velocity = sensor_index(model, "torso_subtreelinvel")
+        self._speed = speed
+
+    def observe(self, physics: Physics) -> dict[str, Array]:
+        """Posture and velocities; hands and feet in the frame of the torso."""
+        frame = physics.xmat[..., self._torso, :, :]
+        torso = physics.xpos[..., self._torso, :]
+        limbs = [rotate(physics.xpos[..., limb, :] - torso, frame) for limb in self._limbs]
+        return {
+            "com_velocity": physics.sensordata[..., self._velocity],
+            "extremities": namespace(frame).concat(limbs, axis=-1),
+            "head_height": physics.xpos[..., self._head, 2],
+            "joint_angles": physics.qpos[..., 7:],
+            "torso_vertical": frame[..., 2, :],
+            "velocity": physics.qvel,
+        }
+
+    def reward(self, physics: Physics) -> Array:
+        """Product of what it is to do; controls count for a fifth."""
+        height = physics.xpos[..., self._head, 2]
+        standing = tolerance(height, (1.4, float("inf")), margin=1.4 / 4)
+        upright = tolerance(
+            physics.xmat[..., self._torso, 2, 2],
+            (0.9, float("inf")),
+            margin=1.9,
+            sigmoid="linear",
+            value_at_margin=0,
+        )
+        stand = standing * upright
+        control = tolerance(
+            physics.ctrl, margin=1, sigmoid="quadratic", value_at_margin=0, entries=True
+        )
+        small_control = (4 + control.mean(axis=-1)) / 5
+        velocity = physics.sensordata[..., self._velocity][..., :2]
+        if self._speed == 0:
+            still = tolerance(velocity, margin=2, entries=True).mean(axis=-1)
+            return small_control * stand * still
+        move = tolerance(
+            norm(velocity),
+            (self._speed, float("inf")),
+            margin=self._speed,
+            sigmoid="linear",
+            value_at_margin=0,
+        )
+        return small_control * stand * ((5 * move + 1) / 6)
+
+
+class PureState(Humanoid):
+    """The same from positions and velocities."""
+
+    def observe(self, physics: Physics) -> dict[str, Array]:
+        """State of the simulator; the position in the world included."""
+        return {"position": physics.qpos, "velocity": physics.qvel}
+
+
+TASKS = {
+    "humanoid_stand": functools.partial(Humanoid, speed=0),
+    "humanoid_walk": functools.partial(Humanoid, speed=1),
+    "humanoid_run": functools.partial(Humanoid, speed=10),
+    "humanoid_run_pure_state": functools.partial(PureState, speed=10),
+}

@@ -1,0 +1,32 @@
+"""Pendulum: one link, too heavy for its motor to lift it at once."""
+
+import numpy as np
+
+from .task import Array, Model, Physics
+from .tolerance import tolerance
+
+
+class SwingUp:
+    """The pole is within 8 degrees of the vertical, or nothing."""
+
+    drawn = ()
+    reads_forces = False
+
+    def __init__(self, model: Model):
+        """Resolves names in `model`."""
+        self._pole = model.body("pole").id
+        self._bound = float(np.cos(np.deg2rad(8)))
+
+    def observe(self, physics: Physics) -> dict[str, Array]:
+        """Cosine and sine against the vertical, and the velocity."""
+        return {
+            "orientation": physics.xmat[..., self._pole, ::-2, 2],
+            "velocity": physics.qvel,
+        }
+
+    def reward(self, physics: Physics) -> Array:
+        """1 within the bound, otherwise 0."""
+        return tolerance(physics.xmat[..., self._pole, 2, 2], (self._bound, 1))
+
+
+TASKS = {"pendulum_swingup": SwingUp}

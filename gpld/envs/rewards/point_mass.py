@@ -1,0 +1,38 @@
+"""Point mass: two motors move a mass in the plane; hard: in directions of each episode."""
+
+import functools
+
+from .task import Array, Model, Physics, norm
+from .tolerance import tolerance
+
+
+class PointMass:
+    """Mass at the target, with small controls."""
+
+    reads_forces = False
+
+    def __init__(self, model: Model, *, drawn: tuple[str, ...]):
+        """Resolves names in `model`."""
+        self.drawn = drawn
+        self._target, self._mass = model.geom("target").id, model.geom("pointmass").id
+        self._size = float(model.geom("target").size[0])
+
+    def observe(self, physics: Physics) -> dict[str, Array]:
+        """Position and velocity."""
+        return {"position": physics.qpos, "velocity": physics.qvel}
+
+    def reward(self, physics: Physics) -> Array:
+        """Nearness, times a term of the controls that is at least 4/5."""
+        geoms = physics.geom_xpos
+        distance = norm(geoms[..., self._target, :] - geoms[..., self._mass, :])
+        near = tolerance(distance, (0, self._size), margin=self._size)
+        control = tolerance(
+            physics.ctrl, margin=1, sigmoid="quadratic", value_at_margin=0, entries=True
+        )
+        return near * ((control.mean(axis=-1) + 4) / 5)
+
+
+TASKS = {
+    "point_mass_easy": functools.partial(PointMass, drawn=()),
+    "point_mass_hard": functools.partial(PointMass, drawn=("wrap_prm",)),
+}

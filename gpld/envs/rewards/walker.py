@@ -1,0 +1,52 @@
+"""Walker: two planar legs that stand, walk or run."""
+
+import functools
+
+from .task import Array, Model, Physics, sensor_index
+from .tolerance import tolerance
+
+
+class Walker:
+    """Torso high and upright; if it is to move, that and forward speed."""
+
+    drawn = ()
+    reads_forces = False
+
+    def __init__(self, model: Model, *, speed: float):
+        """Resolves names in `model`; a speed in m/s, 0 to stand."""
+        self._torso = model.body("torso").id
+        self._velocity = sensor_index(model, "torso_subtreelinvel")
+        self._speed = speed
+
+    def observe(self, physics: Physics) -> dict[str, Array]:
+        """Height, orientations of all bodies in the plane, and velocities."""
+        bodies = physics.xmat[..., 1:, 0, ::2]
+        return {
+            "height": physics.xpos[..., self._torso, 2],
+            "orientations": bodies.reshape(*bodies.shape[:-2], 2 * bodies.shape[-2]),
+            "velocity": physics.qvel,
+        }
+
+    def reward(self, physics: Physics) -> Array:
+        """Standing alone, or times a term of the speed that is 7/12 at half of it."""
+        height = physics.xpos[..., self._torso, 2]
+        standing = tolerance(height, (1.2, float("inf")), margin=1.2 / 2)
+        upright = (1 + physics.xmat[..., self._torso, 2, 2]) / 2
+        stand = (3 * standing + upright) / 4
+        if self._speed == 0:
+            return stand
+        move = tolerance(
+            physics.sensordata[..., self._velocity][..., 0],
+            (self._speed, float("inf")),
+            margin=self._speed / 2,
+            sigmoid="linear",
+            value_at_margin=0.5,
+        )
+        return stand * (5 * move + 1) / 6
+
+
+TASKS = {
+    "walker_stand": functools.partial(Walker, speed=0),
+    "walker_walk": functools.partial(Walker, speed=1),
+    "walker_run": functools.partial(Walker, speed=8),
+}

@@ -1,0 +1,1 @@
+"""Several environments stepped at once: in processes, threads or one compiled program."""

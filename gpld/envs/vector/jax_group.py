@@ -1,0 +1,123 @@
+"""Functional environments behind the interface of a group, for the loop on the host."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from ...xla import flags
+from ..functional.auto_reset import AutoReset, AutoResetState
+from ..timestep import EnvSpec, EnvState, TimeStep
+from .group import Group
+
+
+class FunctionalGroup(Group):
+    """Environments with the interface of an `EnvGroup`, whose step is one compiled program.
+
+    The device works between `send` and `recv`.
+    """
+
+    spec: EnvSpec
+    num_envs: int
+
+    def __init__(self, envs: AutoReset, *, seed: int):
+        """Takes environments; the first step compiles and resets them.
+
+        Args:
+            envs: The environments.
+            seed: Everything that they draw follows from it.
+        """
+        self.spec, self.num_envs = envs.spec, envs.num_envs
+        self._init = jax.jit(envs.init)
+        # The time step is that of the state, as the environments have made it: numbers that are
+        # not finite are dealt with where those of other engines are.
+        self._step = jax.jit(
+            lambda state, action: envs.step(state, action)[0],
+            compiler_options=flags.simulation_options(),
+        )
+        self._state: AutoResetState = self._init(jr.key(seed))
+        self._reset_next = np.ones(self.num_envs, bool)
+
+    def send(
+        self,
+        action: Float32[np.ndarray, "num_envs action"],
+        skip: Bool[np.ndarray, " num_envs"],
+        reset: Bool[np.ndarray, " num_envs"] | None = None,
+    ) -> None:
+        """Starts a step of every environment but those to `skip`.
+
+        Raises:
+            ValueError: If an action that is heeded is not finite, which would otherwise pass
+                for divergence of the physics.
+        """
+        if reset is not None and np.any(reset & ~self._reset_next):
+            self._reset_next = self._reset_next | reset
+            self._state = self._state._replace(due=jnp.asarray(self._reset_next))
+        heeded = action[~(skip | self._reset_next)]
+        if not np.all(np.isfinite(heeded)):
+            raise ValueError(f"`action` must be finite, got {heeded}.")
+        self._skip = skip.copy()
+        self._state = self._step(self._state, jnp.asarray(action))
+
+    def recv(self) -> TimeStep:
+        """Waits for the step; one that was skipped is of zeros, with `is_last`, and reset next."""
+        own = TimeStep(*jax.tree.map(np.array, tuple(self._state.env.timestep)))
+        timestep = own._replace(is_last=np.array(self._state.due))
+        self.interrupted = timestep.is_last & ~own.is_last
+        if np.any(self._skip):
+            for array in jax.tree.leaves(tuple(timestep)):
+                array[self._skip] = 0
+            timestep.is_last[self._skip] = True
+            self._state = self._state._replace(due=jnp.asarray(timestep.is_last))
+        self._reset_next = timestep.is_last
+        return timestep
+
+    def get_states(self) -> list[EnvState]:
+        """State of each environment in order: its arrays by their place in the tree."""
+        arrays = {name: np.asarray(array) for name, array in _named(self._state).items()}
+        return [
+            {name: array[i].copy() for name, array in arrays.items()} for i in range(self.num_envs)
+        ]
+
+    def set_states(self, states: Sequence[EnvState]) -> None:
+        """Continues from `states`, one per environment.
+
+        Raises:
+            ValueError: If they are not of environments like these.
+        """
+        own = _named(self._state)
+        for name, array in own.items():
+            for state in states:
+                if state.keys() != own.keys() or np.shape(state[name]) != array.shape[1:]:
+                    raise ValueError(f"`states` must be those of this task; {name} is another.")
+        leaves = [
+            jnp.asarray(np.stack([state[name] for state in states]), array.dtype)
+            for name, array in own.items()
+        ]
+        data = jax.tree.unflatten(jax.tree.structure(_without_keys(self._state)), leaves)
+        self._state = jax.tree.map(_with_keys, self._state, data)
+        self._reset_next = np.array(self._state.due)
+
+    def close(self) -> None:
+        """Does nothing: the arrays go with the group."""
+
+
+def _named(state: AutoResetState) -> dict[str, jax.Array]:
+    """Arrays by their place in the tree, keys as the numbers that they are made of."""
+    leaves, _ = jax.tree.flatten_with_path(_without_keys(state))
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _is_key(array: jax.Array) -> bool:
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+
+
+def _without_keys(state: AutoResetState) -> AutoResetState:
+    return jax.tree.map(lambda x: jr.key_data(x) if _is_key(x) else x, state)
+
+
+def _with_keys(old: jax.Array, data: jax.Array) -> jax.Array:
+    return jr.wrap_key_data(data, impl=jr.key_impl(old)) if _is_key(old) else data
