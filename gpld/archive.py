@@ -21,7 +21,7 @@ from .replay import (
     Snapshot,
     UnsuitableReplayError,
 )
-from .run_folder import RunFolder, clocks
+from .runs.folder import RunFolder, clocks
 
 
 class Contents(NamedTuple):

@@ -40,7 +40,7 @@ from .machine.files import (
     write_json,
 )
 from .replay import DamagedReplayError, UnsuitableReplayError, has_other_format
-from .run_folder import LOGS, clocks, is_checkpoint
+from .runs.folder import LOGS, clocks, is_checkpoint
 
 FORMAT = 1
 

@@ -23,7 +23,7 @@ from .envs import WorkerError, choose_backend, env_factory
 from .errors import Interrupted, LeftOut, MachineError, UsageError
 from .machine import output
 from .machine.files import file_error
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
 from .xla.flags import make_deterministic
 
 

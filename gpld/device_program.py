@@ -23,11 +23,11 @@ from .device_state import Clock, Keys, Learned, Progress, Records, Task, Trainin
 from .envs import FunctionalVectorEnv
 from .experience import LATENT, by_name, step_specs, to_batch, to_steps
 from .losses import Batch
-from .metrics import Sums, add_metrics, zero_sums
 from .models import StoredLatent
 from .population import Population
 from .replay import functional
 from .replay.functional import Counters, Layout, Steps, Windows
+from .runs.metrics import Sums, add_metrics, zero_sums
 from .xla import flags
 
 

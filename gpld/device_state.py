@@ -6,9 +6,9 @@ from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray, PyTree, UInt3
 
 from .agent import AgentState, Memory
 from .losses import Batch
-from .metrics import Sums
 from .models import StoredLatent
 from .replay.functional import Counters, Steps, Windows
+from .runs.metrics import Sums
 
 
 class Learned(NamedTuple):

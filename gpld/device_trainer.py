@@ -22,11 +22,11 @@ from .envs.spoilt import describe_spoilt
 from .envs.vector.restarts import Restarts
 from .losses import Batch
 from .member import Member
-from .metrics import Sums
 from .population import Population
-from .recorder import Recorder
 from .replay import DeviceReplay, Snapshot
 from .replay.functional import Steps
+from .runs.metrics import Sums
+from .runs.recorder import Recorder
 
 # Env steps of every environment in one call, at most: the size of the records.
 _MAX_STEPS = 256

@@ -15,7 +15,7 @@ from .config import Config
 from .errors import LeftOut, MachineError, UsageError
 from .machine.output import show
 from .member import planned_runs
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
 from .units import count
 
 

@@ -14,8 +14,8 @@ from .agent import act, initial_memory
 from .envs import TimeStep, VectorEnv, choose_backend, make_vector_env
 from .errors import Interrupted, MachineError
 from .machine.provenance import num_cores
-from .metrics import EpisodeEnd, EpisodeTracker
 from .models import Dreamer, Latent
+from .runs.metrics import EpisodeEnd, EpisodeTracker
 from .xla.precision import full_products
 
 Record = Callable[[TimeStep, np.ndarray], None]

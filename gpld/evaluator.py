@@ -10,7 +10,7 @@ from .errors import Interrupted, MachineError, UsageError
 from .evaluation import evaluate
 from .machine.signals import Interrupts
 from .peers import Alone, Peers
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
 from .seeding import derive_seed
 from .video import FirstEpisode, record_video
 

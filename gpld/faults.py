@@ -19,7 +19,7 @@ from .config import Config, from_dict, to_dict
 from .errors import MachineError, UsageError
 from .losses import Batch
 from .models import StoredLatent
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
 
 
 def save(

@@ -14,7 +14,7 @@ from . import agent, checkpoint
 from .config import Config
 from .envs import TimeStep
 from .errors import UsageError
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
 
 
 class PlayerMemory(NamedTuple):

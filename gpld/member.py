@@ -12,9 +12,9 @@ from .envs import WorkerError
 from .errors import MachineError
 from .evaluator import Evaluator
 from .predictor import Predictor
-from .recorder import Recorder
 from .replay import AbstractReplay
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
+from .runs.recorder import Recorder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from .config import Config
 from .envs import EnvSpec
 from .errors import MachineError, UsageError
 from .replay import AbstractReplay, ReplayStore, UnsuitableReplayError
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
 
 
 class Source(NamedTuple):

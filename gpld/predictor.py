@@ -12,7 +12,7 @@ from .errors import MachineError
 from .losses import Batch
 from .models import Dreamer
 from .open_loop import predict_open_loop
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
 from .seeding import derive_seed
 from .xla.precision import full_products
 

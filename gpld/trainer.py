@@ -10,8 +10,8 @@ from .collection import Collector
 from .learning import Learner
 from .losses import Batch
 from .member import Member
-from .recorder import Recorder
 from .replay import Snapshot, TrainRatio
+from .runs.recorder import Recorder
 
 
 @runtime_checkable

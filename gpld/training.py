@@ -18,7 +18,6 @@ from .checkpointer import Checkpointer
 from .clocks import train_ratio
 from .collection import Collector, LiveCollector, OfflineCollector
 from .config import Config, to_dict
-from .console import RunConsole
 from .device_trainer import DeviceTrainer
 from .envs import env_seed
 from .errors import Interrupted, UsageError
@@ -28,18 +27,19 @@ from .learning import Learner
 from .loop import Loop
 from .machine.signals import Interrupts
 from .member import Member, Run, planned_runs
-from .metrics import Stopwatch
 from .models import parameter_counts
 from .peers import Peers, find_peers
 from .placement import choose_placement
 from .population import Population, Programs, compiled, init_agents
 from .predictor import Predictor
 from .profiling import Profiler
-from .recorder import Recorder
 from .replay import AbstractReplay
-from .run_folder import RunFolder
-from .run_start import check_length, check_run, check_settings, locked, record_run
-from .sinks import make_sinks
+from .runs.console import RunConsole
+from .runs.folder import RunFolder
+from .runs.metrics import Stopwatch
+from .runs.recorder import Recorder
+from .runs.sinks import make_sinks
+from .runs.start import check_length, check_run, check_settings, locked, record_run
 from .supply import Supply, collect_seed, open_supply
 from .trainer import HostTrainer, Trainer
 from .warm_start import warm_start

@@ -8,7 +8,7 @@ import numpy as np
 from gpld.analysis.scores import CHECKPOINT_SCORES, identity
 from gpld.config import to_dict
 from gpld.config.presets import PRESETS
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 
 def configured(task, seed, *, env_steps=500_000, lambda0=0.5, preset="paper", **changes):

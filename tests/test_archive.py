@@ -21,7 +21,7 @@ from gpld.checkpointer import Checkpointer
 from gpld.config import CheckpointConfig
 from gpld.errors import MachineError, UsageError
 from gpld.replay import Replay, StepSpec
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 STOPWATCH = {"elapsed": 1.5, "seconds": {"update": 0.5}}
 SPECS = {"x": StepSpec((), np.dtype(np.float32)), "is_first": StepSpec((), np.dtype(bool))}

@@ -21,7 +21,7 @@ from gpld.experience import make_replay
 from gpld.models import StoredLatent
 from gpld.population import Population, init_agents
 from gpld.replay import functional
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

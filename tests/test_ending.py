@@ -16,7 +16,7 @@ from gpld.cli import one_line_errors, parse_config
 from gpld.config import DistributedConfig
 from gpld.ending import Ending, describe
 from gpld.errors import Interrupted, MachineError, UsageError
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 
 @pytest.fixture

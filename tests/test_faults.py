@@ -14,7 +14,7 @@ from gpld.config import to_dict
 from gpld.config.presets import PRESETS
 from gpld.errors import MachineError, UsageError
 from gpld.replay import Replay
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from gpld.checkpointer import Checkpointer
 from gpld.config import CheckpointConfig
 from gpld.errors import UsageError
 from gpld.replay import Replay, StepSpec
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 FLAGS = ("is_first", "is_last")
 SPECS = {"x": StepSpec((), np.dtype(np.float32))} | {

@@ -38,7 +38,7 @@ from gpld.errors import LeftOut
 from gpld.peers import find_peers
 from gpld.placement import choose_placement
 from gpld.population import Population
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 SECONDS = 60  # a command takes one or less, but the machine may be busy
 BYTES = 3 * 2**30  # more than any file may have, and than JAX reserves

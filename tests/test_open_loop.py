@@ -14,7 +14,7 @@ from gpld.losses import observe
 from gpld.models import Dreamer, symexp
 from gpld.open_loop import predict_open_loop
 from gpld.predictor import Predictor
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 SEEN = 2
 

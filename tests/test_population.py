@@ -20,7 +20,7 @@ from gpld.envs import EnvSpec, VectorEnv, WorkerError
 from gpld.errors import MachineError, UsageError
 from gpld.population import Population, compiled
 from gpld.replay import Replay
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..config import Config
 from ..errors import UsageError
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
 from .curves import arm_scores
 from .packed import unpacked
 from .pictures import save_picture

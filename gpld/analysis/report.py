@@ -11,7 +11,7 @@ from typing import Any
 from ..config import flatten
 from ..errors import MachineError, UsageError
 from ..machine.files import write_bytes
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
 from .scores import RunScores
 from .tables import Table
 

@@ -32,7 +32,7 @@ from ..envs import VectorEnv, make_vector_env
 from ..errors import MachineError
 from ..machine.files import write_json
 from ..models import RSSM, Dreamer
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
 from ..seeding import derive_seed
 from ..xla.precision import full_products
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..clocks import train_ratio
 from ..config import Config
-from ..console import FIRST_UPDATE
+from ..runs.console import FIRST_UPDATE
 from .choices import describe
 from .measure import Progress, measure
 from .process import train_until

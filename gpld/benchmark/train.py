@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..clocks import train_ratio
 from ..config import Config
 from ..member import planned_runs
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
 from .choices import describe
 from .measure import Progress, measure
 from .process import Watched, train_until

@@ -17,7 +17,7 @@ from ..errors import MachineError, UsageError
 from ..evaluation import Evaluation, evaluate
 from ..machine.files import check_file, file_error, write_json
 from ..machine.provenance import provenance
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
 from ..seeding import derive_seed
 from ..video import FirstEpisode, check_name, record_video
 from ..xla.cache import cache_compilations

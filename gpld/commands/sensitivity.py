@@ -11,7 +11,7 @@ from ..analysis import sensitivity_figure
 from ..analysis.sensitivity import describe, measure_sensitivity, save
 from ..cli import check_least, check_task, one_line_errors, parse
 from ..machine.files import check_file
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
 from ..xla.cache import cache_compilations
 
 

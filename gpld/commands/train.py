@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import run_start, training
+from .. import training
 from ..cli import choose_platform, one_line_errors, parse_config
 from ..config import Config
 from ..ending import Ending
 from ..envs import task_names
 from ..machine.malloc import keep_freed_memory
 from ..peers import connect
+from ..runs import start
 from ..xla.cache import cache_compilations
 
 
@@ -22,7 +23,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if config.task == "list":
             print("\n".join(task_names()))
             return
-        path = run_start.default_path(config) if config.run is None else Path(config.run)
+        path = start.default_path(config) if config.run is None else Path(config.run)
         ending.begins(config, path)
         run(config, path)
 

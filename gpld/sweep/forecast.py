@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UsageError
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
 from .job import Job
 
 

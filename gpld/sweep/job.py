@@ -11,7 +11,7 @@ from ..envs import canonical_name
 from ..errors import MachineError, UsageError
 from ..machine.files import file_error, read_json, write_json
 from ..member import planned_runs
-from ..run_folder import RunFolder
+from ..runs.folder import RunFolder
 from .spec import Sweep
 
 

@@ -28,7 +28,7 @@ from gpld.envs.timestep import single_timestep
 from gpld.envs.vector.group import EnvGroup
 from gpld.errors import MachineError
 from gpld.models import Dreamer, OneHotCategorical
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

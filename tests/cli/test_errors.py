@@ -25,7 +25,7 @@ from gpld.commands import (
     train,
 )
 from gpld.errors import LeftOut
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 SWEEP = 'preset = "debug"\ntasks = ["cartpole_swingup"]\nseeds = [0]\n[arms.a]\n'
 

@@ -19,7 +19,7 @@ from gpld.cli import parse_config
 from gpld.config.presets import PRESETS
 from gpld.envs import WorkerError
 from gpld.errors import MachineError, UsageError
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -253,7 +253,7 @@ def test_bad_resume_is_one_line(run, args, message):
 
 def test_two_processes_do_not_share_a_folder(run):
     code = (
-        "import sys, pathlib; from gpld.run_start import locked\n"
+        "import sys, pathlib; from gpld.runs.start import locked\n"
         "with locked(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

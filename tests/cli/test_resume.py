@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gpld import checkpoint, tree_file
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 QUICK = (

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 _TRAIN = "import pickle, sys, gpld; gpld.train(*pickle.load(sys.stdin.buffer))"
 

@@ -7,7 +7,7 @@ import pytest
 
 from gpld.errors import MachineError, UsageError
 from gpld.machine import files
-from gpld.run_start import locked
+from gpld.runs.start import locked
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from gpld import run_start
 from gpld.cli import one_line_errors
+from gpld.runs import start
 
 # Writes to a file what became of it: there may be no stream to say it on.
 STREAMS = """
@@ -29,7 +29,7 @@ RUN = """
 import sys
 from gpld import run_start
 from gpld.cli import one_line_errors
-from gpld.console import RunConsole
+from gpld.runs.console import RunConsole
 from gpld.errors import Interrupted
 
 with one_line_errors():
@@ -102,12 +102,12 @@ def test_a_warning_that_nobody_reads_does_not_end_a_start(tmp_path, monkeypatch)
         warn("this file system has no locks")
         return True
 
-    monkeypatch.setattr(run_start, "lock", lock)
+    monkeypatch.setattr(start, "lock", lock)
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        with run_start.locked(tmp_path / "run"):
+        with start.locked(tmp_path / "run"):
             pass
 
 

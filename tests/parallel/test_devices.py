@@ -12,7 +12,7 @@ import pytest
 from gpld import training
 from gpld.cli import parse_config
 from gpld.errors import UsageError
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from list_replay import MUTABLE, SPECS, random_latents, random_steps
 from gpld.envs import EnvSpec
 from gpld.offline import Source, take_over
 from gpld.replay import DeviceReplay, Replay, ReplayStore, Sample, functional
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 FALSE_ALARM = 1e-8
 NOTHING = Sample({}, np.zeros(1, int), np.zeros(1, int))

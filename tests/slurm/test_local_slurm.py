@@ -11,7 +11,7 @@ import pytest
 import submitit  # noqa: F401  # within a test it would close what pytest captures
 
 from gpld.commands.sweep import main as sweep
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 from gpld.sweep import plan, read_sweep
 
 pytestmark = [

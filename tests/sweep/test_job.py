@@ -9,7 +9,7 @@ from run_folders import write_evaluation, write_run
 
 from gpld.analysis.scores import CHECKPOINT_SCORES, read_runs
 from gpld.errors import UsageError
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 from gpld.sweep import Sweep, plan
 from gpld.sweep.forecast import predict
 from gpld.sweep.job import record

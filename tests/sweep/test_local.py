@@ -11,7 +11,7 @@ import pytest
 
 from gpld.analysis.scores import read_runs
 from gpld.commands.sweep import main as sweep
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 from gpld.sweep import plan, read_sweep
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "sweep.py"

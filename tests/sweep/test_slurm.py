@@ -13,7 +13,7 @@ import submitit
 from run_folders import write_run
 
 from gpld.commands.sweep import main as sweep
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 from gpld.sweep import Sweep, plan
 from gpld.sweep.job import record
 from gpld.sweep.slurm import SlurmOptions, Submission, _executor, submit, wait

@@ -10,7 +10,7 @@ import zlib
 import jax
 import pytest
 
-from gpld.console import _origin
+from gpld.runs.console import _origin
 from gpld.xla import cache
 from gpld.xla.cache import Reuse, remove_incomplete
 

@@ -9,7 +9,7 @@ from ...config import Config
 from ...envs import canonical_name
 from ...errors import UsageError
 from ...machine.files import read_json
-from ...run_folder import RunFolder
+from ...runs.folder import RunFolder
 from .arms import sweeps_of
 
 CHECKPOINT_SCORES = "evaluation.json"

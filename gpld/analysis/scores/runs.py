@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from ...config import Config
 from ...errors import LeftOut, MachineError, UsageError
 from ...machine.files import file_error, write_bytes
-from ...run_folder import RunFolder
+from ...runs.folder import RunFolder
 from .arms import InSweep, label_arms, sweep_of
 from .checkpoints import CHECKPOINT_SCORES, read_checkpoint_scores
 

@@ -28,7 +28,7 @@ from gpld.analysis.scores import (
 )
 from gpld.config import EnvConfig, to_dict
 from gpld.errors import UsageError
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 # 16 environments, an evaluation every 5,000 env steps, action repeat 2: due at 10,000 frames,
 # it takes place at 10,016.

@@ -34,11 +34,11 @@ from typing import Any
 
 import numpy as np
 
-from .config import Config, from_dict
-from .envs import ArraySpec, EnvSpec
-from .errors import LeftOut, MachineError, UsageError
-from .machine import files
-from .machine.files import parse_json, read_bytes, read_json
+from ..config import Config, from_dict
+from ..envs import ArraySpec, EnvSpec
+from ..errors import LeftOut, MachineError, UsageError
+from ..machine import files
+from ..machine.files import parse_json, read_bytes, read_json
 
 _GIB = 2**30
 

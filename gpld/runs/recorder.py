@@ -8,14 +8,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .config import Config
+from ..config import Config
+from ..envs import TimeStep
+from ..errors import MachineError, UsageError
+from ..units import count
 from .console import RunConsole
-from .envs import TimeStep
-from .errors import MachineError, UsageError
+from .folder import RunFolder
 from .metrics import EpisodeTracker, MeanMetrics, Stopwatch, Sums
-from .run_folder import RunFolder
 from .sinks import Sink
-from .units import count
 
 
 class Recorder(contextlib.AbstractContextManager):
@@ -127,7 +127,7 @@ class Recorder(contextlib.AbstractContextManager):
 
     def evaluated(self, line: Mapping[str, Any]) -> None:
         """Writes and shows the scores of an evaluation, and redraws the learning curve."""
-        from .analysis import learning_curve  # half a second that the start can do without
+        from ..analysis import learning_curve  # half a second that the start can do without
 
         self._append("scores", line)
         if self._draws:

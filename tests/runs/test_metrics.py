@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpld.envs import TimeStep
-from gpld.metrics import EpisodeEnd, EpisodeTracker, MeanMetrics, Stopwatch
+from gpld.runs.metrics import EpisodeEnd, EpisodeTracker, MeanMetrics, Stopwatch
 
 
 def test_mean_metrics_are_means_since_the_last_call():

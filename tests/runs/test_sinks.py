@@ -11,9 +11,9 @@ import sys
 import pytest
 from tensorboardX.proto import event_pb2
 
-from gpld import sinks
 from gpld.errors import UsageError
-from gpld.sinks import make_sinks
+from gpld.runs import sinks
+from gpld.runs.sinks import make_sinks
 
 START = event_pb2.SessionLog.START
 
@@ -101,7 +101,7 @@ def test_a_full_disk_warns_once(tmp_path):
     code = f"""
 import resource
 from pathlib import Path
-from gpld.sinks import make_sinks
+from gpld.runs.sinks import make_sinks
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, {resource.RLIM_INFINITY}))
 [sink] = make_sinks(tensorboard=True, wandb_project=None, folder=Path({str(tmp_path)!r}),
                     settings={{}}, resumed_at=None, warn=print)
@@ -129,7 +129,7 @@ def run_wandb(folder, **env):
     pytest.importorskip("wandb")
     code = f"""
 from pathlib import Path
-from gpld.sinks import make_sinks
+from gpld.runs.sinks import make_sinks
 [sink] = make_sinks(tensorboard=False, wandb_project="project", folder=Path({str(folder)!r}),
                     settings={{"seed": 0}}, resumed_at=None, warn=print)
 sink.write("metrics", {{"env_step": 10, "frame": 20, "update": 1}}, {{"train/x": 1.5}})

@@ -8,12 +8,13 @@ import pytest
 from matplotlib.figure import Figure
 from run_folders import configured, write_run
 
-from gpld import run_folder, training
+from gpld import training
 from gpld.analysis.pictures import save_picture
 from gpld.commands import evaluate, sensitivity
 from gpld.config.presets import PRESETS
 from gpld.errors import MachineError, UsageError
-from gpld.run_folder import RunFolder
+from gpld.runs import folder
+from gpld.runs.folder import RunFolder
 
 NAMES = [
     "config.json",
@@ -144,9 +145,9 @@ def test_no_name_that_a_run_writes_is_left_out():
     """What stands in the description of a run folder is looked at."""
     described = [
         line.split()[0].rstrip("/")
-        for line in (run_folder.__doc__ or "").splitlines()
+        for line in (folder.__doc__ or "").splitlines()
         if line[:4] == "    "
     ]
     assert len(described) > 10
     for name in described:
-        assert run_folder._OWN.fullmatch(name), name
+        assert folder._OWN.fullmatch(name), name

@@ -7,8 +7,8 @@ import time
 import pytest
 from rich.console import Console
 
-from gpld import console as module
-from gpld.console import RunConsole
+from gpld.runs import console as module
+from gpld.runs.console import RunConsole
 from gpld.xla import cache
 from gpld.xla.cache import InWork
 

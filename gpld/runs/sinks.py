@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from .errors import UsageError
-from .machine.files import read_json, write_json
+from ..errors import UsageError
+from ..machine.files import read_json, write_json
 
 
 @runtime_checkable

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from .machine.output import show, unseen
-from .units import count
-from .xla import cache
-from .xla.cache import InWork, Reuse, reuse
+from ..machine.output import show, unseen
+from ..units import count
+from ..xla import cache
+from ..xla.cache import InWork, Reuse, reuse
 
 FIRST_UPDATE = "first update after"
 

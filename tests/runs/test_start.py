@@ -7,7 +7,7 @@ import pytest
 
 from gpld.config import Config, EnvConfig, GPLDConfig, lasting, to_dict
 from gpld.errors import UsageError
-from gpld.run_start import _check_same, check_run, check_settings, locked
+from gpld.runs.start import _check_same, check_run, check_settings, locked
 from gpld.xla.jax_settings import jax_settings
 
 

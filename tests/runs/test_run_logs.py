@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 
 def _line(env_step):

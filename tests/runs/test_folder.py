@@ -10,7 +10,7 @@ from run_folders import configured, write_run
 from gpld.config import to_dict
 from gpld.envs import ArraySpec, EnvSpec
 from gpld.errors import LeftOut, UsageError
-from gpld.run_folder import RunFolder
+from gpld.runs.folder import RunFolder
 
 ENV = {
     "observation": [["position", [[3], "float32"]]],

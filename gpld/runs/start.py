@@ -9,14 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .config import Config, differences, flatten, lasting, to_dict
-from .envs import EnvSpec
-from .errors import MachineError, UsageError
-from .machine.files import lock, open_to_append, write_json
-from .machine.output import show
-from .machine.provenance import provenance
-from .run_folder import RunFolder
-from .xla.jax_settings import check_jax_settings, jax_settings
+from ..config import Config, differences, flatten, lasting, to_dict
+from ..envs import EnvSpec
+from ..errors import MachineError, UsageError
+from ..machine.files import lock, open_to_append, write_json
+from ..machine.output import show
+from ..machine.provenance import provenance
+from ..xla.jax_settings import check_jax_settings, jax_settings
+from .folder import RunFolder
 
 
 def default_path(config: Config) -> Path:

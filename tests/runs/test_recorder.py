@@ -11,11 +11,11 @@ import pytest
 
 from gpld import training
 from gpld.config.presets import PRESETS
-from gpld.console import RunConsole
 from gpld.errors import Interrupted
-from gpld.metrics import Stopwatch
-from gpld.recorder import Recorder
-from gpld.run_folder import RunFolder
+from gpld.runs.console import RunConsole
+from gpld.runs.folder import RunFolder
+from gpld.runs.metrics import Stopwatch
+from gpld.runs.recorder import Recorder
 from gpld.sweep.forecast import seconds_per_env_step
 
 CONFIG = PRESETS["debug"]

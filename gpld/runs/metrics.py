@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .envs import TimeStep
+from ..envs import TimeStep
 
 Sums = dict[str, tuple[Float[Array, ""], Int[Array, ""]]]
 """Sum and number of the finite values of each metric."""
