@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from . import checkpoint
-from .checkpoint import Checkpoint, Damaged, Unsuitable
-from .checkpointer import NothingToResumeError
+from .checkpoints import checkpoint
+from .checkpoints.checkpoint import Checkpoint, Damaged, Unsuitable
+from .checkpoints.writer import NothingToResumeError
 from .config import Config
 from .errors import LeftOut, MachineError, UsageError
 from .machine.output import show

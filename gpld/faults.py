@@ -12,9 +12,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from . import agent, checkpoint, tree_file
+from . import agent
 from .agent import AgentState
-from .checkpoint import Damaged, Unsuitable
+from .checkpoints import checkpoint, tree_file
+from .checkpoints.checkpoint import Damaged, Unsuitable
 from .config import Config, from_dict, to_dict
 from .errors import MachineError, UsageError
 from .losses import Batch

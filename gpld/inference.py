@@ -10,7 +10,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Float32, PRNGKeyArray
 
-from . import agent, checkpoint
+from . import agent
+from .checkpoints import checkpoint
 from .config import Config
 from .envs import TimeStep
 from .errors import UsageError

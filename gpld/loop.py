@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import tree_file
-from .archive import Contents
-from .checkpointer import Checkpointer
+from .checkpoints import tree_file
+from .checkpoints.retention import Contents
+from .checkpoints.writer import Checkpointer
 from .config import Config, lasting
 from .errors import Interrupted
 from .machine.signals import Interrupts

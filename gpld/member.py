@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .archive import Archive
+from .checkpoints.retention import Archive
 from .config import Config
 from .envs import WorkerError
 from .errors import MachineError

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import checkpoint
-from .checkpoint import Damaged, Unsuitable
+from .checkpoints import checkpoint
+from .checkpoints.checkpoint import Damaged, Unsuitable
 from .config import Config
 from .envs import EnvSpec
 from .errors import MachineError, UsageError

@@ -13,8 +13,8 @@ from jaxtyping import PRNGKeyArray
 from . import footprint
 from .agent import AgentState
 from .announcement import describe
-from .archive import Archive
-from .checkpointer import Checkpointer
+from .checkpoints.retention import Archive
+from .checkpoints.writer import Checkpointer
 from .clocks import train_ratio
 from .collection import Collector, LiveCollector, OfflineCollector
 from .config import Config, to_dict

@@ -10,7 +10,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from gpld import agent, checkpoint, faults, footprint, training
+from gpld import agent, faults, footprint, training
+from gpld.checkpoints import checkpoint
 from gpld.config import ReplayConfig
 from gpld.config.presets import PRESETS
 from gpld.device_program import Clock, DeviceProgram, Keys, Task

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from run_folders import configured, write_run
 
-from gpld import checkpoint
-from gpld.checkpointer import NothingToResumeError
+from gpld.checkpoints import checkpoint
+from gpld.checkpoints.writer import NothingToResumeError
 from gpld.cli import one_line_errors, parse_config
 from gpld.config import DistributedConfig
 from gpld.ending import Ending, describe

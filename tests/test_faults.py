@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES, tiny_batch
 
-from gpld import agent, checkpoint, faults, training, tree_file
+from gpld import agent, faults, training
+from gpld.checkpoints import checkpoint, tree_file
 from gpld.config import to_dict
 from gpld.config.presets import PRESETS
 from gpld.errors import MachineError, UsageError

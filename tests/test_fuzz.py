@@ -30,7 +30,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from matplotlib.figure import Figure
 
-from gpld import inference, training, tree_file
+from gpld import inference, training
+from gpld.checkpoints import tree_file
 from gpld.cli import one_line_errors, parse_config
 from gpld.commands import evaluate, pack, plot, sweep
 from gpld.config import to_dict

@@ -12,7 +12,8 @@ import pytest
 from helpers import ACTION_SIZE, CONFIG as TINY, SHAPES, tiny_batch
 
 import gpld
-from gpld import agent, checkpoint, footprint, training
+from gpld import agent, footprint, training
+from gpld.checkpoints import checkpoint
 from gpld.cli import parse_config
 from gpld.config import GPLDConfig
 from gpld.config.presets import PRESETS

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gpld import checkpoint, tree_file
+from gpld.checkpoints import checkpoint, tree_file
 from gpld.runs.folder import RunFolder
 
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"

@@ -27,7 +27,7 @@ sys.exit(75)
 """
 RUN = """
 import sys
-from gpld import run_start
+from gpld.runs import start
 from gpld.cli import one_line_errors
 from gpld.runs.console import RunConsole
 from gpld.errors import Interrupted

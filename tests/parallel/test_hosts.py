@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gpld import checkpoint
+from gpld.checkpoints import checkpoint
 from gpld.cli import parse_config
 from gpld.errors import UsageError
 from gpld.runs.folder import RunFolder

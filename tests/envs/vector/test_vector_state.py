@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from gpld import tree_file
+from gpld.checkpoints import tree_file
 from gpld.envs import WorkerError, make_vector_env
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 import gpld
-from gpld import checkpoint, training
+from gpld import training
+from gpld.checkpoints import checkpoint
 from gpld.config.presets import PRESETS
 from gpld.replay import ReplayStore
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as npst
 
-from gpld import tree_file
+from gpld.checkpoints import tree_file
 
 DTYPES = st.sampled_from(["bool", "uint8", "int32", "int64", "uint32", "float32", "float64"])
 LEAVES = (

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES
 
-from gpld import agent, checkpoint, tree_file
-from gpld.archive import Archive, Contents
-from gpld.checkpointer import Checkpointer
+from gpld import agent
+from gpld.checkpoints import checkpoint, tree_file
+from gpld.checkpoints.retention import Archive, Contents
+from gpld.checkpoints.writer import Checkpointer
 from gpld.config import CheckpointConfig
 from gpld.errors import MachineError, UsageError
 from gpld.replay import Replay, StepSpec

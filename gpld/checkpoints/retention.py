@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 import jax
 
-from . import checkpoint
-from .agent import AgentState
-from .checkpoint import Checkpoint, Damaged, Unsuitable
-from .config import CheckpointConfig
-from .errors import MachineError, UsageError
-from .replay import (
+from ..agent import AgentState
+from ..config import CheckpointConfig
+from ..errors import MachineError, UsageError
+from ..replay import (
     AbstractReplay,
     DamagedReplayError,
     ReplayStore,
     Snapshot,
     UnsuitableReplayError,
 )
-from .runs.folder import RunFolder, clocks
+from ..runs.folder import RunFolder, clocks
+from . import checkpoint
+from .checkpoint import Checkpoint, Damaged, Unsuitable
 
 
 class Contents(NamedTuple):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from .agent import AgentState
-from .archive import Archive, Contents, Moment, Saved
-from .errors import MachineError, UsageError
-from .peers import Alone, Peers
-from .replay import AbstractReplay
+from ..agent import AgentState
+from ..errors import MachineError, UsageError
+from ..peers import Alone, Peers
+from ..replay import AbstractReplay
+from .retention import Archive, Contents, Moment, Saved
 
 
 class NothingToResumeError(MachineError):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES
 
-from gpld import agent, checkpoint, tree_file
-from gpld.checkpoint import Damaged, Unsuitable
+from gpld import agent
+from gpld.checkpoints import checkpoint, tree_file
+from gpld.checkpoints.checkpoint import Damaged, Unsuitable
 from gpld.errors import MachineError, UsageError
 
 LOOP = {"env_step": 8, "scores": np.arange(3.0)}

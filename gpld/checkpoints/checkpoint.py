@@ -25,10 +25,10 @@ from typing import Any, BinaryIO, NamedTuple
 import equinox as eqx
 import jax
 
-from . import replay, tree_file
-from .agent import AgentState
-from .errors import MachineError, UsageError
-from .machine.files import (
+from .. import replay
+from ..agent import AgentState
+from ..errors import MachineError, UsageError
+from ..machine.files import (
     create,
     damage,
     is_count,
@@ -39,8 +39,9 @@ from .machine.files import (
     sync_folder,
     write_json,
 )
-from .replay import DamagedReplayError, UnsuitableReplayError, has_other_format
-from .runs.folder import LOGS, clocks, is_checkpoint
+from ..replay import DamagedReplayError, UnsuitableReplayError, has_other_format
+from ..runs.folder import LOGS, clocks, is_checkpoint
+from . import tree_file
 
 FORMAT = 1
 
