@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from .config import Config as Config
     from .config.presets import PRESETS as PRESETS
     from .envs import make_env as make_env, task_names as task_names
-    from .inference import load as load
+    from .evaluation.trained_agent import load as load
     from .training import train as train
 
 _HOMES = {
     "Config": "config",
     "PRESETS": "config.presets",
-    "load": "inference",
+    "load": "evaluation.trained_agent",
     "make_env": "envs",
     "task_names": "envs",
     "train": "training",

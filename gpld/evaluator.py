@@ -7,12 +7,12 @@ from typing import Any
 from .agent import AgentState
 from .config import Config
 from .errors import Interrupted, MachineError, UsageError
-from .evaluation import evaluate
+from .evaluation.episodes import evaluate
+from .evaluation.video import FirstEpisode, record_video
 from .machine.signals import Interrupts
 from .peers import Alone, Peers
 from .runs.folder import RunFolder
 from .seeding import derive_seed
-from .video import FirstEpisode, record_video
 
 
 class Evaluator:

@@ -9,9 +9,9 @@ import numpy as np
 
 from .config import Config
 from .errors import MachineError
+from .evaluation.open_loop import predict_open_loop
 from .losses import Batch
 from .models import Dreamer
-from .open_loop import predict_open_loop
 from .runs.folder import RunFolder
 from .seeding import derive_seed
 from .xla.precision import full_products

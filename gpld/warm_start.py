@@ -7,10 +7,10 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
-from . import inference
 from .agent import AgentState
 from .config import InitConfig
 from .errors import UsageError
+from .evaluation import trained_agent
 
 
 def warm_start(state: AgentState, config: InitConfig) -> AgentState:
@@ -30,7 +30,7 @@ def warm_start(state: AgentState, config: InitConfig) -> AgentState:
     """
     if config.from_ is None:
         return state
-    donor = inference.load(Path(config.from_)).state.model
+    donor = trained_agent.load(Path(config.from_)).state.model
     for name in config.modules:
         _check_sizes(name, getattr(donor, name), getattr(state.model, name), config.from_)
     model = eqx.tree_at(

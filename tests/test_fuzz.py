@@ -30,12 +30,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from matplotlib.figure import Figure
 
-from gpld import inference, training
+from gpld import training
 from gpld.checkpoints import tree_file
 from gpld.cli import one_line_errors, parse_config
 from gpld.commands import evaluate, pack, plot, sweep
 from gpld.config import to_dict
 from gpld.errors import LeftOut
+from gpld.evaluation import trained_agent
 from gpld.peers import find_peers
 from gpld.placement import choose_placement
 from gpld.population import Population
@@ -267,7 +268,7 @@ def _start(root):
 
 
 def _load(root):
-    player = inference.load(root / RUN)
+    player = trained_agent.load(root / RUN)
     agent = hashlib.sha256()
     for leaf in jax.tree.leaves(player.state):
         agent.update(np.asarray(leaf).tobytes())

@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped, UInt8
 from matplotlib.figure import Figure
 
 from ..errors import MachineError
-from ..video import write_video
+from ..evaluation.video import write_video
 from .pictures import save_picture
 from .plain import plain
 

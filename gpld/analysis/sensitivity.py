@@ -27,9 +27,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .. import agent, inference
+from .. import agent
 from ..envs import VectorEnv, make_vector_env
 from ..errors import MachineError
+from ..evaluation import trained_agent
 from ..machine.files import write_json
 from ..models import RSSM, Dreamer
 from ..runs.folder import RunFolder
@@ -106,7 +107,7 @@ def measure_sensitivity(
     seed = derive_seed(seed, "sensitivity")
     act_key, perturb_key = jr.split(jr.key(seed))
     for env_step in folder.checkpoints():
-        state = inference.load(folder.path, env_step=env_step).state
+        state = trained_agent.load(folder.path, env_step=env_step).state
         with (
             make_vector_env(
                 config.task,

@@ -9,17 +9,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tyro
 
-from .. import inference
 from ..analysis.scores import CHECKPOINT_SCORES, identity
 from ..cli import check_least, check_task, one_line_errors, parse
 from ..envs.dmc.drawing import can_draw, find_backend
 from ..errors import MachineError, UsageError
-from ..evaluation import Evaluation, evaluate
+from ..evaluation import trained_agent
+from ..evaluation.episodes import Evaluation, evaluate
+from ..evaluation.video import FirstEpisode, check_name, record_video
 from ..machine.files import check_file, file_error, write_json
 from ..machine.provenance import provenance
 from ..runs.folder import RunFolder
 from ..seeding import derive_seed
-from ..video import FirstEpisode, check_name, record_video
 from ..xla.cache import cache_compilations
 
 
@@ -173,7 +173,7 @@ def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Ch
 
 def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None) -> dict[str, Any]:
     """Evaluates one checkpoint with every seed, and prints what comes out."""
-    player = inference.load(checkpoint.run, env_step=checkpoint.env_step)
+    player = trained_agent.load(checkpoint.run, env_step=checkpoint.env_step)
     task, action_repeat = player.config.task, player.config.env.action_repeat
     evaluations: dict[int, Evaluation] = {}
     for seed in options.seeds:

@@ -8,7 +8,7 @@ import pytest
 
 import gpld
 from gpld.envs import make_vector_env
-from gpld.evaluation import run_episodes
+from gpld.evaluation.episodes import run_episodes
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from gpld.envs.dmc.drawing import Drawing, Repetition
 from gpld.envs.dmc.env import DMControl
 from gpld.envs.mjx import MJXEnv
 from gpld.envs.mjx.recording import playback
-from gpld.video import play_video
+from gpld.evaluation.video import play_video
 
 SEED, REPEAT, NUM_STEPS = 3, 2, 12
 

@@ -10,7 +10,7 @@ from helpers import CONFIG, build
 from gpld import agent
 from gpld.envs import make_vector_env
 from gpld.errors import Interrupted, MachineError
-from gpld.evaluation import evaluate, run_episodes
+from gpld.evaluation.episodes import evaluate, run_episodes
 from gpld.models import Dreamer
 
 

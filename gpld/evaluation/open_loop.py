@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .losses import Batch, observe
-from .models import Dreamer, Latent, symexp
+from ..losses import Batch, observe
+from ..models import Dreamer, Latent, symexp
 
 Predictions = dict[str, Float[Array, "batch time ..."]]
 """Observations by name: vectors in their own units, images between 0 and 1."""

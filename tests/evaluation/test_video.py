@@ -11,7 +11,7 @@ import pytest
 
 from gpld.envs import make_vector_env
 from gpld.errors import Interrupted, MachineError, UsageError
-from gpld.video import FirstEpisode, _encode, record_video, write_video
+from gpld.evaluation.video import FirstEpisode, _encode, record_video, write_video
 
 
 def colours(height=48, width=64):

@@ -10,12 +10,12 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Float32, PRNGKeyArray
 
-from . import agent
-from .checkpoints import checkpoint
-from .config import Config
-from .envs import TimeStep
-from .errors import UsageError
-from .runs.folder import RunFolder
+from .. import agent
+from ..checkpoints import checkpoint
+from ..config import Config
+from ..envs import TimeStep
+from ..errors import UsageError
+from ..runs.folder import RunFolder
 
 
 class PlayerMemory(NamedTuple):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES, build, quick_jit, tiny_batch, tiny_model
 
+from gpld.evaluation.open_loop import predict_open_loop
 from gpld.losses import observe
 from gpld.models import Dreamer, symexp
-from gpld.open_loop import predict_open_loop
 from gpld.predictor import Predictor
 from gpld.runs.folder import RunFolder
 

@@ -10,13 +10,13 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from .agent import act, initial_memory
-from .envs import TimeStep, VectorEnv, choose_backend, make_vector_env
-from .errors import Interrupted, MachineError
-from .machine.provenance import num_cores
-from .models import Dreamer, Latent
-from .runs.metrics import EpisodeEnd, EpisodeTracker
-from .xla.precision import full_products
+from ..agent import act, initial_memory
+from ..envs import TimeStep, VectorEnv, choose_backend, make_vector_env
+from ..errors import Interrupted, MachineError
+from ..machine.provenance import num_cores
+from ..models import Dreamer, Latent
+from ..runs.metrics import EpisodeEnd, EpisodeTracker
+from ..xla.precision import full_products
 
 Record = Callable[[TimeStep, np.ndarray], None]
 """Is told every time step of all environments, and the actions that answer it."""

@@ -14,10 +14,10 @@ import imageio_ffmpeg
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from .envs import TimeStep, env_seed
-from .envs.dmc.drawing import Drawing, Playback, Repetition
-from .errors import Interrupted, MachineError, UsageError
-from .machine.files import create
+from ..envs import TimeStep, env_seed
+from ..envs.dmc.drawing import Drawing, Playback, Repetition
+from ..errors import Interrupted, MachineError, UsageError
+from ..machine.files import create
 
 
 class FirstEpisode:

@@ -1,0 +1,1 @@
+"""Episodes with a trained agent, their videos, and predictions of its world model."""
