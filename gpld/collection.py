@@ -13,8 +13,8 @@ from .errors import MachineError
 from .experience import to_steps
 from .member import Failure, Member
 from .models import Dreamer
-from .placement import fetch
-from .population import Population
+from .parallel.devices import fetch
+from .parallel.seeds import Population
 
 
 @runtime_checkable

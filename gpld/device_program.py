@@ -24,7 +24,7 @@ from .envs import FunctionalVectorEnv
 from .experience import LATENT, by_name, step_specs, to_batch, to_steps
 from .losses import Batch
 from .models import StoredLatent
-from .population import Population
+from .parallel.seeds import Population
 from .replay import functional
 from .replay.functional import Counters, Layout, Steps, Windows
 from .runs.metrics import Sums, add_metrics, zero_sums

@@ -22,7 +22,7 @@ from .envs.spoilt import describe_spoilt
 from .envs.vector.restarts import Restarts
 from .losses import Batch
 from .member import Member
-from .population import Population
+from .parallel.seeds import Population
 from .replay import DeviceReplay, Snapshot
 from .replay.functional import Steps
 from .runs.metrics import Sums

@@ -10,7 +10,7 @@ from .errors import Interrupted, MachineError, UsageError
 from .evaluation.episodes import evaluate
 from .evaluation.video import FirstEpisode, record_video
 from .machine.signals import Interrupts
-from .peers import Alone, Peers
+from .parallel.hosts import Alone, Peers
 from .runs.folder import RunFolder
 from .seeding import derive_seed
 

@@ -15,8 +15,8 @@ from .experience import refresh, sample, to_batch
 from .losses import Batch
 from .member import Member
 from .models import StoredLatent
-from .placement import fetch, local
-from .population import Population
+from .parallel.devices import fetch, local
+from .parallel.seeds import Population
 from .replay import Sample
 
 

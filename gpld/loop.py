@@ -10,7 +10,7 @@ from .config import Config, lasting
 from .errors import Interrupted
 from .machine.signals import Interrupts
 from .member import Failure, Member
-from .peers import Peers
+from .parallel.hosts import Peers
 from .profiling import Profiler
 from .trainer import Trainer
 

@@ -28,9 +28,9 @@ from .loop import Loop
 from .machine.signals import Interrupts
 from .member import Member, Run, planned_runs
 from .models import parameter_counts
-from .peers import Peers, find_peers
-from .placement import choose_placement
-from .population import Population, Programs, compiled, init_agents
+from .parallel.devices import choose_placement
+from .parallel.hosts import Peers, find_peers
+from .parallel.seeds import Population, Programs, compiled, init_agents
 from .predictor import Predictor
 from .profiling import Profiler
 from .replay import AbstractReplay

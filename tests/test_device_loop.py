@@ -20,7 +20,7 @@ from gpld.envs.functional import probe
 from gpld.errors import Interrupted, MachineError
 from gpld.experience import make_replay
 from gpld.models import StoredLatent
-from gpld.population import Population, init_agents
+from gpld.parallel.seeds import Population, init_agents
 from gpld.replay import functional
 from gpld.runs.folder import RunFolder
 

@@ -37,9 +37,9 @@ from gpld.commands import evaluate, pack, plot, sweep
 from gpld.config import to_dict
 from gpld.errors import LeftOut
 from gpld.evaluation import trained_agent
-from gpld.peers import find_peers
-from gpld.placement import choose_placement
-from gpld.population import Population
+from gpld.parallel.devices import choose_placement
+from gpld.parallel.hosts import find_peers
+from gpld.parallel.seeds import Population
 from gpld.runs.folder import RunFolder
 
 SECONDS = 60  # a command takes one or less, but the machine may be busy

@@ -10,7 +10,7 @@ import pytest
 from gpld import agent, experience, footprint, training
 from gpld.config.presets import PRESETS
 from gpld.envs import make_vector_env
-from gpld.population import Population, compiled
+from gpld.parallel.seeds import Population, compiled
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..agent import AgentState
 from ..errors import MachineError, UsageError
-from ..peers import Alone, Peers
+from ..parallel.hosts import Alone, Peers
 from ..replay import AbstractReplay
 from .retention import Archive, Contents, Moment, Saved
 

@@ -10,7 +10,7 @@ from ..config import Config
 from ..ending import Ending
 from ..envs import task_names
 from ..machine.malloc import keep_freed_memory
-from ..peers import connect
+from ..parallel.hosts import connect
 from ..runs import start
 from ..xla.cache import cache_compilations
 

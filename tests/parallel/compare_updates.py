@@ -22,9 +22,9 @@ from gpld import agent
 from gpld.config import DistributedConfig, GPLDConfig, OptimizerConfig
 from gpld.losses import Batch
 from gpld.models import StoredLatent
-from gpld.peers import connect
-from gpld.placement import choose_placement, fetch, local
-from gpld.population import Population, compiled
+from gpld.parallel.devices import choose_placement, fetch, local
+from gpld.parallel.hosts import connect
+from gpld.parallel.seeds import Population, compiled
 
 
 def make_batch(config):

@@ -11,11 +11,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from . import agent
-from .agent import AgentState, Memory
-from .config import Config
-from .envs import EnvSpec
-from .placement import OneDevice, Placement, local, shard_of
+from .. import agent
+from ..agent import AgentState, Memory
+from ..config import Config
+from ..envs import EnvSpec
+from .devices import OneDevice, Placement, local, shard_of
 
 
 class Population:

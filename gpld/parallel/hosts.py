@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 
-from .config import DistributedConfig
-from .errors import MachineError
+from ..config import DistributedConfig
+from ..errors import MachineError
 
 T = TypeVar("T")
 _DAY = 24 * 60 * 60 * 1000

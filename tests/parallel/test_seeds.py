@@ -19,7 +19,7 @@ from gpld.config import GPLDConfig
 from gpld.config.presets import PRESETS
 from gpld.envs import EnvSpec, VectorEnv, WorkerError
 from gpld.errors import MachineError, UsageError
-from gpld.population import Population, compiled
+from gpld.parallel.seeds import Population, compiled
 from gpld.replay import Replay
 from gpld.runs.folder import RunFolder
 
