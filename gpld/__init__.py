@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .config.presets import PRESETS as PRESETS
     from .envs import make_env as make_env, task_names as task_names
     from .evaluation.trained_agent import load as load
-    from .training import train as train
+    from .training.train import train as train
 
 _HOMES = {
     "Config": "config",
@@ -23,7 +23,7 @@ _HOMES = {
     "load": "evaluation.trained_agent",
     "make_env": "envs",
     "task_names": "envs",
-    "train": "training",
+    "train": "training.train",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -139,12 +139,12 @@ def check_fusions() -> Check:
     from .xla import flags
 
     version = importlib.metadata.version("jaxlib")
-    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flags._OPTION in flag]
-    if not flags:
+    given = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flags._OPTION in flag]
+    if not given:
         text = f"jaxlib {version} is not known here: `pytest tests/xla/test_flags.py` tells "
         return Check("fusions", "warning", f"{text}whether its CPU programs are right.")
-    if not flags[-1].endswith(("=", f"={flags._PRODUCTS}")):
-        text = f"XLA_FLAGS sets {flags[-1]}, with which CPU programs give wrong numbers: unset it."
+    if not given[-1].endswith(("=", f"={flags._PRODUCTS}")):
+        text = f"XLA_FLAGS sets {given[-1]}, with which CPU programs give wrong numbers: unset it."
         return Check("fusions", "warning", text)
     return Check("fusions", "ok", "XLA's faulty ones are turned off")
 

@@ -30,7 +30,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from matplotlib.figure import Figure
 
-from gpld import training
 from gpld.checkpoints import tree_file
 from gpld.cli import one_line_errors, parse_config
 from gpld.commands import evaluate, pack, plot, sweep
@@ -41,6 +40,7 @@ from gpld.parallel.devices import choose_placement
 from gpld.parallel.hosts import find_peers
 from gpld.parallel.seeds import Population
 from gpld.runs.folder import RunFolder
+from gpld.training import train
 
 SECONDS = 60  # a command takes one or less, but the machine may be busy
 BYTES = 3 * 2**30  # more than any file may have, and than JAX reserves
@@ -75,7 +75,7 @@ def original(tmp_path_factory):
         made = sweep.read_sweep(Path("grid.toml"))
         [job] = sweep.plan(made, Path("sweep"))
         sweep.record(made, Path("sweep"))
-        training.train(job.config, job.path)
+        train.train(job.config, job.path)
         evaluate.main([str(RUN), "--episodes", "2", "--out", str(RUN / "evaluation.json")])
         pack.main(["sweep", "packed.json.gz"])
     _outside(root).mkdir()
@@ -247,8 +247,8 @@ def _start(root):
     config = parse_config(["--resume", str(root / RUN)])
     population, peers = Population(config.seeds, choose_placement(config)), find_peers()
     with contextlib.ExitStack() as stack:
-        opened = training._open(config, root / RUN, peers, stack)
-        training._assemble(config, population, opened, peers, stack)
+        opened = train._open(config, root / RUN, peers, stack)
+        train._assemble(config, population, opened, peers, stack)
         [start] = opened.starts
         agent = hashlib.sha256()
         for leaf in jax.tree.leaves(start.agent):

@@ -8,7 +8,7 @@ import numpy as np
 from .. import agent
 from ..config import Config
 from ..envs import VectorEnv
-from ..supply import make_envs
+from ..training.source import make_envs
 from .choices import describe
 from .measure import Case, Progress, measure
 from .report import Figure, Report, spread

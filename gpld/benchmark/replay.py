@@ -13,9 +13,9 @@ import numpy as np
 
 from ..config import Config
 from ..envs import ArraySpec, EnvSpec
-from ..experience import step_specs
 from ..machine.memory import available_memory
 from ..replay import Replay, ReplayStore, Sample
+from ..training.experience import step_specs
 from .choices import describe
 from .measure import Progress, measure
 from .report import Figure, Measurement, Report

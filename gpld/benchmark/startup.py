@@ -4,9 +4,9 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from ..clocks import train_ratio
 from ..config import Config
 from ..runs.console import FIRST_UPDATE
+from ..training.clocks import train_ratio
 from .choices import describe
 from .measure import Progress, measure
 from .process import train_until

@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..clocks import train_ratio
 from ..config import Config
-from ..member import planned_runs
 from ..runs.folder import RunFolder
+from ..training.clocks import train_ratio
+from ..training.seed_run import planned_runs
 from .choices import describe
 from .measure import Progress, measure
 from .process import Watched, train_until

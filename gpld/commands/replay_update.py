@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 import tyro
 
-from .. import faults
 from ..cli import one_line_errors, parse
+from ..training import failed_updates
 from ..xla.cache import cache_compilations
 
 
@@ -30,4 +30,4 @@ def main(args: Sequence[str] | None = None) -> None:
         options: ReplayUpdateArgs = parse(ReplayUpdateArgs, sys.argv[1:] if args is None else args)
         cache_compilations()
         jax.config.update("jax_debug_nans", options.debug_nans)
-        print("\n".join(faults.examine(options.fault)))
+        print("\n".join(failed_updates.examine(options.fault)))

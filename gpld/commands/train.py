@@ -4,14 +4,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import training
 from ..cli import choose_platform, one_line_errors, parse_config
 from ..config import Config
-from ..ending import Ending
 from ..envs import task_names
 from ..machine.malloc import keep_freed_memory
 from ..parallel.hosts import connect
 from ..runs import start
+from ..training.ending import Ending
+from ..training.train import train
 from ..xla.cache import cache_compilations
 
 
@@ -42,4 +42,4 @@ def run(config: Config, path: Path) -> None:
     choose_platform(config.platform, config.devices, deterministic=config.deterministic)
     cache_compilations()
     keep_freed_memory()
-    training.train(config, path)
+    train(config, path)

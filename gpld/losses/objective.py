@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..clocks import train_ratio
 from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
+from ..training.clocks import train_ratio
 from ..xla.precision import factor_dtype
 from .actor_critic import actor_critic_losses
 from .batch import Batch

@@ -10,8 +10,8 @@ from ..config import Config, differences, flatten
 from ..envs import canonical_name
 from ..errors import MachineError, UsageError
 from ..machine.files import file_error, read_json, write_json
-from ..member import planned_runs
 from ..runs.folder import RunFolder
+from ..training.seed_run import planned_runs
 from .spec import Sweep
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 import gpld
-from gpld import training
 from gpld.checkpoints import checkpoint
 from gpld.config.presets import PRESETS
 from gpld.replay import ReplayStore
+from gpld.training.train import train
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ CONFIG = dataclasses.replace(
 
 def _train(path, **settings):
     settings = dataclasses.replace(CONFIG.checkpoint, every=20, **settings)
-    return training.train(dataclasses.replace(CONFIG, checkpoint=settings), path)
+    return train(dataclasses.replace(CONFIG, checkpoint=settings), path)
 
 
 def _resumable(folder):

@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 import gpld
-from gpld import training
 from gpld.cli import parse_config
 from gpld.config.presets import PRESETS
 from gpld.envs import WorkerError
 from gpld.errors import MachineError, UsageError
 from gpld.runs.folder import RunFolder
+from gpld.training.train import train
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ LONGER = dataclasses.replace(CONFIG, env_steps=200)
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     path = tmp_path_factory.mktemp("original") / "run"
-    training.train(CONFIG, path)
+    train(CONFIG, path)
     return path
 
 
@@ -76,7 +76,7 @@ def _newest_mutable(run):
 def test_damaged_checkpoint_is_set_aside_for_the_one_before(run, capsys, damage, message):
     damage(run)
     before = RunFolder(run).read("metrics")
-    training.train(CONFIG, run)
+    train(CONFIG, run)
     output = capsys.readouterr().out
     [line] = [line for line in output.splitlines() if "set aside as damaged-000000120" in line]
     assert message in line
@@ -91,7 +91,7 @@ def test_no_whole_checkpoint_is_one_line(run):
     for path in run.glob("checkpoints/*/agent.eqx"):
         _truncate(path)
     with pytest.raises(MachineError, match="No checkpoint can be resumed from"):
-        training.train(LONGER, run)
+        train(LONGER, run)
 
 
 @contextlib.contextmanager
@@ -118,12 +118,12 @@ def test_full_disk_ends_in_one_line_and_what_was_saved_stays(original, tmp_path,
         free = shutil.disk_usage(disk).free
         filler.write_bytes(bytes(free - 60_000))
         with pytest.raises(MachineError, match="No space left on device") as error:
-            training.train(LONGER, run)
+            train(LONGER, run)
         assert "\n" not in str(error.value)
         assert gpld.load(run).state.update == RunFolder(original).read("metrics")[-1]["update"]
         assert not list(run.rglob("*.tmp"))
         filler.unlink()
-        training.train(LONGER, run)
+        train(LONGER, run)
         assert RunFolder(run).read("metrics")[-1]["env_step"] == 200
     assert "No space left on device. The checkpoint before it stays good" in capsys.readouterr().out
 
@@ -133,7 +133,7 @@ def test_a_run_on_a_disk_that_is_too_small_ends_in_one_line(tmp_path, capsys, si
     disk = tmp_path / "disk"
     with _small_disk(disk, size):
         with pytest.raises(MachineError, match="No space left on device") as error:
-            training.train(LONGER, disk / "run")
+            train(LONGER, disk / "run")
         assert "\n" not in str(error.value)
         assert [path for path in disk.rglob("*") if path.name.endswith(".tmp")] == []
     capsys.readouterr()
@@ -145,7 +145,7 @@ def test_read_only_disk_is_one_line(original, tmp_path):
         shutil.copytree(original, disk / "run")
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         with pytest.raises(MachineError, match="Read-only file system"):
-            training.train(LONGER, disk / "run")
+            train(LONGER, disk / "run")
 
 
 @contextlib.contextmanager
@@ -180,7 +180,7 @@ def test_vanished_folder_is_one_line(run, what):
         pytest.raises(MachineError, match="No such file or directory") as error,
         _meanwhile(run, lambda: run.rename(run.with_name("elsewhere"))),
     ):
-        training.train(config, run)
+        train(config, run)
     assert "\n" not in str(error.value)
     assert not run.exists()
     assert gpld.load(run.with_name("elsewhere")).config.env_steps == 100_000
@@ -202,7 +202,7 @@ def _with_workers(max_restarts):
 
 def test_killed_worker_is_replaced_and_counted(tmp_path, capsys):
     with _meanwhile(tmp_path / "run", _kill_a_worker):
-        folder = training.train(_with_workers(10), tmp_path / "run")
+        folder = train(_with_workers(10), tmp_path / "run")
     last = folder.read("metrics")[-1]
     assert (last["env_step"], last["faults/env_restarts"]) == (600, 1)
     output = capsys.readouterr().out
@@ -216,14 +216,14 @@ def test_too_many_killed_workers_stop_the_run(tmp_path):
         pytest.raises(WorkerError, match=r"^Worker of environments \d to \d of probe_memory died"),
         _meanwhile(tmp_path / "run", _kill_a_worker),
     ):
-        training.train(_with_workers(0), tmp_path / "run")
+        train(_with_workers(0), tmp_path / "run")
 
 
 def test_other_settings_are_refused_with_the_differences(run):
     files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     gpld_config = dataclasses.replace(CONFIG.gpld, lambda0=0.25)
     with pytest.raises(UsageError) as error:
-        training.train(dataclasses.replace(CONFIG, seed=3, gpld=gpld_config), run)
+        train(dataclasses.replace(CONFIG, seed=3, gpld=gpld_config), run)
     message = str(error.value)
     assert "seed is 0 there and 3 here; gpld.lambda0 is 0.5 there and 0.25 here" in message
     assert "\n" not in message
@@ -233,7 +233,7 @@ def test_other_settings_are_refused_with_the_differences(run):
 def test_resume_takes_the_settings_of_the_run(run):
     config = parse_config(["--resume", str(run), "--env_steps", "200", "--log.every", "50"])
     assert (config.run, config.task, config.env_steps) == (str(run), "probe_memory", 200)
-    folder = training.train(config, run)
+    folder = train(config, run)
     assert [line["env_step"] for line in folder.read("metrics")][-3:] == [120, 150, 200]
     assert folder.config().env_steps == 200
     assert len(folder.record()["resumed"]) == 1
@@ -261,7 +261,7 @@ def test_two_processes_do_not_share_a_folder(run):
     )
     assert process.stdout.readline() == "in\n"
     with pytest.raises(UsageError, match="is being trained by another process"):
-        training.train(CONFIG, run)
+        train(CONFIG, run)
     process.communicate()
 
 
@@ -272,12 +272,12 @@ def test_too_little_memory_is_refused_before_anything_is_written(tmp_path):
         replay=dataclasses.replace(CONFIG.replay, capacity=10**12),
     )
     with pytest.raises(UsageError, match=r"The replay takes .* It fits with `--replay.capacity"):
-        training.train(config, tmp_path / "run")
+        train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_complete_run_says_so(run, capsys):
     before = (run / "metrics.jsonl").read_text()
-    training.train(CONFIG, run)
+    train(CONFIG, run)
     assert "the run is complete" in capsys.readouterr().out
     assert (run / "metrics.jsonl").read_text() == before

@@ -13,8 +13,8 @@ from helpers import ACTION_SIZE, CONFIG, SHAPES, build, quick_jit, tiny_batch, t
 from gpld.evaluation.open_loop import predict_open_loop
 from gpld.losses import observe
 from gpld.models import Dreamer, symexp
-from gpld.predictor import Predictor
 from gpld.runs.folder import RunFolder
+from gpld.training.prediction_pictures import Predictor
 
 SEEN = 2
 

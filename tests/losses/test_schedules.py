@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpld.clocks import train_ratio
 from gpld.config import ScheduleConfig
 from gpld.config.presets import PRESETS
 from gpld.losses import make_schedule, piecewise
+from gpld.training.clocks import train_ratio
 
 PAPER = PRESETS["paper"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpld import training
 from gpld.cli import parse_config
 from gpld.errors import UsageError
 from gpld.runs.folder import RunFolder
+from gpld.training.train import train
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def test_eight_devices_make_the_update_of_one():
 
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
-    return training.train(parse_config(ARGS), tmp_path_factory.mktemp("one") / "run")
+    return train(parse_config(ARGS), tmp_path_factory.mktemp("one") / "run")
 
 
 def _check_same(run, expected):
@@ -69,6 +69,6 @@ def test_two_seeds_on_two_devices_are_stopped_and_go_on(one_device, tmp_path):
 def test_more_devices_than_there_are_is_one_line(tmp_path):
     config = dataclasses.replace(parse_config(ARGS), devices=2)
     with pytest.raises(UsageError, match="`devices` must be at most 1, the number of") as error:
-        training.train(config, tmp_path / "run")
+        train(config, tmp_path / "run")
     assert "--xla_force_host_platform_device_count=2" in str(error.value)
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ import pytest
 from helpers import ACTION_SIZE, CONFIG as TINY, SHAPES, tiny_batch
 
 import gpld
-from gpld import agent, footprint, training
+from gpld import agent
 from gpld.checkpoints import checkpoint
 from gpld.cli import parse_config
 from gpld.config import GPLDConfig
@@ -22,6 +22,8 @@ from gpld.errors import MachineError, UsageError
 from gpld.parallel.seeds import Population, compiled
 from gpld.replay import Replay
 from gpld.runs.folder import RunFolder
+from gpld.training import memory_estimate
+from gpld.training.train import train
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +45,7 @@ SEEDS = (3, 4, 5)
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     path = tmp_path_factory.mktemp("together") / "runs"
-    training.train(dataclasses.replace(TOGETHER, run=str(path)), path)
+    train(dataclasses.replace(TOGETHER, run=str(path)), path)
     return path
 
 
@@ -52,7 +54,7 @@ def apart(tmp_path_factory):
     path = tmp_path_factory.mktemp("apart")
     for seed in SEEDS:
         folder = path / f"seed{seed}"
-        training.train(dataclasses.replace(CONFIG, seed=seed, run=str(folder)), folder)
+        train(dataclasses.replace(CONFIG, seed=seed, run=str(folder)), folder)
     return path
 
 
@@ -108,7 +110,7 @@ def test_folders_look_like_those_of_runs_of_their_own(together, apart):
 
 def test_a_kill_between_two_of_their_checkpoints_changes_nothing(together, copy, capsys):
     shutil.rmtree(copy / "seed4" / "checkpoints" / "000000120")
-    training.train(TOGETHER, copy)
+    train(TOGETHER, copy)
     output = capsys.readouterr().out
     assert "resumed     at env step 80" in output
     assert "seed 3: " in output
@@ -122,10 +124,10 @@ def test_a_kill_between_two_of_their_checkpoints_changes_nothing(together, copy,
 
 def test_one_of_them_goes_on_alone_and_leaves_the_others_behind(copy):
     longer = dataclasses.replace(CONFIG, seed=4, env_steps=220, run=None)
-    training.train(longer, copy / "seed4")
+    train(longer, copy / "seed4")
     assert RunFolder(copy / "seed4").read("metrics")[-1]["env_step"] == 220
     with pytest.raises(MachineError, match="no checkpoint of the same moment") as error:
-        training.train(TOGETHER, copy)
+        train(TOGETHER, copy)
     assert "seed3 at 120" in str(error.value)
     assert "seed4 at 220" in str(error.value)
     assert "\n" not in str(error.value)
@@ -138,7 +140,7 @@ def test_one_of_them_goes_on_alone_and_leaves_the_others_behind(copy):
 def test_another_number_of_seeds_is_refused(copy, seeds, message):
     before = {path for path in copy.rglob("*")}
     with pytest.raises(UsageError, match=message):
-        training.train(dataclasses.replace(CONFIG, seeds=seeds), copy)
+        train(dataclasses.replace(CONFIG, seeds=seeds), copy)
     assert {path for path in copy.rglob("*")} == before
 
 
@@ -164,7 +166,7 @@ def _plant(monkeypatch, is_bad):
 def test_updates_that_are_not_finite_are_skipped_by_one_seed_alone(together, monkeypatch, tmp_path):
     _plant(monkeypatch, lambda step: step == 20)
     optimizer = dataclasses.replace(CONFIG.optimizer, max_skips=10)
-    training.train(dataclasses.replace(TOGETHER, optimizer=optimizer), tmp_path)
+    train(dataclasses.replace(TOGETHER, optimizer=optimizer), tmp_path)
     for seed in (3, 5):
         assert _timeless(tmp_path / f"seed{seed}") == _timeless(together / f"seed{seed}")
     last = RunFolder(tmp_path / "seed4").read("metrics")[-1]
@@ -175,7 +177,7 @@ def test_updates_that_are_not_finite_are_skipped_by_one_seed_alone(together, mon
 def test_what_ends_one_run_is_said_with_its_seed_and_the_others_are_saved(monkeypatch, tmp_path):
     _plant(monkeypatch, lambda step: step >= 25)
     with pytest.raises(MachineError, match=r"^seed 4: Loss or gradient were not finite") as error:
-        training.train(TOGETHER, tmp_path)
+        train(TOGETHER, tmp_path)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.rglob("update_*")] != []
     last = [RunFolder(tmp_path / f"seed{seed}").checkpoint_paths()[-1].name for seed in SEEDS]
@@ -194,11 +196,11 @@ def test_failed_environments_end_all_with_the_others_saved(monkeypatch, tmp_path
 
     monkeypatch.setattr(VectorEnv, "wait", failing)
     with pytest.raises(WorkerError, match=r"^seed 4: Worker of environments 0 to 1 died\.$"):
-        training.train(TOGETHER, tmp_path)
+        train(TOGETHER, tmp_path)
     last = [RunFolder(tmp_path / f"seed{seed}").checkpoint_paths()[-1].name for seed in SEEDS]
     assert last == ["000000060", "000000040", "000000060"]
     monkeypatch.undo()
-    training.train(dataclasses.replace(CONFIG, seed=3), tmp_path / "seed3")  # goes on
+    train(dataclasses.replace(CONFIG, seed=3), tmp_path / "seed3")  # goes on
 
 
 def test_a_stacked_update_is_that_of_each_agent():
@@ -233,5 +235,5 @@ def test_a_stacked_update_is_that_of_each_agent():
 def test_memory_of_all_seeds_is_counted(tmp_path):
     spec = EnvSpec({}, 1, 1, 10)
     state = jax.jit(lambda key: agent.init(TINY, SHAPES, ACTION_SIZE, key=key))(jax.random.key(0))
-    one = footprint.predict(CONFIG, spec, state)
-    assert footprint.predict(TOGETHER, spec, state) == tuple(3 * size for size in one)
+    one = memory_estimate.predict(CONFIG, spec, state)
+    assert memory_estimate.predict(TOGETHER, spec, state) == tuple(3 * size for size in one)

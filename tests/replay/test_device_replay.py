@@ -11,9 +11,9 @@ from hypothesis import given, settings, strategies as st
 from list_replay import MUTABLE, SPECS, random_latents, random_steps
 
 from gpld.envs import EnvSpec
-from gpld.offline import Source, take_over
 from gpld.replay import DeviceReplay, Replay, ReplayStore, Sample, functional
 from gpld.runs.folder import RunFolder
+from gpld.training.offline import Source, take_over
 
 FALSE_ALARM = 1e-8
 NOTHING = Sample({}, np.zeros(1, int), np.zeros(1, int))

@@ -8,13 +8,13 @@ import pytest
 from matplotlib.figure import Figure
 from run_folders import configured, write_run
 
-from gpld import training
 from gpld.analysis.pictures import save_picture
 from gpld.commands import evaluate, sensitivity
 from gpld.config.presets import PRESETS
 from gpld.errors import MachineError, UsageError
 from gpld.runs import folder
 from gpld.runs.folder import RunFolder
+from gpld.training.train import train
 
 NAMES = [
     "config.json",
@@ -74,7 +74,7 @@ def test_a_run_does_not_begin_where_links_lead_out(tmp_path, victim, name, begun
     link = _link(run, name, victim)
     before = _contents(victim), _contents(run)
     with pytest.raises(UsageError, match="is a symbolic link") as error:
-        training.train(CONFIG, run)
+        train(CONFIG, run)
     assert str(link) in str(error.value)
     assert "\n" not in str(error.value)
     assert (_contents(victim), _contents(run)) == before
@@ -136,9 +136,7 @@ def test_a_fifo_does_not_hang(tmp_path, name):
     (run / name).unlink(missing_ok=True)
     os.mkfifo(run / name)
     with pytest.raises((UsageError, MachineError), match="no regular file"):
-        RunFolder(run).append("metrics", [{}]) if name == "metrics.jsonl" else training.train(
-            CONFIG, run
-        )
+        RunFolder(run).append("metrics", [{}]) if name == "metrics.jsonl" else train(CONFIG, run)
 
 
 def test_no_name_that_a_run_writes_is_left_out():

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from gpld import training
 from gpld.config.presets import PRESETS
 from gpld.errors import Interrupted
 from gpld.runs.console import RunConsole
@@ -17,6 +16,7 @@ from gpld.runs.folder import RunFolder
 from gpld.runs.metrics import Stopwatch
 from gpld.runs.recorder import Recorder
 from gpld.sweep.forecast import seconds_per_env_step
+from gpld.training.train import train
 
 CONFIG = PRESETS["debug"]
 
@@ -92,11 +92,11 @@ def test_a_run_that_was_stopped_between_two_lines_has_the_time_before_in_the_nex
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(Interrupted):
-        training.train(config, path)
+        train(config, path)
     thread.join()
     saved = RunFolder(path).latest_checkpoint()
     before = json.loads((saved / "manifest.json").read_text())["stopwatch"]["elapsed"]
     assert not (path / "metrics.jsonl").exists()
-    training.train(dataclasses.replace(config, env_steps=int(saved.name) + 20), path)
+    train(dataclasses.replace(config, env_steps=int(saved.name) + 20), path)
     [line] = RunFolder(path).read("metrics")
     assert line["time/seconds"] > before > 0

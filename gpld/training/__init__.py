@@ -1,0 +1,1 @@
+"""The training loop: advance, evaluate, report, log, save."""

@@ -1,0 +1,1 @@
+"""Training on the device: environments, replay and updates as one compiled program."""

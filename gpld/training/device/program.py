@@ -1,0 +1,317 @@
+"""Acting, stepping, storing, sampling and updating as one compiled program.
+
+It goes through env steps, and after each makes the updates that are due, until it has done what
+it was asked for. What it does between two of them, and in which order, is what the host loop
+does: `LiveCollector.collect`, `Learner.update`.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from ... import agent
+from ...agent import AgentState, Memory
+from ...config import Config
+from ...envs import FunctionalVectorEnv
+from ...losses import Batch
+from ...models import StoredLatent
+from ...parallel.seeds import Population
+from ...replay import functional
+from ...replay.functional import Counters, Layout, Steps, Windows
+from ...runs.metrics import Sums, add_metrics, zero_sums
+from ...xla import flags
+from ..experience import LATENT, by_name, step_specs, to_batch, to_steps
+from .state import Clock, Keys, Learned, Progress, Records, Task, Training
+
+
+class DeviceProgram:
+    """The program of one agent, or of several at once, with their environments and replays."""
+
+    def __init__(
+        self,
+        config: Config,
+        population: Population,
+        env: FunctionalVectorEnv,
+        layout: Layout,
+        *,
+        max_steps: int,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+            config: Settings.
+            population: How several agents go through one program.
+            env: Environments of each agent.
+            layout: Sizes of each replay.
+            max_steps: Most env steps of every environment in one call.
+        """
+        self._config, self._population, self._env = config, population, env
+        self._layout, self._max_steps = layout, max_steps
+        self._specs = step_specs(config, env.spec)
+        # Traced once, for the names of its metrics and in the program.
+        self._update = jax.jit(population.vmap(self._update_one))
+        self._advance = jax.jit(
+            eqx.debug.assert_max_traces(self._advanced, max_traces=1),
+            donate_argnums=0,
+            compiler_options=flags.simulation_options(),
+        )
+
+    def begin(self, state: AgentState, env_keys: Sequence[PRNGKeyArray]) -> Training:
+        """What a run begins with.
+
+        Args:
+            state: The agents, stacked.
+            env_keys: Random key of each agent's environments.
+        """
+        population = self._population
+        init = jax.jit(population.vmap(self._env.init))
+        training = Training(
+            agent=state,
+            memory=population.initial_memory(state.model, self._env.num_envs),
+            envs=init(population.stack(env_keys)),
+            learned=population.stack([self._nothing_learned()] * population.size),
+        )
+        # Weak types would be strong ones after the first call, and compiled for again.
+        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), training)
+
+    def metrics(self, training: Training, keys: Keys) -> Sums:
+        """Sums of no metrics, of one agent."""
+        shapes = jax.eval_shape(self._update, training.agent, training.learned.batch, keys.update)
+        return zero_sums(shapes[2])
+
+    def advance(
+        self,
+        steps: Steps,
+        training: Training,
+        sums: Sequence[Sums],
+        clock: Clock,
+        keys: Keys,
+        task: Task,
+    ) -> tuple[Progress, list[Sums], list[Records]]:
+        """Collects env steps and makes the updates that are due, without waiting for the device.
+
+        Ends early where actions are not finite, or too many updates in a row were skipped.
+
+        Args:
+            steps: Those in replay, whose memory is used again: the arrays are gone afterwards.
+            training: All else, which stays as it is.
+            sums: Of each agent's metrics.
+            clock: What time it is.
+            keys: Random keys of the agents, stacked.
+            task: What is to be done.
+
+        Returns:
+            What has become of it all, stacked; metrics and records of each agent.
+        """
+        return self._advance(steps, training, sums, clock, keys, task)
+
+    def lower(self, *args: Any) -> jax.stages.Lowered:
+        """The program for arguments of `advance`, to be looked at instead of run."""
+        return self._advance.lower(*args)
+
+    def _advanced(
+        self,
+        steps: Steps,
+        training: Training,
+        sums: Sequence[Sums],
+        clock: Clock,
+        keys: Keys,
+        task: Task,
+    ) -> tuple[Progress, list[Sums], list[Records]]:
+        population = self._population
+        nothing = Progress(
+            steps=steps,
+            training=training,
+            sums=population.stack(sums),
+            records=population.stack([self._no_records()] * population.size),
+            finite=population.stack([jnp.ones(self._env.num_envs, bool)] * population.size),
+            clock=clock,
+            collected=jnp.int32(0),
+            done=jnp.int32(0),
+        )
+
+        def owes(now: Progress) -> Bool[Array, ""]:
+            return now.clock.update < task.updates_due[now.collected]
+
+        def goes_on(now: Progress) -> Bool[Array, ""]:
+            learns = now.training.learned.skips_in_a_row < self._config.optimizer.max_skips
+            return (now.done < task.work) & jnp.all(now.finite) & jnp.all(learns)
+
+        def round(now: Progress) -> Progress:
+            now = _once(~owes(now), functools.partial(self._collect, keys=keys), now)
+            return jax.lax.while_loop(
+                lambda now: goes_on(now) & owes(now),
+                functools.partial(self._learn, keys=keys),
+                now,
+            )
+
+        end = jax.lax.while_loop(
+            lambda now: goes_on(now) & (owes(now) | (now.collected < task.num_steps)),
+            round,
+            nothing,
+        )
+        return end, population.unstack(end.sums), population.unstack(end.records)
+
+    def _collect(self, now: Progress, *, keys: Keys) -> Progress:
+        """One env step of every environment of every agent."""
+        collect = self._population.vmap(self._collect_one, shared=(3, 4))
+        steps, memory, envs, records, finite = collect(
+            now.steps, now.training, now.records, now.clock, now.collected, keys.act
+        )
+        clock = now.clock
+        clock = clock._replace(
+            env_step=clock.env_step + np.uint32(self._env.num_envs),
+            replay=functional.added(clock.replay, self._layout),
+        )
+        return now._replace(
+            steps=steps,
+            training=now.training._replace(memory=memory, envs=envs),
+            records=records,
+            finite=finite,
+            clock=clock,
+            collected=now.collected + 1,
+            done=now.done + 1,
+        )
+
+    def _collect_one(
+        self,
+        steps: Steps,
+        training: Training,
+        records: Records,
+        clock: Clock,
+        row: Int[Array, ""],
+        key: PRNGKeyArray,
+    ) -> tuple[Steps, Memory, PyTree, Records, Bool[Array, " env"]]:
+        model, memory = training.agent.model, training.memory
+        # The action was chosen after the last time step; the first one is ignored.
+        envs, step = self._env.step(training.envs, memory.action)
+        key = jr.fold_in(key, clock.env_step)
+        memory, latent = agent.act(
+            model, memory, step.observation, step.is_first, step.is_last, key=key
+        )
+        steps = functional.append(steps, clock.replay, to_steps(step, memory.action, latent))
+        happened = Records(step.reward, step.is_first, step.is_last, *self._env.cut(envs))
+        records = jax.tree.map(lambda rows, new: rows.at[row].set(new), records, happened)
+        return steps, memory, envs, records, jnp.all(jnp.isfinite(memory.action), axis=1)
+
+    def _learn(self, now: Progress, *, keys: Keys) -> Progress:
+        """One update of every agent, and what the one before has left to be done."""
+        population, clock = self._population, now.clock
+        draw = population.vmap(self._draw_one, shared=(1,))
+        windows, batch = draw(now.steps, clock.replay, keys.replay)
+        before = now.training.learned
+        # Windows are read before any are written to. XLA keeps no order where none follows from
+        # the numbers, and would copy all of the replay's latent states at every update.
+        zero = _zero_after(batch.context)
+        before = before._replace(windows=jax.tree.map(lambda x: x + zero, before.windows))
+        state, latents, metrics = self._update(now.training.agent, batch, keys.update)
+        clock = clock._replace(
+            update=clock.update + 1,
+            replay=functional.sampled(clock.replay, self._layout, self._batch_size),
+        )
+        finish = population.vmap(self._finish_one, shared=(2,))
+        steps, before = finish(now.steps, before, clock.replay, before.left)
+        learned = before._replace(
+            batch=batch,
+            windows=windows,
+            latents=latents,
+            skipped=metrics["opt/skipped"].astype(bool),
+            left=jnp.ones_like(before.left),
+        )
+        in_doubt = learned.skips_in_a_row > 0
+        steps, learned = _once(
+            jnp.any(in_doubt),
+            lambda both: finish(*both, clock.replay, in_doubt),
+            (steps, learned),
+        )
+        return now._replace(
+            steps=steps,
+            training=now.training._replace(agent=state, learned=learned),
+            sums=population.vmap(add_metrics)(now.sums, metrics),
+            clock=clock,
+            done=now.done + 1,
+        )
+
+    def _draw_one(
+        self, steps: Steps, counters: Counters, key: PRNGKeyArray
+    ) -> tuple[Windows, Batch]:
+        windows = functional.draw(counters, self._layout, self._batch_size, key=key)
+        found = functional.read(steps, self._layout, windows, context_only=LATENT)
+        return windows, to_batch(found, self._env.spec)
+
+    def _update_one(
+        self, state: AgentState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[AgentState, StoredLatent, dict[str, Float[Array, ""]]]:
+        key = jr.fold_in(key, state.update)
+        return agent.update(state, batch, config=self._config, key=key)
+
+    def _finish_one(
+        self, steps: Steps, learned: Learned, counters: Counters, now: Bool[Array, ""]
+    ) -> tuple[Steps, Learned]:
+        """Writes the latent states of an update to replay, unless they are not finite."""
+        skipped, values = learned.skipped, by_name(learned.latents)
+        steps = functional.refresh(
+            steps, counters, self._layout, learned.windows, values, where=now & ~skipped
+        )
+        in_a_row = jnp.where(skipped, learned.skips_in_a_row + 1, 0)
+        learned = learned._replace(
+            left=learned.left & ~now,
+            skips_in_a_row=jnp.where(now, in_a_row, learned.skips_in_a_row),
+            num_skipped=learned.num_skipped + (now & skipped),
+        )
+        return steps, learned
+
+    @property
+    def _batch_size(self) -> int:
+        return self._config.replay.batch_size
+
+    def _nothing_learned(self) -> Learned:
+        """Zeros of the right shapes, of one agent."""
+        size, window = self._batch_size, self._layout.window
+
+        def zeros(name: str, length: int) -> Array:
+            spec = self._specs[name]
+            return jnp.zeros((size, length, *spec.shape), spec.dtype)
+
+        found = {name: zeros(name, 1 if name in LATENT else window) for name in self._specs}
+        return Learned(
+            batch=to_batch(found, self._env.spec),
+            windows=Windows(jnp.zeros(size, jnp.int32), jnp.zeros(size, jnp.int32)),
+            latents=StoredLatent(*(zeros(name, window - 1) for name in LATENT)),
+            skipped=jnp.zeros((), bool),
+            left=jnp.zeros((), bool),
+            skips_in_a_row=jnp.int32(0),
+            num_skipped=jnp.int32(0),
+        )
+
+    def _no_records(self) -> Records:
+        shape = (self._max_steps, self._env.num_envs)
+        flags = jnp.zeros(shape, bool)
+        return Records(jnp.zeros(shape), flags, flags, flags, jnp.zeros(shape, jnp.int8))
+
+
+def _once(condition: Bool[Array, ""], fn: Callable[[Any], Any], value: Any) -> Any:
+    """`fn(value)` if the condition holds, else `value`.
+
+    A loop of no or one step: it works on its arrays in place, where a `cond` copies them.
+    """
+    _, value = jax.lax.while_loop(
+        lambda state: state[0],
+        lambda state: (jnp.zeros((), bool), fn(state[1])),
+        (condition, value),
+    )
+    return value
+
+
+def _zero_after(tree: PyTree) -> Int[Array, ""]:
+    """0, which is only known once arrays are computed."""
+    leaves = [x.ravel() for x in jax.tree.leaves(tree)]
+    count = sum((jnp.sum(x == x[0], dtype=jnp.int32) for x in leaves), jnp.int32(0))
+    return count // (count + 1)

@@ -1,0 +1,134 @@
+"""The last lines of a run, however it ends: where it is, and which commands belong to it."""
+
+import contextlib
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from ..checkpoints import checkpoint
+from ..checkpoints.checkpoint import Checkpoint, Damaged, Unsuitable
+from ..checkpoints.writer import NothingToResumeError
+from ..config import Config
+from ..errors import LeftOut, MachineError, UsageError
+from ..machine.output import show
+from ..runs.folder import RunFolder
+from ..units import count
+from .seed_run import planned_runs
+
+
+class Ending(contextlib.AbstractContextManager):
+    """Shows the lines at its exit, if a run began: around whatever shows errors."""
+
+    def __init__(self, args: Sequence[str]):
+        """Takes note of the command line that begins a run, or goes on with it.
+
+        Args:
+            args: Arguments of `scripts/train.py`.
+        """
+        self._args = list(args)
+        self._run: tuple[Config, Path] | None = None
+
+    def begins(self, config: Config, path: Path) -> None:
+        """Takes note of a run's settings and folder; there is nothing in there yet."""
+        self._run = config, path
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Shows the lines, unless the command was refused or there is nothing to go on from."""
+        refused = isinstance(error, SystemExit) and (
+            error.code == UsageError.exit_code
+            or isinstance(error.__context__, NothingToResumeError)
+        )
+        if self._run is None or refused:
+            return
+        with contextlib.suppress(UsageError, MachineError, OSError):  # no folder any more
+            if (self._run[1] / "config.json").exists():
+                show("\n".join(describe(*self._run, self._args, complete=error is None)))
+
+
+def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool) -> list[str]:
+    """Says where a run is, and which commands go on with it and look at it.
+
+    Args:
+        config: Settings.
+        path: Folder of the run, or of the runs of all seeds.
+        args: Arguments that it was started with.
+        complete: Whether it came to its end. One that has made all env steps has not, if its last
+            evaluation failed.
+
+    Returns:
+        The lines.
+    """
+    runs = [RunFolder(run.path) for run in planned_runs(config, path)]
+    if not all(run.checkpoint_paths() for run in runs):
+        if any(arg.partition("=")[0] == "--resume" for arg in args):  # which has the settings
+            anew = ["--resume", str(path)]
+        else:
+            anew = _without_folder(args)
+        return [
+            f"not saved   {path}: it ended before its first checkpoint",
+            f"begin anew  {_command('train', *anew)}",
+        ]
+    saved = [found for run in runs if (found := _last(run)) is not None]
+    if len(saved) < len(runs):
+        return [f"not saved   {path}: no checkpoint of it can be resumed from"]
+    last = min(saved, key=lambda found: found.env_step)
+    env_step, updates = last.env_step, last.manifest["update"]
+    made = f", {count(updates, 'update') if updates else 'no update'}"
+    if complete and env_step >= config.env_steps:
+        longer = ("--resume", str(path), "--env_steps", str(2 * config.env_steps))
+        lines = [
+            f"finished    {path}: {env_step:,} env steps{made}",
+            f"longer      {_command('train', *longer)}",
+        ]
+    else:
+        # Each of several machines has a command of its own.
+        own = args if config.distributed.processes > 1 else ("--resume", str(path))
+        lines = [
+            f"saved       {path}: {env_step:,} of {config.env_steps:,} env steps{made}",
+            f"go on       {_command('train', *own)}",
+        ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOut)  # nothing is made of the lines here
+        scored = any(run.read("scores") for run in runs)
+    if scored:
+        look = _command("plot", str(path))
+    else:
+        look = _command("evaluate", *(str(run.path) for run in runs))
+    return [*lines, f"look        {look}"]
+
+
+def _command(script: str, *args: str) -> str:
+    """A command line for one of the scripts, beside the one that is running."""
+    running = Path(sys.argv[0])
+    folder = running.parent if running.name == "train.py" else Path("scripts")
+    return shlex.join(["python", str(folder / f"{script}.py"), *args])
+
+
+def _last(run: RunFolder) -> Checkpoint | None:
+    """The last checkpoint to go on from, as far as manifests tell; None if there is none."""
+    for path in reversed(run.checkpoint_paths()):
+        with contextlib.suppress(Damaged, Unsuitable, MachineError):
+            if (found := checkpoint.read(path)).resumable:
+                return found
+    return None
+
+
+def _without_folder(args: Sequence[str]) -> list[str]:
+    """Arguments without the folder of the run, so that another one is made."""
+    kept, named = [], False
+    for arg in args:
+        if named:
+            named = False
+        elif arg == "--run":
+            named = True
+        elif not arg.startswith("--run="):
+            kept.append(arg)
+    return kept

@@ -1,0 +1,105 @@
+"""Evaluations in the course of a run."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from ..agent import AgentState
+from ..config import Config
+from ..errors import Interrupted, MachineError, UsageError
+from ..evaluation.episodes import evaluate
+from ..evaluation.video import FirstEpisode, record_video
+from ..machine.signals import Interrupts
+from ..parallel.hosts import Alone, Peers
+from ..runs.folder import RunFolder
+from ..seeding import derive_seed
+
+
+class Evaluator:
+    """Evaluates an agent as the settings say, in environments of its own."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        interrupts: Interrupts,
+        say: Callable[[str], None],
+        peers: Peers | None = None,
+    ):
+        """Remembers what all evaluations of a run share.
+
+        Args:
+            config: Settings.
+            folder: Where videos go.
+            interrupts: End an evaluation as well.
+            say: Takes a line about each video, and each failure of an environment.
+            peers: Processes of the run, of which the first evaluates for all.
+        """
+        self._config, self._folder = config, folder
+        self._interrupts, self._say = interrupts, say
+        self._peers = peers or Alone()
+        self._draws = config.evaluation.video_every > 0
+
+    def __call__(self, state: AgentState, env_step: int, *, video: bool) -> dict[str, Any]:
+        """Evaluates an agent, or waits for the process that does.
+
+        Args:
+            state: The agent.
+            env_step: Env steps collected so far; seeds environments and actions.
+            video: Whether the first episode is drawn, if the settings want videos at all.
+
+        Returns:
+            Returns and lengths of all episodes, mean and population standard deviation.
+
+        Raises:
+            Interrupted: If it should stop.
+            MachineError: If the actions are not finite.
+            WorkerError: If environments failed too often.
+        """
+        scores = None
+        if self._peers.index == 0:
+            with contextlib.suppress(Interrupted):
+                scores = self._evaluate(state, env_step, video)
+        scores = self._peers.gather(scores)[0]
+        if scores is None:
+            raise Interrupted
+        return scores
+
+    def _evaluate(self, state: AgentState, env_step: int, video: bool) -> dict[str, Any]:
+        config, seed = self._config, derive_seed(self._config.seed, "evaluate", env_step)
+        first = FirstEpisode()
+        evaluation = evaluate(
+            state.model,
+            config.task,
+            num_episodes=config.evaluation.episodes,
+            num_envs=config.evaluation.num_envs,
+            seed=seed,
+            **config.env.options,
+            max_restarts=config.env.max_restarts,
+            should_stop=self._should_stop,
+            record=first,
+            warn=self._say,
+        )
+        if video and self._draws:
+            self._draw(first, seed, env_step)
+        return evaluation._asdict()
+
+    def _draw(self, episode: FirstEpisode, seed: int, env_step: int) -> None:
+        config = self._config
+        path = self._folder.path / "videos" / f"{env_step:09d}.mp4"
+        try:
+            video = record_video(
+                path,
+                episode,
+                task=config.task,
+                seed=seed,
+                action_repeat=config.env.action_repeat,
+                should_stop=self._should_stop,
+            )
+            self._say(str(video))
+        except (UsageError, MachineError) as error:
+            self._draws = False
+            self._say(f"no videos: {error}")
+
+    def _should_stop(self) -> bool:
+        return self._interrupts.received is not None

@@ -1,0 +1,1 @@
+"""Training on the host: collect env steps, then learn from replay."""

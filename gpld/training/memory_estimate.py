@@ -1,0 +1,189 @@
+"""How much memory a run will take, and whether the machine has it."""
+
+import functools
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from .. import agent
+from ..agent import AgentState
+from ..config import Config
+from ..envs import ArraySpec, EnvSpec, probe
+from ..envs.timestep import IMAGE
+from ..errors import UsageError
+from ..machine.memory import available_memory, check_replay_fits, device_memory
+from ..replay import stream_length
+from ..units import byte_size
+from .clocks import train_ratio
+from .experience import latent_bytes, replay_size, step_bytes
+
+# Less than any environment takes, and more than nothing: of MuJoCo, and of others.
+_ENV_BYTES, _PROBE_BYTES = 2**16, 2**10
+
+
+class Footprint(NamedTuple):
+    """Bytes that a run will take."""
+
+    replay: int
+    """The replay once it is full."""
+
+    agent: int
+    """Networks, optimiser and gradients, in memory."""
+
+    checkpoints: int
+    """Checkpoints on disk, without the agents of old ones: what is observed is there once,
+    the latent states, nearly all of which are refreshed in between, for each of them and
+    for the one that is being written."""
+
+
+def predict(
+    config: Config, spec: EnvSpec, state: AgentState, *, saved: Mapping[str, Any] | None = None
+) -> Footprint:
+    """What a run will take, or all those of several seeds together.
+
+    Args:
+        config: Settings.
+        spec: Shapes and sizes of the task.
+        state: The agent, or one of them.
+        saved: Manifest of a saved replay that is gone on with.
+    """
+    sizes = replay_size(config, saved)
+    steps = sizes.num_streams * stream_length(**sizes._asdict())
+    # Gradients and their scaled copy live beside the state during an update.
+    agent = _nbytes(state) + 2 * _nbytes(state.model)
+    replay = steps * step_bytes(config, spec)
+    latents = steps * latent_bytes(config, spec)
+    more = config.checkpoint.keep * latents + (config.checkpoint.keep + 1) * _nbytes(state)
+    return Footprint(*(config.seeds * each for each in (replay, agent, replay + more)))
+
+
+def check_settings(config: Config, path: Path) -> None:
+    """Refuses a run that can make no update, or can fit nowhere, before anything is opened.
+
+    What is known of the task without its environments is less than what the run will take, so
+    that nothing is refused that would fit.
+
+    Args:
+        config: Settings.
+        path: Folder of the run, which need not exist.
+
+    Raises:
+        UsageError: If it cannot be run; names the settings that decide about it.
+    """
+    own, num_envs = config.share, config.env.num_envs
+    first = train_ratio(config).first_env_step
+    if -(-config.env_steps // num_envs) * num_envs < first and not (path / "config.json").exists():
+        raise UsageError(
+            f"`env_steps` must be at least {first}, where the first update is made (which "
+            "`replay.batch_length`, `replay.batch_size` and `env.num_envs` decide), got "
+            f"{config.env_steps}: the run would make no update."
+        )
+    memory, probed = available_memory(), config.task in probe.TASKS
+    evaluated = min(config.evaluation.num_envs, config.evaluation.episodes)
+    collecting = 0 if config.offline else own.env.num_envs * config.seeds
+    for number, names in (
+        (collecting, "`env.num_envs` or `seeds`"),
+        (evaluated, "`evaluation.num_envs`"),
+    ):
+        needed = number * (_PROBE_BYTES if probed else _ENV_BYTES)
+        _check_fits(f"{number:,} environments", needed, memory, names)
+    spec = EnvSpec({"vector": ArraySpec((1,), np.dtype(np.float32))}, 1, 1, 1)
+    if config.env.observations != "vectors" and not probed:
+        side = config.env.image_size
+        spec = spec._replace(observation={IMAGE: ArraySpec((side, side, 3), np.dtype(np.uint8))})
+    shapes = {name: array.shape for name, array in spec.observation.items()}
+    try:
+        state = eqx.filter_eval_shape(lambda key: agent.init(own, shapes, 1, key=key), jr.key(0))
+    except ValueError as error:  # sides of pictures that cannot be halved so often
+        raise UsageError(str(error)) from error
+    _check_agent_fits(config, state)
+    if config.offline is None:
+        check(own, spec, state, path)
+
+
+def check(
+    config: Config,
+    spec: EnvSpec,
+    state: AgentState,
+    path: Path,
+    *,
+    saved: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuses a run whose replay will not fit.
+
+    Args:
+        config: Settings.
+        spec: Shapes and sizes of the task.
+        state: The agent, or one of them.
+        path: Folder of the run, which need not exist.
+        saved: Manifest of a saved replay that is gone on with.
+
+    Raises:
+        UsageError: If it will not fit; names settings that would.
+    """
+    sizes = replay_size(config, saved)
+    fits = functools.partial(check_replay_fits, **sizes._asdict(), disk=free_disk(path))
+    one, agent = step_bytes(config, spec), predict(config, spec, state, saved=saved).agent
+    if config.loop == "host":
+        memory, storage = available_memory(), config.replay.storage
+        fits(step_bytes=config.seeds * one, storage=storage, memory=memory, other_bytes=agent)
+        return
+    # The replay of one run at a time is copied to the host, to be saved.
+    memory = device_memory()
+    if memory is None:
+        copies = config.seeds + 1
+        memory = available_memory()
+    else:
+        copies = config.seeds
+        fits(step_bytes=one, storage="ram", memory=available_memory(), other_bytes=0)
+    fits(step_bytes=copies * one, storage="device", memory=memory, other_bytes=agent)
+
+
+def free_disk(path: Path) -> int:
+    """Bytes that are free where a folder is, or will be."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _check_agent_fits(config: Config, state: AgentState) -> None:
+    """Refuses networks, or batches of imagined sequences, that no setting of the replay makes fit.
+
+    Raises:
+        UsageError: If they will not fit.
+    """
+    memory = device_memory()
+    memory = available_memory() if memory is None else memory
+    # On each of several devices there are some of the agents, or all of one.
+    on_each = -(-config.seeds // config.devices)
+    agent = on_each * (_nbytes(state) + 2 * _nbytes(state.model))
+    names = "`model.size` or widths, `env.image_size` or `seeds`"
+    _check_fits("The agent and its gradients", agent, memory, names)
+    model, replay = config.model, config.replay
+    feat = model.dims.deter + model.stoch * model.dims.classes
+    starts = replay.batch_size * replay.batch_length * config.seeds // config.devices
+    imagined = starts * (config.ac.imag_length + 1) * feat * jnp.dtype(jnp.bfloat16).itemsize
+    names = "`replay.batch_size`, `replay.batch_length` or `ac.imag_length`"
+    _check_fits("The states that an update imagines", imagined, memory - agent, names)
+
+
+def _check_fits(what: str, needed: int, memory: int, names: str) -> None:
+    if needed > memory:
+        raise UsageError(
+            f"{what} take at least {byte_size(needed)} of memory, but "
+            f"{byte_size(max(memory, 0))} are free; choose less for {names}."
+        )
+
+
+def _nbytes(tree: Any) -> int:
+    """Bytes of the arrays in a tree, or of those that would be there."""
+    kinds = (jax.Array, jax.ShapeDtypeStruct)
+    leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, kinds)]
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)

@@ -1,0 +1,125 @@
+"""Runs that begin with networks of others."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+import gpld
+from gpld.config import InitConfig
+from gpld.config.presets import PRESETS
+from gpld.errors import UsageError
+from gpld.training.train import train
+
+DEBUG = PRESETS["debug"]
+CONFIG = dataclasses.replace(
+    DEBUG,
+    task="probe_picture",
+    env_steps=60,
+    env=dataclasses.replace(DEBUG.env, action_repeat=1),
+    model=dataclasses.replace(DEBUG.model, depth=2),
+    log=dataclasses.replace(DEBUG.log, report_every=0, tensorboard=False),
+)
+OTHERS = ("rssm", "reward", "cont", "policy", "value")
+
+
+@pytest.fixture(scope="module")
+def donor(tmp_path_factory):
+    path = tmp_path_factory.mktemp("donor") / "run"
+    train(CONFIG, path)
+    return path
+
+
+def _train(donor, path, env_step=None, **init):
+    """The agent after some env steps: 0, where the run begins, or None for its end."""
+    config = dataclasses.replace(CONFIG, seed=1, init=InitConfig(from_=str(donor), **init))
+    train(config, path)
+    return gpld.load(path, env_step=env_step).state
+
+
+@pytest.mark.slow
+def test_some_networks_are_taken_and_all_else_is_new(donor, tmp_path):
+    theirs = gpld.load(donor).state
+    new = _train(donor, tmp_path / "new", 0)
+    assert (new.update, theirs.update) == (0, 8)
+    train(dataclasses.replace(CONFIG, seed=1), tmp_path / "plain")
+    fresh = gpld.load(tmp_path / "plain", env_step=0).state
+    for name in ("encoder", "decoder"):
+        assert eqx.tree_equal(getattr(new.model, name), getattr(theirs.model, name))
+        assert not eqx.tree_equal(getattr(new.model, name), getattr(fresh.model, name))
+    for name in OTHERS:
+        assert eqx.tree_equal(getattr(new.model, name), getattr(fresh.model, name))
+    rest = lambda state: (state.slow_value, state.return_norm, state.opt_state)  # noqa: E731
+    assert eqx.tree_equal(rest(new), rest(fresh))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze", [True, False])
+def test_networks_stay_as_they_are_only_if_frozen(donor, tmp_path, freeze):
+    theirs = gpld.load(donor).state
+    state = _train(donor, tmp_path / "run", modules=("encoder,rssm",), freeze=freeze)
+    assert state.update == 8
+    for name in ("encoder", "rssm"):
+        kept = eqx.tree_equal(getattr(state.model, name), getattr(theirs.model, name))
+        assert bool(kept) == freeze
+    assert not eqx.tree_equal(state.model.decoder, theirs.model.decoder)
+
+
+@pytest.mark.slow
+def test_with_the_value_its_slow_copy_is_taken(donor, tmp_path):
+    state = _train(donor, tmp_path / "run", 0, modules=("value",))
+    theirs = gpld.load(donor).state.model.value
+    assert eqx.tree_equal(state.model.value, theirs)
+    assert eqx.tree_equal(state.slow_value, theirs)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_does_not_begin_again(donor, tmp_path):
+    init = InitConfig(from_=str(donor), modules=("encoder",))
+    config = dataclasses.replace(CONFIG, seed=1, init=init)
+    whole = train(config, tmp_path / "whole")
+    half = train(dataclasses.replace(config, env_steps=40), tmp_path / "half")
+    moved = donor.rename(donor.with_name("moved"))
+    try:
+        train(config, half.path)
+    finally:
+        moved.rename(donor)
+    model = lambda folder: jax.tree.leaves(  # noqa: E731
+        eqx.filter(gpld.load(folder.path).state.model, eqx.is_array)
+    )
+    for a, b in zip(model(half), model(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_other_sizes_are_one_line_and_leave_no_run(donor, tmp_path):
+    model = dataclasses.replace(CONFIG.model, depth=4)
+    config = dataclasses.replace(CONFIG, model=model, init=InitConfig(from_=str(donor)))
+    with pytest.raises(UsageError, match=r"encoder.*kernel has shape .* there and .* here"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    config = dataclasses.replace(CONFIG, init=InitConfig(from_=str(tmp_path / "none")))
+    with pytest.raises(UsageError, match="none is not a run folder"):
+        train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"modules": ("encoder,body",)},
+            "`init.modules` must be some of encoder, .*body",
+        ),
+        ({"modules": ("policy", "policy")}, "each once"),
+        ({"modules": ()}, "`init.modules` must be"),
+        ({"freeze": True}, "`init.freeze` must be False without `init.from`"),
+    ],
+)
+def test_bad_settings_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        InitConfig(**arguments)
