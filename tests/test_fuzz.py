@@ -37,8 +37,8 @@ from gpld.config import to_dict
 from gpld.errors import LeftOut
 from gpld.evaluation import trained_agent
 from gpld.parallel.devices import choose_placement
-from gpld.parallel.hosts import find_peers
-from gpld.parallel.seeds import Population
+from gpld.parallel.hosts import find_processes
+from gpld.parallel.seeds import SeedAxis
 from gpld.runs.folder import RunFolder
 from gpld.training import train
 
@@ -245,10 +245,10 @@ def _spoil(draw, path, root):
 def _start(root):
     """Everything that a start does before the first step."""
     config = parse_config(["--resume", str(root / RUN)])
-    population, peers = Population(config.seeds, choose_placement(config)), find_peers()
+    seeds, processes = SeedAxis(config.seeds, choose_placement(config)), find_processes()
     with contextlib.ExitStack() as stack:
-        opened = train._open(config, root / RUN, peers, stack)
-        train._assemble(config, population, opened, peers, stack)
+        opened = train._open(config, root / RUN, processes, stack)
+        train._assemble(config, seeds, opened, processes, stack)
         [start] = opened.starts
         agent = hashlib.sha256()
         for leaf in jax.tree.leaves(start.agent):

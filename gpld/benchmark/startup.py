@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..runs.console import FIRST_UPDATE
-from ..training.clocks import train_ratio
+from ..training.ratio import train_ratio
 from .choices import describe
 from .measure import Progress, measure
 from .process import train_until

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from ..config import Config
 from ..runs.folder import RunFolder
-from ..training.clocks import train_ratio
-from ..training.seed_run import planned_runs
+from ..runs.start import planned_runs
+from ..training.ratio import train_ratio
 from .choices import describe
 from .measure import Progress, measure
 from .process import Watched, train_until

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -45,14 +46,16 @@ class Contents(NamedTuple):
     """Those that the run must go on with, as `config.lasting` gives them."""
 
 
-class Saved(NamedTuple):
-    """What a run goes on from."""
+class Start(NamedTuple):
+    """State that a run starts from: its beginning, or a checkpoint."""
 
-    path: Path
     agent: AgentState
-    loop: Mapping[str, Any]
     replay: AbstractReplay
-    manifest: Mapping[str, Any]
+    path: Path | None = None
+    """Folder of the checkpoint; None at the beginning, as what follows."""
+
+    loop: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Any] = MappingProxyType({"env_step": None, "logs": {}})
 
 
 class Moment(NamedTuple):
@@ -131,7 +134,7 @@ class Archive:
         moment: Moment,
         like: AgentState,
         make_replay: Callable[[Mapping[str, Any]], AbstractReplay],
-    ) -> Saved | None:
+    ) -> Start | None:
         """Loads a checkpoint.
 
         Args:
@@ -157,7 +160,7 @@ class Archive:
             return None
         except (Unsuitable, UnsuitableReplayError) as error:
             raise _not_for_this_process(error) from error
-        return Saved(path, agent, loop, replay, found.manifest)
+        return Start(agent, replay, path, loop, found.manifest)
 
     def prepare(self, moment: Moment | None) -> None:
         """Makes the folder ready for what will be saved after a moment.

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..agent import AgentState
 from ..errors import MachineError, UsageError
-from ..parallel.hosts import Alone, Peers
+from ..parallel.hosts import Processes
 from ..replay import AbstractReplay
-from .retention import Archive, Contents, Moment, Saved
+from .retention import Archive, Contents, Moment, Start
 
 
 class NothingToResumeError(MachineError):
@@ -20,15 +20,17 @@ class NothingToResumeError(MachineError):
 class Checkpointer(contextlib.AbstractContextManager):
     """Saves runs beside their training, and finds the moment that all can be resumed from."""
 
-    def __init__(self, archives: Sequence[Archive], minutes: float, peers: Peers | None = None):
+    def __init__(
+        self, archives: Sequence[Archive], minutes: float, processes: Processes | None = None
+    ):
         """Nothing is saved yet.
 
         Args:
             archives: Where the checkpoints of each run are.
             minutes: Minutes after which the last of them are too old.
-            peers: Processes with checkpoints of their own, of the same moments.
+            processes: Processes with checkpoints of their own, of the same moments.
         """
-        self.archives, self._peers = archives, peers or Alone()
+        self.archives, self._processes = archives, processes or Processes()
         self._minutes = minutes
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[None] | None = None
@@ -77,7 +79,7 @@ class Checkpointer(contextlib.AbstractContextManager):
         self,
         like: AgentState,
         make_replays: Sequence[Callable[[Mapping[str, Any]], AbstractReplay]],
-    ) -> list[Saved] | None:
+    ) -> list[Start] | None:
         """Loads the last checkpoints that are whole and of the same moment in all runs.
 
         Nothing on disk is changed.
@@ -98,20 +100,20 @@ class Checkpointer(contextlib.AbstractContextManager):
         """
         while moment := max(self._common_moments(), default=None):
             damaged = any(archive.was_damaged for archive in self.archives)
-            if moment.env_step == 0 and any(self._peers.gather(damaged)):
+            if moment.env_step == 0 and any(self._processes.gather(damaged)):
                 break  # from there all would be done again that damaged ones may still hold
             found = [
                 archive.load(moment, like, make_replay)
                 for archive, make_replay in zip(self.archives, make_replays, strict=True)
             ]
             saved = [one for one in found if one is not None]
-            if all(self._peers.gather(len(saved) == len(found))):
+            if all(self._processes.gather(len(saved) == len(found))):
                 self._moment = moment
                 return saved
         numbers = [len(archive.folder.checkpoint_paths()) for archive in self.archives]
         news = [archive.is_new for archive in self.archives]
-        numbers = [number for own in self._peers.gather(numbers) for number in own]
-        if all(new for own in self._peers.gather(news) for new in own) and min(numbers) == 0:
+        numbers = [number for own in self._processes.gather(numbers) for number in own]
+        if all(new for own in self._processes.gather(news) for new in own) and min(numbers) == 0:
             return None
         raise self._nothing_to_resume()
 
@@ -126,14 +128,14 @@ class Checkpointer(contextlib.AbstractContextManager):
 
     def _common_moments(self) -> set[Moment]:
         own = set.intersection(*(archive.moments() for archive in self.archives))
-        shared = self._peers.gather(sorted(own))
+        shared = self._processes.gather(sorted(own))
         return set.intersection(*({Moment(*moment) for moment in one} for one in shared))
 
     def _nothing_to_resume(self) -> UsageError | NothingToResumeError:
         unchanged = "Nothing was changed; begin another run with `--run`"
-        alone = len(self.archives) == 1 and isinstance(self._peers, Alone)
+        alone = len(self.archives) == 1 and self._processes.count == 1
         own = [(str(a.folder.path), reason) for a in self.archives for reason in a.damage[:1]]
-        damage = [one for process in self._peers.gather(own) for one in process]
+        damage = [one for process in self._processes.gather(own) for one in process]
         if damage and alone:
             return NothingToResumeError(
                 f"No checkpoint can be resumed from: {damage[0][1]}. {unchanged}."

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
-from ..training.clocks import train_ratio
+from ..training.ratio import train_ratio
 from ..xla.precision import factor_dtype
 from .actor_critic import actor_critic_losses
 from .batch import Batch

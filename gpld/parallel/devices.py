@@ -1,7 +1,6 @@
-"""Where agents and batches are: on one device, or divided among several."""
+"""Devices of a run: one, or several among which agents and batches are divided."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,118 +15,30 @@ from ..errors import UsageError
 _AXIS = "devices"
 
 
-@runtime_checkable
-class Placement(Protocol):
-    """Says of agents, batches and time steps on which devices they are."""
+class Placement(NamedTuple):
+    """Shardings of what a run holds on its devices; None leaves it on the default device.
 
-    def agents(self, tree: PyTree) -> PyTree:
-        """Puts agents where they belong, or keeps them there inside of a program."""
-        ...
-
-    def batch(self, tree: PyTree) -> PyTree:
-        """Puts a batch of host arrays on the devices that train on it."""
-        ...
-
-    def latents(self, tree: PyTree) -> PyTree:
-        """Inside of a program: leaves what belongs to the batch where the batch is."""
-        ...
-
-    def actor(self, model: PyTree) -> PyTree:
-        """The networks where they act."""
-        ...
-
-    def seen(self, tree: PyTree) -> PyTree:
-        """Puts what is acted on or remembered where the actor is, or keeps it there."""
-        ...
-
-
-class OneDevice:
-    """The default device, about which nothing needs to be said."""
-
-    def agents(self, tree: PyTree) -> PyTree:
-        """They are there already."""
-        return tree
-
-    def batch(self, tree: PyTree) -> PyTree:
-        """Starts the transfer."""
-        return jax.tree.map(jnp.asarray, tree)
-
-    def latents(self, tree: PyTree) -> PyTree:
-        """They are there already."""
-        return tree
-
-    def actor(self, model: PyTree) -> PyTree:
-        """They are there already."""
-        return model
-
-    def seen(self, tree: PyTree) -> PyTree:
-        """Left to the program that takes it."""
-        return tree
-
-
-class DataParallel(OneDevice):
-    """One agent, of which every device has a copy and trains on its part of each batch.
-
-    Nothing else is said: XLA divides the program of one device, so that the losses are the
-    same but for the order of sums. Acting stays on the first device.
+    One agent on several devices has a copy on each, which trains on its part of every batch and
+    acts on the first (data parallelism: the losses are the same but for the order of sums). Of
+    several agents each device has some, with their batches and policy states.
     """
 
-    def __init__(self, devices: Sequence[Any]):
-        """Divides batches among `devices`."""
-        mesh = Mesh(np.asarray(devices), (_AXIS,))
-        self._everywhere = NamedSharding(mesh, PartitionSpec())
-        self._divided = NamedSharding(mesh, PartitionSpec(_AXIS))
+    agents: NamedSharding | None = None
+    batches: NamedSharding | None = None
+    """Of batches, and of the latent states that updates recompute for them."""
 
-    def agents(self, tree: PyTree) -> PyTree:
-        """A copy for each device."""
-        return _put(tree, self._everywhere)
-
-    def batch(self, tree: PyTree) -> PyTree:
-        """A part of the sequences for each device."""
-        return _divide(tree, self._divided)
-
-    def latents(self, tree: PyTree) -> PyTree:
-        """Each device keeps those of its sequences."""
-        return _put(tree, self._divided)
-
-    def actor(self, model: PyTree) -> PyTree:
-        """The copy of the first device."""
-        return local(model)
-
-
-class SeedParallel(OneDevice):
-    """Several agents, the same number on each device, which work without the others."""
-
-    def __init__(self, devices: Sequence[Any]):
-        """Divides agents among `devices`."""
-        mesh = Mesh(np.asarray(devices), (_AXIS,))
-        self._divided = NamedSharding(mesh, PartitionSpec(_AXIS))
-
-    def agents(self, tree: PyTree) -> PyTree:
-        """Some for each device."""
-        return _put(tree, self._divided)
-
-    def batch(self, tree: PyTree) -> PyTree:
-        """Each batch goes to the device of its agent."""
-        return _divide(tree, self._divided)
-
-    def latents(self, tree: PyTree) -> PyTree:
-        """Stay where the agents are."""
-        return self.agents(tree)
-
-    def seen(self, tree: PyTree) -> PyTree:
-        """Goes to the devices of the agents."""
-        return self.agents(tree)
+    acting: NamedSharding | None = None
+    """Of observations and policy states."""
 
 
 def choose_placement(config: Config) -> Placement:
-    """The devices that the settings ask for.
+    """Choose the devices that the settings ask for.
 
     Raises:
         UsageError: If there are fewer.
     """
     if config.devices == config.distributed.processes == 1:
-        return OneDevice()
+        return Placement()
     devices = jax.local_devices()
     if config.devices > len(devices):
         raise UsageError(
@@ -140,16 +51,38 @@ def choose_placement(config: Config) -> Placement:
         for process in range(jax.process_count())
         for device in jax.local_devices(process)[: config.devices]
     ]
-    return DataParallel(used) if config.seeds == 1 else SeedParallel(used)
+    mesh = Mesh(np.asarray(used), (_AXIS,))
+    divided = NamedSharding(mesh, PartitionSpec(_AXIS))
+    if config.seeds == 1:
+        return Placement(agents=NamedSharding(mesh, PartitionSpec()), batches=divided)
+    return Placement(divided, divided, divided)
+
+
+def put(tree: PyTree, sharding: NamedSharding | None) -> PyTree:
+    """Put arrays on their devices; inside of a program, keep them there."""
+    if sharding is None:
+        return tree
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(tree)):
+        return jax.lax.with_sharding_constraint(tree, sharding)
+    return jax.device_put(tree, sharding)
+
+
+def transfer(tree: PyTree, sharding: NamedSharding | None) -> PyTree:
+    """Start to copy host arrays, of which each process has its part, to their devices."""
+    if sharding is None:
+        return jax.tree.map(jnp.asarray, tree)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
+    )
 
 
 def local(tree: PyTree) -> PyTree:
-    """The first device's copy of arrays that several devices have."""
+    """Return the first device's copy of arrays that several devices have."""
     return jax.tree.map(lambda x: x.addressable_data(0) if _is_spread(x) else x, tree)
 
 
 def fetch(tree: PyTree) -> PyTree:
-    """Host copies of arrays: of those that several machines have divided, this one's part."""
+    """Copy arrays to the host: of those that several machines have divided, this one's part."""
 
     def get(x):
         if not isinstance(x, jax.Array) or x.is_fully_addressable:
@@ -161,24 +94,13 @@ def fetch(tree: PyTree) -> PyTree:
 
 
 def shard_of(tree: PyTree, index: int) -> tuple[PyTree, int]:
-    """The part of arrays, along their first axis, that has an index; and its index in there."""
+    """Return the shards, along the first axis, that hold an index, and its index in them."""
     spread = [leaf for leaf in jax.tree.leaves(tree) if _is_spread(leaf)]
     if not spread:
         return tree, index
     lengths = [len(shard.data) for shard in spread[0].addressable_shards]
     number, index = divmod(index, lengths[0])
     return jax.tree.map(lambda x: x.addressable_data(number), tree), index
-
-
-def _put(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves(tree)):
-        return jax.lax.with_sharding_constraint(tree, sharding)
-    return jax.device_put(tree, sharding)
-
-
-def _divide(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    put = lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x))  # noqa: E731
-    return jax.tree.map(put, tree)
 
 
 def _is_spread(x: Any) -> bool:

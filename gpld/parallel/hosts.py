@@ -1,9 +1,9 @@
-"""The processes of a run on several machines, and what they agree on."""
+"""Several machines: the processes of one run, and how they exchange values."""
 
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import jax
 
@@ -15,71 +15,39 @@ _DAY = 24 * 60 * 60 * 1000
 """Milliseconds, longer than any evaluation; a process that has died is noticed otherwise."""
 
 
-@runtime_checkable
-class Peers(Protocol):
-    """All processes of a run, which call these functions in the same order."""
+class Processes:
+    """All processes of a run, which call these methods in the same order.
 
-    index: int
-    """Number of this process."""
+    They talk through JAX's coordination service, past the devices, which go on meanwhile. A
+    process without others answers itself.
 
-    def gather(self, value: T) -> list[T]:
-        """What every process says, this one included, as JSON can hold it."""
-        ...
-
-    def lately(self, name: str, value: T) -> list[T]:
-        """What every process said the last time under this name, which none waits for."""
-        ...
-
-    def explained(self) -> contextlib.AbstractContextManager[None]:
-        """Says what it means if the devices or the others do not answer."""
-        ...
-
-
-class Alone:
-    """The only process."""
-
-    index = 0
-
-    def gather(self, value: T) -> list[T]:
-        """What it says itself."""
-        return [value]
-
-    def lately(self, name: str, value: T) -> list[T]:
-        """What it says itself, at once."""
-        del name
-        return [value]
-
-    def explained(self) -> contextlib.AbstractContextManager[None]:
-        """There is nothing to explain."""
-        return contextlib.nullcontext()
-
-
-class Connected:
-    """Processes that JAX has connected.
-
-    They talk through its coordination service, past the devices, which go on meanwhile.
+    Attributes:
+        index: Number of this process.
+        count: Number of all.
     """
 
-    def __init__(self):
-        """Of those that `connect` has connected."""
-        from jax._src import distributed  # the service has no public name
-
-        self._client: Any = distributed.global_state.client
-        self.index, self._count = jax.process_index(), jax.process_count()
+    def __init__(self, index: int = 0, count: int = 1):
+        """Describe this process; several must have been connected with `connect`."""
+        self.index, self.count = index, count
         self._calls: dict[str, int] = {}
 
     def gather(self, value: T) -> list[T]:
-        """Waits for all."""
-        return self._read("gather", self._say("gather", value))
+        """Wait for every process's value, this one's included, as JSON can hold it."""
+        return [value] if self.count == 1 else self._read("gather", self._say("gather", value))
 
-    def lately(self, name: str, value: T) -> list[T]:
-        """What was said one call ago has arrived everywhere; nothing the first time."""
+    def latest(self, name: str, value: T) -> list[T]:
+        """Return the value that each process gave under this name last; does not block.
+
+        What was given one call ago has arrived everywhere; the first call returns nothing.
+        """
+        if self.count == 1:
+            return [value]
         call = self._say(name, value)
         return self._read(name, call - 1) if call > 0 else []
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """That another process has ended, most likely.
+        """Explain errors of JAX by what most likely happened: another process has ended.
 
         Raises:
             MachineError: In place of JAX's own error.
@@ -87,6 +55,8 @@ class Connected:
         try:
             yield
         except jax.errors.JaxRuntimeError as error:
+            if self.count == 1:
+                raise
             raise MachineError(
                 "Another process of the run has ended, or a device has failed; the same commands "
                 f"go on from the last checkpoint. JAX says: {_first_line(error)}."
@@ -95,21 +65,21 @@ class Connected:
     def _say(self, name: str, value: Any) -> int:
         call = self._calls.get(name, 0)
         self._calls[name] = call + 1
-        self._client.key_value_set(self._key(name, call, self.index), json.dumps(value))
+        _client().key_value_set(self._key(name, call, self.index), json.dumps(value))
         if call >= 4:  # read by all, who have said something two calls later
-            self._client.key_value_delete(self._key(name, call - 4, self.index))
+            _client().key_value_delete(self._key(name, call - 4, self.index))
         return call
 
     def _read(self, name: str, call: int) -> list[Any]:
-        keys = [self._key(name, call, i) for i in range(self._count)]
-        return [json.loads(self._client.blocking_key_value_get(key, _DAY)) for key in keys]
+        keys = [self._key(name, call, i) for i in range(self.count)]
+        return [json.loads(_client().blocking_key_value_get(key, _DAY)) for key in keys]
 
     def _key(self, name: str, call: int, index: int) -> str:
         return f"gpld/{name}/{call}/{index}"
 
 
 def connect(config: DistributedConfig) -> None:
-    """Connects this process to the others of its run, before JAX starts.
+    """Connect this process to the others of its run, before JAX starts.
 
     Raises:
         MachineError: If they cannot be found.
@@ -127,9 +97,16 @@ def connect(config: DistributedConfig) -> None:
         ) from error
 
 
-def find_peers() -> Peers:
-    """The processes that this one is connected to."""
-    return Alone() if jax.process_count() == 1 else Connected()
+def find_processes() -> Processes:
+    """Return the processes that this one is connected to."""
+    return Processes(jax.process_index(), jax.process_count())
+
+
+def _client() -> Any:
+    """Return the client of JAX's coordination service, which has no public name."""
+    from jax._src import distributed
+
+    return distributed.global_state.client
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The clocks of a run, and what it shows and writes about itself."""
+"""Recorder of a run: what it shows on the console and writes to its folder and sinks."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from ..config import Config
 from ..envs import TimeStep
 from ..errors import MachineError, UsageError
 from ..units import count
+from .clock import Clock
 from .console import RunConsole
 from .folder import RunFolder
 from .metrics import EpisodeTracker, MeanMetrics, Stopwatch, Sums
@@ -19,18 +20,14 @@ from .sinks import Sink
 
 
 class Recorder(contextlib.AbstractContextManager):
-    """Counts env steps and updates, and keeps console, run folder and sinks up to date.
+    """Keeps console, run folder and sinks up to date; is told the clock, never asked.
 
     Attributes:
-        env_step: Env steps collected, over all environments.
-        update: Updates made.
-        skipped: Updates of these that changed nothing, because something was not finite.
+        skipped: Updates that changed nothing, because something was not finite.
         restarts: Failures of environments, after which the run went on.
         stopwatch: Where the time goes, since the last lines of metrics.
     """
 
-    env_step: int
-    update: int
     skipped: int
     restarts: int
     stopwatch: Stopwatch
@@ -44,7 +41,7 @@ class Recorder(contextlib.AbstractContextManager):
         sinks: Sequence[Sink] = (),
         label: str = "",
     ):
-        """Starts at env step 0.
+        """Start at env step 0.
 
         Args:
             config: Settings.
@@ -54,7 +51,7 @@ class Recorder(contextlib.AbstractContextManager):
             sinks: Where lines go besides; closed in the end.
             label: What messages begin with.
         """
-        self.env_step = self.update = self.skipped = self.restarts = 0
+        self.skipped = self.restarts = 0
         self.stopwatch = stopwatch
         self._config, self._folder, self._console = config, folder, console
         self._sinks, self._say = sinks, console.speaker(label)
@@ -64,35 +61,21 @@ class Recorder(contextlib.AbstractContextManager):
         self._diagnostics: dict[str, float] = {}
         self._logged_at = self._failures_shown = 0
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run has all its env steps."""
-        return self.env_step >= self._config.env_steps
-
-    def due(self, every: int) -> bool:
-        """Whether the last env steps passed a multiple of `every`; never if that is 0."""
-        before = self.env_step - self._config.env.num_envs
-        return every > 0 and self.env_step // every > before // every
-
-    def advance(self) -> None:
-        """Counts one env step of every environment."""
-        self.env_step += self._config.env.num_envs
-
-    def stepped(self, step: TimeStep, interrupted: Bool[np.ndarray, " env"]) -> None:
-        """Takes note of one env step of every environment.
+    def stepped(self, clock: Clock, step: TimeStep, interrupted: Bool[np.ndarray, " env"]) -> None:
+        """Record one env step of every environment.
 
         Args:
+            clock: The time after it.
             step: The time step.
             interrupted: Where an episode ends for no reason of the task's; it has no score.
         """
-        self.advance()
         for episode in self._episodes.add(step, interrupted):
-            self._append("episodes", episode._asdict())
+            self._append(clock, "episodes", episode._asdict())
             self._scores.append(episode.score)
-            self._console.episode(episode.score, self.env_step)
+            self._console.episode(episode.score, clock.env_step)
 
     def restarted(self, restarts: int, failures: Sequence[str]) -> None:
-        """Takes note of environments that have failed.
+        """Record failures of environments, and show the new ones.
 
         Args:
             restarts: How often in the whole run.
@@ -103,33 +86,28 @@ class Recorder(contextlib.AbstractContextManager):
         self.restarts, self._failures_shown = restarts, len(failures)
 
     def updated(self, metrics: dict[str, Float[Array, ""]]) -> None:
-        """Takes note of an update, without waiting for its metrics."""
+        """Add an update's metrics, without waiting for them."""
         self._metrics.add(metrics)
         self._console.updated()
-        self.update += 1
 
     @property
     def sums(self) -> Sums:
-        """Of the metrics that were not logged yet; empty if there are none."""
+        """Sums of the metrics that were not logged yet; empty if there are none.
+
+        A program that adds up metrics itself takes them and sets what they have become.
+        """
         return self._metrics.sums
 
-    def updated_elsewhere(self, updates: int, sums: Sums) -> None:
-        """Takes note of updates whose metrics a program has added to `sums`.
+    @sums.setter
+    def sums(self, sums: Sums) -> None:
+        self._metrics.sums = sums
+        self._console.updated()
 
-        Args:
-            updates: Updates made so far.
-            sums: What the sums have become.
-        """
-        if updates > self.update:
-            self._metrics.sums = sums
-            self._console.updated()
-        self.update = updates
-
-    def evaluated(self, line: Mapping[str, Any]) -> None:
-        """Writes and shows the scores of an evaluation, and redraws the learning curve."""
+    def evaluated(self, clock: Clock, line: Mapping[str, Any]) -> None:
+        """Write and show the scores of an evaluation, and redraw the learning curve."""
         from ..analysis import learning_curve  # half a second that the start can do without
 
-        self._append("scores", line)
+        self._append(clock, "scores", line)
         if self._draws:
             try:
                 learning_curve(self._folder)
@@ -137,27 +115,26 @@ class Recorder(contextlib.AbstractContextManager):
                 self._draws = False
                 self._say(f"no learning curve: {error}")
         self._say(
-            f"evaluation at env step {self.env_step:,}: return {line['mean']:.1f} "
+            f"evaluation at env step {clock.env_step:,}: return {line['mean']:.1f} "
             f"± {line['std']:.1f} over {count(len(line['scores']), 'episode')}"
         )
 
     def reported(self, diagnostics: dict[str, Float[Array, ""]]) -> None:
-        """Takes note of diagnostics, which enter the next line of metrics."""
+        """Keep diagnostics for the next line of metrics."""
         self._diagnostics = {k: float(v) for k, v in jax.device_get(diagnostics).items()}
 
-    def show(self, now: bool = False) -> None:
-        """Shows the progress, unless that was just done; `now` shows it anyway."""
+    def show(self, clock: Clock, *, now: bool = False) -> None:
+        """Show the progress, unless that was just done; `now` shows it anyway."""
         elapsed, seconds = self.stopwatch.read()
         self._console.progress(
-            self.env_step,
-            self.update,
-            env_steps_per_second=(self.env_step - self._logged_at) / elapsed,
+            *clock,
+            env_steps_per_second=(clock.env_step - self._logged_at) / elapsed,
             shares={part: value / elapsed for part, value in seconds.items()},
             now=now,
         )
 
-    def log(self) -> None:
-        """Writes a line of metrics about everything since the line before.
+    def log(self, clock: Clock) -> None:
+        """Write a line of metrics about everything since the line before.
 
         The stopwatch goes on; it is for whoever calls to reset it.
         """
@@ -169,14 +146,12 @@ class Recorder(contextlib.AbstractContextManager):
         line |= {"faults/skipped_updates": self.skipped, "faults/env_restarts": self.restarts}
         line["time/seconds"] = elapsed
         line |= {f"time/share/{part}": value / elapsed for part, value in seconds.items()}
-        self._append("metrics", line)
-        self._scores, self._diagnostics, self._logged_at = [], {}, self.env_step
+        self._append(clock, "metrics", line)
+        self._scores, self._diagnostics, self._logged_at = [], {}, clock.env_step
 
     def get_state(self) -> dict[str, Any]:
-        """Clocks and whatever has not been written yet."""
+        """Return counts and whatever has not been written yet."""
         return {
-            "env_step": self.env_step,
-            "update": self.update,
             "skipped": self.skipped,
             "restarts": self.restarts,
             "logged_at": self._logged_at,
@@ -186,29 +161,28 @@ class Recorder(contextlib.AbstractContextManager):
             "metrics": self._metrics.get_state(),
         }
 
-    def set_state(self, state: Mapping[str, Any], *, timed: bool) -> None:
-        """Goes on from what `get_state` gave.
+    def set_state(self, state: Mapping[str, Any], *, since: int | None = None) -> None:
+        """Go on from a state.
 
         Args:
-            state: That.
-            timed: Whether the stopwatch goes on as well; its env steps begin here otherwise.
+            state: The result of `get_state`.
+            since: Env step from which rates are counted, if the stopwatch begins anew.
         """
-        self.env_step, self.update = state["env_step"], state["update"]
         self.skipped, self.restarts = state["skipped"], state["restarts"]
-        self._logged_at = state["logged_at"] if timed else self.env_step
+        self._logged_at = state["logged_at"] if since is None else since
         self._scores, self._diagnostics = state["scores"], state["diagnostics"]
         self._episodes.set_state(state["episodes"])
         self._metrics.set_state(state["metrics"])
 
     def __exit__(self, *_: object) -> None:
-        """Closes the sinks."""
+        """Close the sinks."""
         for sink in self._sinks:
             sink.close()
 
-    def _append(self, name: str, line: Mapping[str, Any]) -> None:
-        """Writes a line that begins with the three clocks."""
-        frame = self.env_step * self._config.env.action_repeat
-        clocks = {"env_step": self.env_step, "frame": frame, "update": self.update}
+    def _append(self, clock: Clock, name: str, line: Mapping[str, Any]) -> None:
+        """Write a line that begins with the three clocks."""
+        frame = clock.env_step * self._config.env.action_repeat
+        clocks = {"env_step": clock.env_step, "frame": frame, "update": clock.update}
         self._folder.append(name, [{**clocks, **line}])
         numbers = {k: v for k, v in line.items() if isinstance(v, float | int)}
         for sink in self._sinks:

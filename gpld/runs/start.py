@@ -1,13 +1,14 @@
 """Where a run goes, whether it may go there, and what is recorded before it begins."""
 
 import contextlib
+import dataclasses
 import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config import Config, differences, flatten, lasting, to_dict
 from ..envs import EnvSpec
@@ -19,8 +20,40 @@ from ..xla.jax_settings import check_jax_settings, jax_settings
 from .folder import RunFolder
 
 
+class PlannedRun(NamedTuple):
+    """Folder and settings of a run that has not begun."""
+
+    path: Path
+    config: Config
+    label: str
+    """Beginning of its messages, where several are trained together."""
+
+
+def planned_runs(config: Config, path: Path, process: int = 0) -> list[PlannedRun]:
+    """Plan the run of each seed, with the settings of a run alone.
+
+    Args:
+        config: Settings of all.
+        path: Folder of all; with one seed it is that of the run.
+        process: Number of this process, of several that are one run; all but the first write
+            what is theirs beside it.
+    """
+    if process > 0:
+        folder = path / f"process{process}"
+        own = dataclasses.replace(config, run=str(folder))
+        return [PlannedRun(folder, own, f"process {process}: ")]
+    if config.seeds == 1:
+        return [PlannedRun(path, config, "")]
+    runs = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        folder = path / f"seed{seed}"
+        own = dataclasses.replace(config, seed=seed, seeds=1, devices=1, run=str(folder))
+        runs.append(PlannedRun(folder, own, f"seed {seed}: "))
+    return runs
+
+
 def default_path(config: Config) -> Path:
-    """Where a run goes that was given no folder."""
+    """Return the folder of a run that was given none."""
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
     seeds = f"seed{config.seed}"
     if config.seeds > 1:

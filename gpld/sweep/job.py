@@ -11,7 +11,7 @@ from ..envs import canonical_name
 from ..errors import MachineError, UsageError
 from ..machine.files import file_error, read_json, write_json
 from ..runs.folder import RunFolder
-from ..training.seed_run import planned_runs
+from ..runs.start import planned_runs
 from .spec import Sweep
 
 

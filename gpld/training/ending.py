@@ -15,8 +15,8 @@ from ..config import Config
 from ..errors import LeftOut, MachineError, UsageError
 from ..machine.output import show
 from ..runs.folder import RunFolder
+from ..runs.start import planned_runs
 from ..units import count
-from .seed_run import planned_runs
 
 
 class Ending(contextlib.AbstractContextManager):

@@ -10,7 +10,7 @@ from ..errors import Interrupted, MachineError, UsageError
 from ..evaluation.episodes import evaluate
 from ..evaluation.video import FirstEpisode, record_video
 from ..machine.signals import Interrupts
-from ..parallel.hosts import Alone, Peers
+from ..parallel.hosts import Processes
 from ..runs.folder import RunFolder
 from ..seeding import derive_seed
 
@@ -24,7 +24,7 @@ class Evaluator:
         folder: RunFolder,
         interrupts: Interrupts,
         say: Callable[[str], None],
-        peers: Peers | None = None,
+        processes: Processes | None = None,
     ):
         """Remembers what all evaluations of a run share.
 
@@ -33,11 +33,11 @@ class Evaluator:
             folder: Where videos go.
             interrupts: End an evaluation as well.
             say: Takes a line about each video, and each failure of an environment.
-            peers: Processes of the run, of which the first evaluates for all.
+            processes: Processes of the run, of which the first evaluates for all.
         """
         self._config, self._folder = config, folder
         self._interrupts, self._say = interrupts, say
-        self._peers = peers or Alone()
+        self._processes = processes or Processes()
         self._draws = config.evaluation.video_every > 0
 
     def __call__(self, state: AgentState, env_step: int, *, video: bool) -> dict[str, Any]:
@@ -57,10 +57,10 @@ class Evaluator:
             WorkerError: If environments failed too often.
         """
         scores = None
-        if self._peers.index == 0:
+        if self._processes.index == 0:
             with contextlib.suppress(Interrupted):
                 scores = self._evaluate(state, env_step, video)
-        scores = self._peers.gather(scores)[0]
+        scores = self._processes.gather(scores)[0]
         if scores is None:
             raise Interrupted
         return scores

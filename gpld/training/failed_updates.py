@@ -1,4 +1,4 @@
-"""Updates that could not be made: kept with all that they depend on, and looked into."""
+"""Failed updates: kept with all that they depend on, and examined."""
 
 import shutil
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def save(
     *,
     key: PRNGKeyArray,
 ) -> Path:
-    """Keeps an update that has been skipped.
+    """Keep an update that was skipped.
 
     Args:
         folder: Folder of the run.
@@ -73,7 +73,7 @@ def stopped(
     skips: int,
     key: PRNGKeyArray,
 ) -> MachineError:
-    """The end of a run whose loss or gradient was not finite too often; keeps the last update.
+    """Keep the last update and return the error that ends a run after too many skips in a row.
 
     Args:
         folder: Folder of the run.
@@ -98,7 +98,7 @@ def stopped(
 
 
 def examine(path: Path) -> list[str]:
-    """Computes the loss and gradient of a kept update again and says where it is not finite.
+    """Repeat the loss and gradient of a kept update and say where they are not finite.
 
     Args:
         path: A folder that `save` made.
@@ -154,7 +154,7 @@ def _by_module(model: PyTree) -> dict[str, PyTree]:
 
 
 def _lines(title: str, parts: Mapping[str, PyTree]) -> list[str]:
-    """One line per part: its largest magnitude, and how much of it is not finite."""
+    """Describe each part in a line: its largest magnitude, and how much is not finite."""
     lines = []
     for name, part in parts.items():
         leaves = [np.asarray(x, np.float32).ravel() for x in jax.tree.leaves(part)]

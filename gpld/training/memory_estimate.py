@@ -22,8 +22,8 @@ from ..errors import UsageError
 from ..machine.memory import available_memory, check_replay_fits, device_memory
 from ..replay import stream_length
 from ..units import byte_size
-from .clocks import train_ratio
 from .experience import latent_bytes, replay_size, step_bytes
+from .ratio import train_ratio
 
 # Less than any environment takes, and more than nothing: of MuJoCo, and of others.
 _ENV_BYTES, _PROBE_BYTES = 2**16, 2**10

@@ -1,47 +1,49 @@
-"""What a run learns about: environments, or what another run has stored."""
+"""Source of a run's experience: environments, or what another run has stored."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..checkpoints import checkpoint
+from ..checkpoints.checkpoint import Damaged, Unsuitable
 from ..config import Config
-from ..envs import EnvSpec, FunctionalVectorEnv, VectorEnv, make_functional_env, make_vector_env
+from ..envs import (
+    EnvSpec,
+    FunctionalVectorEnv,
+    VectorEnv,
+    make_functional_env,
+    make_vector_env,
+)
+from ..errors import MachineError, UsageError
 from ..machine.provenance import num_cores
-from ..replay import AbstractReplay
+from ..replay import AbstractReplay, ReplayStore, UnsuitableReplayError
+from ..runs.folder import RunFolder
+from ..runs.start import PlannedRun
 from ..seeding import derive_seed
-from .offline import Source, find_source, take_over
-from .seed_run import Run
-
-MakeReplay = Callable[[Mapping[str, Any] | None], AbstractReplay]
-"""Makes an empty replay, for one that was saved with this manifest or for a new one."""
 
 
-class Supply(NamedTuple):
-    """Where the experience of a run comes from."""
+class Source(NamedTuple):
+    """Source of a run's experience; one of the three is there."""
 
     spec: EnvSpec
     envs: VectorEnv | None = None
-    source: Source | None = None
-    """The run that has stored it, where there are no environments."""
-
     functional: FunctionalVectorEnv | None = None
     """Environments that the program of the device loop holds."""
 
-    @property
-    def manifest(self) -> dict[str, Any] | None:
-        """Of the replay that is taken over, if one is."""
-        return None if self.source is None else self.source.manifest
-
-    def replay(self, make_replay: MakeReplay) -> AbstractReplay:
-        """The replay of a run that begins."""
-        replay = make_replay(self.manifest)
-        if self.source is not None:
-            take_over(self.source, replay)
-        return replay
+    stored: "StoredReplay | None" = None
 
 
-def open_supply(run: Run, num_runs: int, stack: contextlib.ExitStack, process: int = 0) -> Supply:
-    """Opens what the settings say.
+class StoredReplay(NamedTuple):
+    """Replay of another run, on which one without environments trains."""
+
+    folder: RunFolder
+    manifest: dict[str, Any]
+
+
+def open_source(
+    run: PlannedRun, num_runs: int, stack: contextlib.ExitStack, process: int = 0
+) -> Source:
+    """Open the source that the settings name.
 
     Args:
         run: The run.
@@ -50,8 +52,7 @@ def open_supply(run: Run, num_runs: int, stack: contextlib.ExitStack, process: i
         process: Number of the process that has these environments.
     """
     if run.config.offline:
-        source = find_source(run.config, run.path)
-        return Supply(source.spec, source=source)
+        return _find_stored(run.config, run.path)
     if run.config.loop == "device":
         env = make_functional_env(
             run.config.task,
@@ -61,13 +62,13 @@ def open_supply(run: Run, num_runs: int, stack: contextlib.ExitStack, process: i
             stagger=run.config.env.stagger,
             num_copies=num_runs,
         )
-        return Supply(env.spec, functional=env)
+        return Source(env.spec, functional=env)
     envs = stack.enter_context(make_envs(run.config.share, num_runs, process))
-    return Supply(envs.spec, envs)
+    return Source(envs.spec, envs)
 
 
 def make_envs(config: Config, num_runs: int = 1, process: int = 0) -> VectorEnv:
-    """The environments that a run collects experience in.
+    """Make the environments that a run collects experience in.
 
     Args:
         config: Settings.
@@ -91,12 +92,12 @@ def make_envs(config: Config, num_runs: int = 1, process: int = 0) -> VectorEnv:
 
 
 def collect_seed(config: Config, process: int = 0) -> int:
-    """What the environments of a run are seeded with."""
+    """Return the seed of a run's environments."""
     return derive_seed(config.seed, "collect", process)
 
 
 def num_workers(config: Config, num_runs: int = 1) -> int:
-    """Processes or threads that step the environments of a run.
+    """Return how many processes or threads step the environments of a run.
 
     Args:
         config: Settings.
@@ -105,3 +106,54 @@ def num_workers(config: Config, num_runs: int = 1) -> int:
     if config.env.workers is not None:
         return min(config.env.workers, config.env.num_envs)
     return min(config.env.num_envs, max(1, num_cores() // num_runs))
+
+
+def take_over(stored: StoredReplay, replay: AbstractReplay) -> None:
+    """Fill an empty replay with the steps and latent states of another run.
+
+    Random numbers stay those of the run that trains, and nothing waits in the online queue.
+
+    Raises:
+        UsageError: If the latent states have other sizes.
+        MachineError: If a file is damaged.
+    """
+    # Of the state of the other replay only what both loops have.
+    taken = {name: stored.manifest["state"][name] for name in ("num_added", "oldest")}
+    manifest = stored.manifest | {"state": replay.get_state() | taken}
+    try:
+        ReplayStore(stored.folder.path / "checkpoints" / "replay").load(manifest, replay)
+    except UnsuitableReplayError as error:
+        raise UsageError(f"`--offline` {stored.folder.path} does not fit: {error}") from error
+
+
+def _find_stored(config: Config, path: Path) -> Source:
+    """Find the replay of the run `config.offline`, or in `path`, once that has taken it over.
+
+    Args:
+        config: Settings.
+        path: Folder of the run that trains.
+
+    Raises:
+        UsageError: If there is no run, one of another task or without a replay, or its last
+            checkpoint has another format.
+        MachineError: If its last checkpoint is damaged, or there is none.
+    """
+    own = RunFolder(path)
+    folder = own if own.checkpoint_paths() else RunFolder(Path(config.offline or ""))
+    settings = folder.config()
+    if (config.task, config.env.options) != (settings.task, settings.env.options):
+        flags = [f"--task {settings.task}"]
+        flags += [f"--env.{name} {value}" for name, value in settings.env.options.items()]
+        raise UsageError(
+            f"`--offline` {folder.path} holds steps that were taken with other settings; add "
+            f"`{' '.join(flags)}`."
+        )
+    try:
+        saved = checkpoint.read(folder.latest_checkpoint())
+    except Damaged as error:
+        raise MachineError(f"`--offline` cannot be used: {error}.") from error
+    except Unsuitable as error:
+        raise UsageError(f"`--offline` cannot be used: {error}.") from error
+    if not saved.resumable:
+        raise UsageError(f"`--offline` must be a run with a replay, but {saved.path} has none.")
+    return Source(folder.env_spec(), stored=StoredReplay(folder, saved.manifest["replay"]))

@@ -13,8 +13,8 @@ from ..machine.memory import available_memory, device_memory
 from ..models import parameter_counts, split_shapes
 from ..units import byte_size, count
 from ..xla.precision import choose_precision, describe_products
-from .clocks import train_ratio
 from .memory_estimate import free_disk, predict
+from .ratio import train_ratio
 from .source import num_workers
 
 

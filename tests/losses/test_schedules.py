@@ -10,7 +10,7 @@ import pytest
 from gpld.config import ScheduleConfig
 from gpld.config.presets import PRESETS
 from gpld.losses import make_schedule, piecewise
-from gpld.training.clocks import train_ratio
+from gpld.training.ratio import train_ratio
 
 PAPER = PRESETS["paper"]
 

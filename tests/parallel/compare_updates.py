@@ -22,9 +22,10 @@ from gpld import agent
 from gpld.config import DistributedConfig, GPLDConfig, OptimizerConfig
 from gpld.losses import Batch
 from gpld.models import StoredLatent
-from gpld.parallel.devices import choose_placement, fetch, local
+from gpld.parallel.devices import choose_placement, fetch, local, transfer
 from gpld.parallel.hosts import connect
-from gpld.parallel.seeds import Population, compiled
+from gpld.parallel.seeds import SeedAxis
+from gpld.training.programs import make_programs
 
 
 def make_batch(config):
@@ -51,12 +52,12 @@ def two_updates(config, state, batch):
 
     Batch and latents are the part of this process.
     """
-    population = Population(config.seeds, choose_placement(config))
-    update, placement = compiled(config, population).update, population.placement
-    state, key = placement.agents(state), jr.key(1)
+    seeds = SeedAxis(config.seeds, choose_placement(config))
+    update, batches = make_programs(config, seeds).update, seeds.placement.batches
+    state, key = seeds.put(state), jr.key(1)
     metrics = []
     for _ in range(2):
-        state, [latents], [values] = update(state, placement.batch(batch), key)
+        state, [latents], [values] = update(state, transfer(batch, batches), key)
         metrics.append(values)
     devices = {len(x.sharding.device_set) for x in jax.tree.leaves((state, latents))}
     return (jax.device_get(local(state)), fetch(latents), jax.device_get(metrics)), devices

@@ -19,10 +19,11 @@ from gpld.config import GPLDConfig
 from gpld.config.presets import PRESETS
 from gpld.envs import EnvSpec, VectorEnv, WorkerError
 from gpld.errors import MachineError, UsageError
-from gpld.parallel.seeds import Population, compiled
+from gpld.parallel.seeds import SeedAxis
 from gpld.replay import Replay
 from gpld.runs.folder import RunFolder
 from gpld.training import memory_estimate
+from gpld.training.programs import make_programs
 from gpld.training.train import train
 
 pytestmark = pytest.mark.slow
@@ -213,20 +214,20 @@ def test_a_stacked_update_is_that_of_each_agent():
     bad = {**batch.observation, "height": np.full_like(batch.observation["height"], np.nan)}
     batches = [batch, batch._replace(observation=bad)]
 
-    two = Population(2)
-    update = compiled(config, two).update
+    two = SeedAxis(2)
+    update = make_programs(config, two).update
     stacked = [two.stack(trees) for trees in (states, batches, keys)]
     after, latents, metrics = update(*stacked)
-    alone, own_latents, own_metrics = compiled(config, Population()).update(
+    alone, own_latents, own_metrics = make_programs(config, SeedAxis()).update(
         states[0], batch, keys[0]
     )
     jax.tree.map(
         # The first update of a warm-up moves moments and percentiles; rounding at 1e-7.
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6),
-        (two.member(after, 0), latents[0], metrics[0]),
+        (two.take(after, 0), latents[0], metrics[0]),
         (alone, own_latents[0], own_metrics[0]),
     )
-    skipped = two.member(after, 1)
+    skipped = two.take(after, 1)
     assert [float(m["opt/skipped"]) for m in metrics] == [0, 1]
     expected = eqx.tree_at(lambda s: s.update, states[1], jnp.int32(1))
     assert eqx.tree_equal(skipped, expected)

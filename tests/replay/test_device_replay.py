@@ -10,10 +10,9 @@ import scipy.stats
 from hypothesis import given, settings, strategies as st
 from list_replay import MUTABLE, SPECS, random_latents, random_steps
 
-from gpld.envs import EnvSpec
 from gpld.replay import DeviceReplay, Replay, ReplayStore, Sample, functional
 from gpld.runs.folder import RunFolder
-from gpld.training.offline import Source, take_over
+from gpld.training.source import StoredReplay, take_over
 
 FALSE_ALARM = 1e-8
 NOTHING = Sample({}, np.zeros(1, int), np.zeros(1, int))
@@ -244,8 +243,7 @@ def test_a_replay_of_either_loop_can_be_learned_from_offline(tmp_path, kind):
     (tmp_path / "checkpoints").mkdir()
     manifest = json.loads(json.dumps(store.snapshot(saved).write()))
     replay, twin = make(Replay, seed=5), make(Replay, seed=5)
-    spec = EnvSpec({}, action_size=1, action_repeat=1, episode_steps=1)
-    take_over(Source(RunFolder(tmp_path), spec, manifest), replay)
+    take_over(StoredReplay(RunFolder(tmp_path), manifest), replay)
     assert contents(replay) == contents(saved)
     state, fresh = replay.get_state(), twin.get_state()
     assert (state["num_added"], state["queue"], state["rng"]) == (30, [], fresh["rng"])

@@ -1,4 +1,4 @@
-"""What a run counts and times, also across a stop."""
+"""The recorder: what a run counts and times, also across a stop."""
 
 import dataclasses
 import json
@@ -11,6 +11,7 @@ import pytest
 
 from gpld.config.presets import PRESETS
 from gpld.errors import Interrupted
+from gpld.runs.clock import Clock
 from gpld.runs.console import RunConsole
 from gpld.runs.folder import RunFolder
 from gpld.runs.metrics import Stopwatch
@@ -50,22 +51,20 @@ def test_env_steps_and_seconds_are_those_of_the_same_interval(timed, rate, monke
     recorder = Recorder(CONFIG, RunFolder(tmp_path), console, stopwatch)
     with stopwatch("update"):
         now = 100.0
-    recorder.env_step = 1990
     saved = json.loads(json.dumps(stopwatch.get_state()))
     state = recorder.get_state()
 
     stopwatch = Stopwatch()
     recorder = Recorder(CONFIG, RunFolder(tmp_path), console, stopwatch)
-    recorder.set_state(state, timed=timed)
+    recorder.set_state(state, since=None if timed else 1990)
     if timed:
         stopwatch.set_state(saved)
     with stopwatch("update"):
         now += 6.0
-    recorder.env_step = 2000
-    recorder.show(now=True)
+    recorder.show(Clock(2000), now=True)
     assert console.rate == pytest.approx(rate)
     if timed:
-        recorder.log()
+        recorder.log(Clock(2000))
         [line] = RunFolder(tmp_path).read("metrics")
         assert line["time/seconds"] == 106
         assert line["time/share/update"] == 1

@@ -60,7 +60,7 @@ def test_what_can_fit_nowhere_is_refused_before_anything_is_opened(
     def opened(*_):
         raise AssertionError("an environment was opened")
 
-    monkeypatch.setattr("gpld.training.train.open_supply", opened)
+    monkeypatch.setattr("gpld.training.train.open_source", opened)
     with pytest.raises(UsageError, match=message):
         train(settings(*args), tmp_path / "run")
     assert not (tmp_path / "run").exists()

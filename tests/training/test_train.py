@@ -10,8 +10,9 @@ import pytest
 from gpld import agent
 from gpld.config.presets import PRESETS
 from gpld.envs import make_vector_env
-from gpld.parallel.seeds import Population, compiled
+from gpld.parallel.seeds import SeedAxis
 from gpld.training import experience, memory_estimate
+from gpld.training.programs import make_programs
 from gpld.training.train import train
 
 
@@ -51,7 +52,7 @@ def test_a_second_compilation_is_an_error(config):
     with make_vector_env(config.task, num_envs=2, seed=0) as envs:
         shapes = {k: s.shape for k, s in envs.spec.observation.items()}
         state = agent.init(config, shapes, envs.spec.action_size, key=jax.random.key(0))
-        act, *_ = compiled(config, Population())
+        act, *_ = make_programs(config, SeedAxis())
         step = envs.step(np.zeros((2, 1), np.float32))
     for _ in range(2):
         memory = agent.initial_memory(state.model, 2)

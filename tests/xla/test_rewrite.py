@@ -87,7 +87,7 @@ def test_names_and_source_lines_stay(name):
         (found, *_) = [e for e in equations(transformed, X) if e.primitive is sin_p]
         assert str(found.source_info.name_stack).count("encoder") == 1
         line = source_info_util.summarize(found.source_info)
-        assert "test_programs.py" in line
+        assert "test_rewrite.py" in line
         assert "(named)" in line
     np.testing.assert_array_equal(jax.jit(unchanged(fn))(X), jax.jit(fn)(X))
 

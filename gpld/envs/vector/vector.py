@@ -71,6 +71,11 @@ class VectorEnv(contextlib.AbstractContextManager):
         """What failed and what became of it, in order; only what happened here."""
         return self._restarts.failures
 
+    @property
+    def pending(self) -> bool:
+        """True if a step was sent that `recv` has not returned yet."""
+        return self._sent or self._kept
+
     def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
         """Starts a step; workers or threads carry it out while the caller goes on.
 

@@ -2,7 +2,7 @@
 
 It goes through env steps, and after each makes the updates that are due, until it has done what
 it was asked for. What it does between two of them, and in which order, is what the host loop
-does: `LiveCollector.collect`, `Learner.update`.
+does: `Collector.collect`, `Learner.update`.
 """
 
 import functools
@@ -22,13 +22,14 @@ from ...config import Config
 from ...envs import FunctionalVectorEnv
 from ...losses import Batch
 from ...models import StoredLatent
-from ...parallel.seeds import Population
+from ...parallel.seeds import SeedAxis
 from ...replay import functional
 from ...replay.functional import Counters, Layout, Steps, Windows
 from ...runs.metrics import Sums, add_metrics, zero_sums
 from ...xla import flags
 from ..experience import LATENT, by_name, step_specs, to_batch, to_steps
-from .state import Clock, Keys, Learned, Progress, Records, Task, Training
+from ..programs import initial_memory
+from .state import Keys, Learned, ProgramClock, Progress, Records, Request, Training
 
 
 class DeviceProgram:
@@ -37,7 +38,7 @@ class DeviceProgram:
     def __init__(
         self,
         config: Config,
-        population: Population,
+        seeds: SeedAxis,
         env: FunctionalVectorEnv,
         layout: Layout,
         *,
@@ -47,16 +48,16 @@ class DeviceProgram:
 
         Args:
             config: Settings.
-            population: How several agents go through one program.
+            seeds: The axis along which agents are stacked.
             env: Environments of each agent.
             layout: Sizes of each replay.
             max_steps: Most env steps of every environment in one call.
         """
-        self._config, self._population, self._env = config, population, env
+        self._config, self._seeds, self._env = config, seeds, env
         self._layout, self._max_steps = layout, max_steps
         self._specs = step_specs(config, env.spec)
         # Traced once, for the names of its metrics and in the program.
-        self._update = jax.jit(population.vmap(self._update_one))
+        self._update = jax.jit(seeds.vmap(self._update_one))
         self._advance = jax.jit(
             eqx.debug.assert_max_traces(self._advanced, max_traces=1),
             donate_argnums=0,
@@ -70,13 +71,13 @@ class DeviceProgram:
             state: The agents, stacked.
             env_keys: Random key of each agent's environments.
         """
-        population = self._population
-        init = jax.jit(population.vmap(self._env.init))
+        seeds = self._seeds
+        init = jax.jit(seeds.vmap(self._env.init))
         training = Training(
             agent=state,
-            memory=population.initial_memory(state.model, self._env.num_envs),
-            envs=init(population.stack(env_keys)),
-            learned=population.stack([self._nothing_learned()] * population.size),
+            memory=initial_memory(seeds, state.model, self._env.num_envs),
+            envs=init(seeds.stack(env_keys)),
+            learned=seeds.stack([self._nothing_learned()] * seeds.size),
         )
         # Weak types would be strong ones after the first call, and compiled for again.
         return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), training)
@@ -91,9 +92,9 @@ class DeviceProgram:
         steps: Steps,
         training: Training,
         sums: Sequence[Sums],
-        clock: Clock,
+        clock: ProgramClock,
         keys: Keys,
-        task: Task,
+        request: Request,
     ) -> tuple[Progress, list[Sums], list[Records]]:
         """Collects env steps and makes the updates that are due, without waiting for the device.
 
@@ -105,44 +106,40 @@ class DeviceProgram:
             sums: Of each agent's metrics.
             clock: What time it is.
             keys: Random keys of the agents, stacked.
-            task: What is to be done.
+            request: What is to be done.
 
         Returns:
             What has become of it all, stacked; metrics and records of each agent.
         """
-        return self._advance(steps, training, sums, clock, keys, task)
-
-    def lower(self, *args: Any) -> jax.stages.Lowered:
-        """The program for arguments of `advance`, to be looked at instead of run."""
-        return self._advance.lower(*args)
+        return self._advance(steps, training, sums, clock, keys, request)
 
     def _advanced(
         self,
         steps: Steps,
         training: Training,
         sums: Sequence[Sums],
-        clock: Clock,
+        clock: ProgramClock,
         keys: Keys,
-        task: Task,
+        request: Request,
     ) -> tuple[Progress, list[Sums], list[Records]]:
-        population = self._population
+        seeds = self._seeds
         nothing = Progress(
             steps=steps,
             training=training,
-            sums=population.stack(sums),
-            records=population.stack([self._no_records()] * population.size),
-            finite=population.stack([jnp.ones(self._env.num_envs, bool)] * population.size),
+            sums=seeds.stack(sums),
+            records=seeds.stack([self._no_records()] * seeds.size),
+            finite=seeds.stack([jnp.ones(self._env.num_envs, bool)] * seeds.size),
             clock=clock,
             collected=jnp.int32(0),
             done=jnp.int32(0),
         )
 
         def owes(now: Progress) -> Bool[Array, ""]:
-            return now.clock.update < task.updates_due[now.collected]
+            return now.clock.update < request.updates_due[now.collected]
 
         def goes_on(now: Progress) -> Bool[Array, ""]:
             learns = now.training.learned.skips_in_a_row < self._config.optimizer.max_skips
-            return (now.done < task.work) & jnp.all(now.finite) & jnp.all(learns)
+            return (now.done < request.work) & jnp.all(now.finite) & jnp.all(learns)
 
         def round(now: Progress) -> Progress:
             now = _once(~owes(now), functools.partial(self._collect, keys=keys), now)
@@ -153,15 +150,15 @@ class DeviceProgram:
             )
 
         end = jax.lax.while_loop(
-            lambda now: goes_on(now) & (owes(now) | (now.collected < task.num_steps)),
+            lambda now: goes_on(now) & (owes(now) | (now.collected < request.num_steps)),
             round,
             nothing,
         )
-        return end, population.unstack(end.sums), population.unstack(end.records)
+        return end, seeds.unstack(end.sums), seeds.unstack(end.records)
 
     def _collect(self, now: Progress, *, keys: Keys) -> Progress:
         """One env step of every environment of every agent."""
-        collect = self._population.vmap(self._collect_one, shared=(3, 4))
+        collect = self._seeds.vmap(self._collect_one, shared=(3, 4))
         steps, memory, envs, records, finite = collect(
             now.steps, now.training, now.records, now.clock, now.collected, keys.act
         )
@@ -185,7 +182,7 @@ class DeviceProgram:
         steps: Steps,
         training: Training,
         records: Records,
-        clock: Clock,
+        clock: ProgramClock,
         row: Int[Array, ""],
         key: PRNGKeyArray,
     ) -> tuple[Steps, Memory, PyTree, Records, Bool[Array, " env"]]:
@@ -203,8 +200,8 @@ class DeviceProgram:
 
     def _learn(self, now: Progress, *, keys: Keys) -> Progress:
         """One update of every agent, and what the one before has left to be done."""
-        population, clock = self._population, now.clock
-        draw = population.vmap(self._draw_one, shared=(1,))
+        seeds, clock = self._seeds, now.clock
+        draw = seeds.vmap(self._draw_one, shared=(1,))
         windows, batch = draw(now.steps, clock.replay, keys.replay)
         before = now.training.learned
         # Windows are read before any are written to. XLA keeps no order where none follows from
@@ -216,7 +213,7 @@ class DeviceProgram:
             update=clock.update + 1,
             replay=functional.sampled(clock.replay, self._layout, self._batch_size),
         )
-        finish = population.vmap(self._finish_one, shared=(2,))
+        finish = seeds.vmap(self._finish_one, shared=(2,))
         steps, before = finish(now.steps, before, clock.replay, before.left)
         learned = before._replace(
             batch=batch,
@@ -234,7 +231,7 @@ class DeviceProgram:
         return now._replace(
             steps=steps,
             training=now.training._replace(agent=state, learned=learned),
-            sums=population.vmap(add_metrics)(now.sums, metrics),
+            sums=seeds.vmap(add_metrics)(now.sums, metrics),
             clock=clock,
             done=now.done + 1,
         )

@@ -12,7 +12,10 @@ from ...runs.metrics import Sums
 
 
 class Learned(NamedTuple):
-    """The last update of an agent, and what it has left to be done (`learning.Student`)."""
+    """The last update of an agent, and what it has left to do.
+
+    On the host, `UnfinishedUpdate` is the part that is left.
+    """
 
     batch: Batch
     windows: Windows
@@ -35,7 +38,7 @@ class Training(NamedTuple):
     learned: Learned
 
 
-class Clock(NamedTuple):
+class ProgramClock(NamedTuple):
     """What time it is, for all agents."""
 
     env_step: UInt32[Array, ""]
@@ -51,7 +54,7 @@ class Keys(NamedTuple):
     replay: PRNGKeyArray
 
 
-class Task(NamedTuple):
+class Request(NamedTuple):
     """What the program is asked for."""
 
     num_steps: Int[Array, ""]
@@ -86,7 +89,7 @@ class Progress(NamedTuple):
     finite: Bool[Array, " env"]
     """Whether the policy's last actions are finite: training ends where they are not."""
 
-    clock: Clock
+    clock: ProgramClock
     collected: Int[Array, ""]
     """Env steps of every environment."""
 

@@ -1,4 +1,4 @@
-"""Training on the device: the host asks for some seconds of work at a time."""
+"""Training on the device: the host asks the program for some seconds of work at a time."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +16,18 @@ from ...envs import FunctionalVectorEnv, TimeStep
 from ...envs.spoilt import describe_spoilt
 from ...envs.vector.restarts import Restarts
 from ...losses import Batch
-from ...parallel.seeds import Population
+from ...parallel.seeds import SeedAxis
 from ...replay import DeviceReplay, Snapshot
 from ...replay.functional import Steps
+from ...runs.clock import Clock
 from ...runs.metrics import Sums
 from ...runs.recorder import Recorder
 from .. import failed_updates
-from ..clocks import train_ratio
 from ..host.collector import check_finite
-from ..seed_run import Member
+from ..ratio import train_ratio
+from ..seed_run import SeedRun
 from .program import DeviceProgram
-from .state import Clock, Keys, Records, Task, Training
+from .state import Keys, ProgramClock, Records, Request, Training
 
 # Env steps of every environment in one call, at most: the size of the records.
 _MAX_STEPS = 256
@@ -38,17 +39,17 @@ _SHORT, _LONG = 0.5, 2.0
 class DeviceTrainer:
     """Trains agents in a program that holds their environments and replays as well.
 
-    A call of the program goes on to the next env steps after which the host has something to
+    A call of the program goes on to the next env step after which the host has something to
     do, and is ended before if that takes long. Where calls end changes no result.
     """
 
-    settled = True
+    clock: Clock
 
     def __init__(
         self,
         config: Config,
-        population: Population,
-        members: Sequence[Member],
+        seeds: SeedAxis,
+        runs: Sequence[SeedRun],
         state: AgentState,
         env: FunctionalVectorEnv,
         *,
@@ -56,33 +57,42 @@ class DeviceTrainer:
         update_keys: Sequence[PRNGKeyArray],
         env_keys: Sequence[PRNGKeyArray],
     ):
-        """Takes over the agents, and the steps of the replays.
+        """Take over the agents, and the steps of the replays.
 
         Args:
             config: Settings.
-            population: How the agents go through one program.
-            members: Their runs.
+            seeds: The axis along which agents are stacked.
+            runs: One run per seed.
             state: The agents, stacked and on their device.
-            env: Environments of each.
-            act_keys: Random key of each agent's actions; mixed with the env step.
-            update_keys: Random key of each agent's updates; mixed with their count.
-            env_keys: Random key of each agent's environments.
+            env: Environments of each run.
+            act_keys: One random key per run, of its actions; mixed with the env step.
+            update_keys: One random key per run, of its updates; mixed with their count.
+            env_keys: One random key per run, of its environments.
         """
-        self._config, self._population, self._members = config, population, members
+        self.clock = Clock()
+        self._config, self._seeds, self._runs = config, seeds, runs
         self._ratio, self._update_keys = train_ratio(config), update_keys
-        replays = [_on_device(member) for member in members]
+        replays = [_on_device(run) for run in runs]
         self._counters = replays[0].counters
-        self._program = DeviceProgram(
-            config, population, env, replays[0].layout, max_steps=_MAX_STEPS
-        )
+        self._program = DeviceProgram(config, seeds, env, replays[0].layout, max_steps=_MAX_STEPS)
         keys = (act_keys, update_keys, [replay.key for replay in replays])
-        self._keys = Keys(*map(population.stack, keys))
+        self._keys = Keys(*map(seeds.stack, keys))
         self._training = self._program.begin(state, env_keys)
-        self._steps = _taken(population, replays)
+        self._steps = _taken(seeds, replays)
         self._env = env
-        self._restarts = [Restarts(limit=config.env.max_restarts) for _ in members]
+        self._restarts = [Restarts(limit=config.env.max_restarts) for _ in runs]
         self._no_sums: Sums = {}
         self._work = 1
+
+    def advance(self, until: int, check: Callable[[], None]) -> None:
+        """Go on until an env step, or for a while; see `Trainer.advance`."""
+        check()
+        to_go = -(-(until - self.clock.env_step) // self._config.env.num_envs)
+        self._run(min(_MAX_STEPS, to_go))
+        while self.clock.update < self._ratio.updates_due(self.clock.env_step):
+            check()
+            self._run(0)
+        check()
 
     @property
     def state(self) -> AgentState:
@@ -91,93 +101,64 @@ class DeviceTrainer:
 
     @property
     def batch(self) -> Batch | None:
-        """What was trained on last, stacked."""
-        return self._training.learned.batch if self._clock.update > 0 else None
-
-    def begin(self) -> None:
-        """The first env steps reset all environments."""
-
-    def advance(self, check: Callable[[], None]) -> None:
-        """Goes on until the host has something to do, or for a while."""
-        check()
-        self._run(self._steps_to_go() if self.settled else 0)
-        while self._clock.update < self._ratio.updates_due(self._clock.env_step):
-            check()
-            self._run(0)
-        check()
+        """The last batches, stacked; None before the first update."""
+        return self._training.learned.batch if self.clock.update > 0 else None
 
     def agent(self, index: int) -> AgentState:
-        """One of the agents."""
-        return self._population.member(self._training.agent, index)
+        """Return one of the agents."""
+        return self._seeds.take(self._training.agent, index)
 
     def last_batch(self, index: int) -> Batch | None:
-        """What one of the agents was trained on last, as host arrays."""
+        """Return one agent's last batch as host arrays; None before the first update."""
         batch = self.batch
-        return None if batch is None else jax.device_get(self._population.member(batch, index))
+        return None if batch is None else jax.device_get(self._seeds.take(batch, index))
 
     def snapshot(self, index: int) -> Snapshot:
-        """The replay of one of the runs as it is now, copied to the host."""
-        member = self._members[index]
-        replay = _on_device(member)
-        replay.changed(self._population.member(self._steps, index), self._counters)
-        snapshot = member.archive.store.snapshot(replay)
+        """Return the replay of one run as it is now, copied to the host."""
+        run = self._runs[index]
+        replay = _on_device(run)
+        replay.changed(self._seeds.take(self._steps, index), self._counters)
+        snapshot = run.archive.store.snapshot(replay)
         replay.ring.take()
         return snapshot
 
     def get_state(self, index: int) -> dict[str, Any]:
-        """Environments, what the policy remembers, and what the last update has left."""
+        """Return environments, policy state and what the last update has left to do."""
         return {"device": [np.asarray(x) for x in jax.tree.leaves(_plain(self._rest(index)))]}
 
-    def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Goes on from what `get_state` gave for each."""
+    def set_states(self, clock: Clock, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the results of `get_state`, one per run, at a time."""
+        self.clock = clock
         like = self._rest(0)
         structure = jax.tree.structure(like)
         rests = [jax.tree.unflatten(structure, state["device"]) for state in states]
-        rest = self._population.stack([_like(rest, like) for rest in rests])
+        rest = self._seeds.stack([_like(rest, like) for rest in rests])
         self._training = Training(self._training.agent, *rest)
-        for restarts, member in zip(self._restarts, self._members, strict=True):
-            restarts.count = member.recorder.restarts
+        for restarts, run in zip(self._restarts, self._runs, strict=True):
+            restarts.count = run.recorder.restarts
 
     def _rest(self, index: int) -> PyTree:
         """All that changes in a run besides agent and replay."""
-        return self._population.member(tuple(self._training[1:]), index)
-
-    @property
-    def _clock(self) -> Recorder:
-        """The first says what time it is for all."""
-        return self._members[0].recorder
-
-    def _steps_to_go(self) -> int:
-        """Env steps of every environment until the host has something to do."""
-        config, now = self._config, self._clock.env_step
-        every = (
-            config.evaluation.every,
-            config.log.every,
-            config.log.report_every,
-            config.checkpoint.every,
-        )
-        left = [config.env_steps - now, *(n - now % n for n in every if n > 0)]
-        return min(_MAX_STEPS, -(-min(left) // config.env.num_envs))
+        return self._seeds.take(tuple(self._training[1:]), index)
 
     def _run(self, num_steps: int) -> None:
-        """Calls the program once, and takes note of what it has done.
+        """Call the program once, and record what it has done.
 
         Raises:
             Failure: If one of the runs cannot go on.
         """
-        clock, num_envs = self._clock, self._config.env.num_envs
-        due = [
-            self._ratio.updates_due(clock.env_step + i * num_envs) for i in range(_MAX_STEPS + 1)
-        ]
+        before, num_envs, recorder = self.clock, self._config.env.num_envs, self._runs[0].recorder
+        env_steps = [before.env_step + i * num_envs for i in range(_MAX_STEPS + 1)]
+        due = [self._ratio.updates_due(env_step) for env_step in env_steps]
         began = time.perf_counter()
-        with clock.stopwatch("device"):
+        with recorder.stopwatch("device"):
             end, sums, records = self._program.advance(
                 self._steps,
                 self._training,
                 self._sums(),
-                Clock(jnp.uint32(clock.env_step), jnp.int32(clock.update), self._counters),
+                ProgramClock(jnp.uint32(before.env_step), jnp.int32(before.update), self._counters),
                 self._keys,
-                Task(jnp.int32(num_steps), jnp.asarray(due, jnp.int32), jnp.int32(self._work)),
+                Request(jnp.int32(num_steps), jnp.asarray(due, jnp.int32), jnp.int32(self._work)),
             )
             self._steps, self._training = end.steps, end.training
             self._counters = end.clock.replay
@@ -185,28 +166,31 @@ class DeviceTrainer:
         self._adapt(time.perf_counter() - began, int(end.done))
         updates, learned = int(end.clock.update), end.training.learned
         collected = int(end.collected)
-        self.settled = self.settled and collected == 0
+        self.clock = Clock(env_steps[collected], updates)
+        # Each env step with the updates that were made before it.
+        clocks = [Clock(env_steps[i + 1], min(due[i], updates)) for i in range(collected)]
         records = jax.device_get(records)
-        for member, own, rows in zip(self._members, sums, records, strict=True):
-            _record(member.recorder, rows, own, [min(n, updates) for n in due[: collected + 1]])
         skipped = np.atleast_1d(learned.num_skipped)
-        for member, number in zip(self._members, skipped, strict=True):
-            member.recorder.skipped = int(number)
-        clock.show()
+        for run, rows, own, number in zip(self._runs, records, sums, skipped, strict=True):
+            _record(run.recorder, clocks, rows)
+            if updates > before.update:
+                run.recorder.sums = own
+            run.recorder.skipped = int(number)
+        recorder.show(self.clock)
         for i, rows in enumerate(records):
             self._count_spoilt(i, rows.spoilt[:collected])
         self._check(end.finite, learned.skips_in_a_row)
 
     def _count_spoilt(self, index: int, spoilt: Int[np.ndarray, "steps env"]) -> None:
-        """Takes note of numbers of a run's environments that are not finite."""
-        member, restarts = self._members[index], self._restarts[index]
+        """Count numbers of a run's environments that are not finite."""
+        run, restarts = self._runs[index], self._restarts[index]
         try:
-            with member.blamed():
+            with run.failing_as():
                 for step, env in np.argwhere(spoilt).tolist():
                     place, spec = int(spoilt[step, env]), self._env.spec
-                    restarts.truncated(describe_spoilt(member.config.task, env, place, spec))
+                    restarts.truncated(describe_spoilt(run.config.task, env, place, spec))
         finally:
-            member.recorder.restarted(restarts.count, restarts.failures)
+            run.recorder.restarted(restarts.count, restarts.failures)
 
     def _adapt(self, seconds: float, done: int) -> None:
         """Makes calls longer that have ended soon, and those shorter that took long."""
@@ -216,58 +200,56 @@ class DeviceTrainer:
             self._work = max(1, self._work // 2)
 
     def _sums(self) -> list[Sums]:
-        """Of each agent's metrics since the last line of them."""
+        """Return the sums of each run's metrics since its last line of them."""
         if not self._no_sums:
             self._no_sums = self._program.metrics(self._training, self._keys)
-        return [member.recorder.sums or self._no_sums for member in self._members]
+        return [run.recorder.sums or self._no_sums for run in self._runs]
 
     def _check(self, finite: Array, skips_in_a_row: Array) -> None:
-        """Looks whether all can go on."""
-        population, max_skips = self._population, self._config.optimizer.max_skips
-        before = self._clock.env_step - self._config.env.num_envs
+        """Check that all runs can go on."""
+        before = self.clock.env_step - self._config.env.num_envs
         if not np.all(finite):
-            for i, member in enumerate(self._members):
-                memory = population.member(self._training.memory, i)
-                with member.blamed():
+            for i, run in enumerate(self._runs):
+                memory = self._seeds.take(self._training.memory, i)
+                with run.failing_as():
                     check_finite(np.asarray(memory.action), before)
-        for i, skips in enumerate(np.atleast_1d(skips_in_a_row)):
-            if skips < max_skips or (batch := self.last_batch(i)) is None:
-                continue
-            with self._members[i].blamed():
-                raise failed_updates.stopped(
-                    self._members[i].folder,
-                    self._members[i].config,
-                    self.agent(i),
-                    batch,
-                    self._clock.env_step,
-                    skips=int(skips),
-                    key=self._update_keys[i],
-                )
+        for i, (run, skips) in enumerate(
+            zip(self._runs, np.atleast_1d(skips_in_a_row), strict=True)
+        ):
+            if skips >= run.config.optimizer.max_skips and (batch := self.last_batch(i)):
+                with run.failing_as():
+                    raise failed_updates.stopped(
+                        run.folder,
+                        run.config,
+                        self.agent(i),
+                        batch,
+                        self.clock.env_step,
+                        skips=int(skips),
+                        key=self._update_keys[i],
+                    )
 
 
-def _on_device(member: Member) -> DeviceReplay:
-    replay = member.replay
+def _on_device(run: SeedRun) -> DeviceReplay:
+    replay = run.replay
     assert isinstance(replay, DeviceReplay)
     return replay
 
 
-def _taken(population: Population, replays: Sequence[DeviceReplay]) -> Steps:
+def _taken(seeds: SeedAxis, replays: Sequence[DeviceReplay]) -> Steps:
     """The steps of all replays, stacked; those of the beginning are made on the device."""
     arrays = [replay.ring.take() for replay in replays]
     if replays[0].num_added == 0:
-        axes = () if population.size == 1 else (population.size,)
+        axes = () if seeds.size == 1 else (seeds.size,)
         return {name: jnp.zeros((*axes, *x.shape), x.dtype) for name, x in arrays[0].items()}
-    return jax.tree.map(jnp.array, population.stack(arrays))
+    return jax.tree.map(jnp.array, seeds.stack(arrays))
 
 
-def _record(recorder: Recorder, rows: Records, sums: Sums, updates: Sequence[int]) -> None:
-    """Takes note of env steps and of the updates made before the first and after each."""
-    recorder.updated_elsewhere(updates[0], sums)
+def _record(recorder: Recorder, clocks: Sequence[Clock], rows: Records) -> None:
+    """Record env steps, each at its clock; the rows beyond mean nothing."""
     nothing = np.zeros(rows.reward.shape[1], bool)
-    for row, update in zip(zip(*rows, strict=True), updates[1:], strict=False):
+    for clock, row in zip(clocks, zip(*rows, strict=True), strict=False):
         reward, is_first, is_last, interrupted, _ = row
-        recorder.stepped(TimeStep({}, reward, is_first, is_last, nothing), interrupted)
-        recorder.updated_elsewhere(update, sums)
+        recorder.stepped(clock, TimeStep({}, reward, is_first, is_last, nothing), interrupted)
 
 
 def _plain(tree: PyTree) -> PyTree:

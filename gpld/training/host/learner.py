@@ -1,6 +1,5 @@
-"""Learning from replay: sample, update, refresh."""
+"""Learning from replay on the host: sample, update, write the latent states back."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,206 +11,167 @@ from ...agent import AgentState
 from ...envs import EnvSpec
 from ...losses import Batch
 from ...models import StoredLatent
-from ...parallel.devices import fetch, local
-from ...parallel.seeds import Population
+from ...parallel.devices import fetch, local, transfer
+from ...parallel.seeds import SeedAxis
 from ...replay import Sample
+from ...runs.clock import Clock
 from .. import failed_updates
 from ..experience import refresh, sample, to_batch
-from ..seed_run import Member
+from ..seed_run import SeedRun
 
 
-class Result(NamedTuple):
-    """What an update leaves to be looked at once the device has finished it."""
+class UnfinishedUpdate(NamedTuple):
+    """One seed's update whose latent states are not written back to replay yet.
 
+    That happens while the device works on the next update, so that neither waits for the other.
+    The order is part of the results, and so the record is part of what is saved.
+    """
+
+    sample: Sample
     latents: StoredLatent
     skipped: Float[Array, ""]
 
 
-class Student:
-    """One of the agents that learn together: what it learns from, and what is left to be done.
-
-    Latent states go back to replay while the device works on the update after theirs, so that
-    neither waits for the other. That order is part of the results, and so of what is saved.
-    """
-
-    def __init__(self, member: Member, spec: EnvSpec, *, key: PRNGKeyArray):
-        """Has learned nothing yet.
-
-        Args:
-            member: The run that it belongs to.
-            spec: Shapes and sizes of the task.
-            key: Random key of its updates, before it is mixed with their count.
-        """
-        self._member, self._spec, self._key = member, spec, key
-        self._config, self._recorder = member.config, member.recorder
-        self._sample: Sample | None = None
-        self._result: Result | None = None
-        self._before: tuple[Sample | None, Result | None] = (None, None)
-        self._skips_in_a_row = 0
-
-    @property
-    def batch(self) -> Batch | None:
-        """What it was trained on last, as host arrays."""
-        return None if self._sample is None else to_batch(self._sample.steps, self._spec)
-
-    def draw(self, batch_size: int) -> Batch:
-        """Draws what the next update is made on, as host arrays."""
-        self._before = (self._sample, self._result)
-        self._sample = sample(self._member.replay, batch_size)
-        return to_batch(self._sample.steps, self._spec)
-
-    def updated(self, latents: StoredLatent, metrics: dict[str, Float[Array, ""]]) -> None:
-        """Takes what the update gives, which the device need not have finished."""
-        self._result = Result(latents, metrics["opt/skipped"])
-        self._recorder.updated(metrics)
-
-    def wait(self) -> None:
-        """Waits for the update before."""
-        jax.block_until_ready(self._before[1])
-
-    def finish(self) -> None:
-        """Does what the update before has left; where that was skipped, also what this has."""
-        self._finish(*self._before)
-        if self._skips_in_a_row > 0:  # in doubt it is waited for
-            self._finish(self._sample, self._result)
-            self._result = None
-
-    def check(self, state: Callable[[], AgentState]) -> None:
-        """Looks whether it still learns.
-
-        Args:
-            state: Gives the agent after the last update.
-
-        Raises:
-            MachineError: If the loss or gradient was not finite too often in a row.
-        """
-        batch = self.batch
-        if self._skips_in_a_row < self._config.optimizer.max_skips or batch is None:
-            return
-        raise failed_updates.stopped(
-            self._member.folder,
-            self._config,
-            state(),
-            batch,
-            self._recorder.env_step,
-            skips=self._skips_in_a_row,
-            key=self._key,
-        )
-
-    def get_state(self) -> dict[str, Any]:
-        """What the last update left to be done."""
-        drawn, result = self._sample, self._result
-        return {
-            "sample": None if drawn is None else drawn._asdict(),
-            "latents": None if result is None else fetch(result.latents)._asdict(),
-            "skipped": None if result is None else float(result.skipped),
-            "skips_in_a_row": self._skips_in_a_row,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `get_state` gave."""
-        self._sample = None if state["sample"] is None else Sample(**state["sample"])
-        self._result = None
-        if state["latents"] is not None:
-            latents = StoredLatent(**state["latents"])
-            self._result = Result(latents, jnp.float32(state["skipped"]))
-        self._skips_in_a_row = state["skips_in_a_row"]
-
-    def _finish(self, trained_on: Sample | None, result: Result | None) -> None:
-        """Writes the latent states of an update to replay, unless they are not finite."""
-        if trained_on is None or result is None:
-            return
-        if result.skipped:
-            self._skips_in_a_row += 1
-            self._recorder.skipped += 1
-        else:
-            refresh(self._member.replay, trained_on, fetch(result.latents))
-            self._skips_in_a_row = 0
-
-
 class Learner:
-    """Trains the agents on replayed sequences, all of them in one program."""
+    """Updates the agents of all seeds in one program."""
 
     state: AgentState
-    """Of all agents, stacked."""
+    """The agents, stacked."""
 
     def __init__(
         self,
-        population: Population,
-        members: Sequence[Member],
+        seeds: SeedAxis,
+        runs: Sequence[SeedRun],
         state: AgentState,
         spec: EnvSpec,
         update: Callable[..., Any],
         *,
         keys: Sequence[PRNGKeyArray],
     ):
-        """Takes over the agents.
+        """Take over the agents.
 
         Args:
-            population: How they go through one program.
-            members: Their runs.
+            seeds: The axis along which agents are stacked.
+            runs: One run per seed.
             state: The agents, stacked and on their devices.
             spec: Shapes and sizes of the task.
-            update: That of `Programs`.
-            keys: Random key of each; mixed with the update count.
+            update: The compiled function of `Programs`.
+            keys: One random key per run; mixed with the update count.
         """
         self.state = state
-        self._population, self._members, self._update = population, members, update
-        self._students = [Student(m, spec, key=key) for m, key in zip(members, keys, strict=True)]
-        self._key = population.stack(keys)
-        self._batch_size = members[0].config.share.replay.batch_size
-        self._stopwatch = members[0].recorder.stopwatch
+        self._seeds, self._runs, self._spec, self._update = seeds, runs, spec, update
+        self._keys, self._key = keys, seeds.stack(keys)
+        self._batch_size = runs[0].config.share.replay.batch_size
+        self._stopwatch = runs[0].recorder.stopwatch
+        self._samples: list[Sample] = []  # of the last update
+        self._unfinished: list[UnfinishedUpdate | None] = [None] * len(runs)
+        self._skips_in_a_row = [0] * len(runs)
 
     @property
     def batch(self) -> Batch | None:
-        """What was trained on last, stacked."""
-        batches = [student.batch for student in self._students]
-        return None if batches[0] is None else self._put(batches)
+        """The last batches, stacked and on their devices; None before the first update."""
+        batches = [self.last_batch(i) for i in range(len(self._samples))]
+        return self._put(batches) if batches else None
 
-    def update(self) -> None:
-        """Makes one update of every agent.
+    def update(self, clock: Clock) -> Clock:
+        """Update every agent once.
+
+        Args:
+            clock: The time before.
+
+        Returns:
+            The time after.
+        """
+        before = self._unfinished
+        with self._stopwatch("replay"):
+            self._samples = [sample(run.replay, self._batch_size) for run in self._runs]
+            batches = [self.last_batch(i) for i in range(len(self._samples))]
+        with self._stopwatch("update"):
+            self.state, latents, metrics = self._update(self.state, self._put(batches), self._key)
+            metrics = local(metrics)
+            jax.block_until_ready(before)
+        clock = clock._replace(update=clock.update + 1)
+        self._unfinished = []
+        for i, run in enumerate(self._runs):
+            skipped = metrics[i]["opt/skipped"]
+            self._unfinished.append(UnfinishedUpdate(self._samples[i], latents[i], skipped))
+            run.recorder.updated(metrics[i])
+        with self._stopwatch("replay"):  # while the device works on the update
+            for i, update in enumerate(before):
+                self._finish(i, update)
+                if self._skips_in_a_row[i] > 0:  # another skip may end the run: wait for it
+                    self._finish(i, self._unfinished[i])
+                    self._unfinished[i] = None
+        return clock
+
+    def check(self, clock: Clock) -> None:
+        """Check that no run has failed to learn too often in a row.
 
         Raises:
-            Failure: If a loss or gradient was not finite too often in a row.
+            Failure: If a loss or gradient was not finite so often; the others go on.
         """
-        with self._stopwatch("replay"):
-            batches = [student.draw(self._batch_size) for student in self._students]
-        with self._stopwatch("update"):
-            batch = self._put(batches)
-            self.state, latents, metrics = self._update(self.state, batch, self._key)
-            metrics = local(metrics)
-            for student in self._students:
-                student.wait()
-        for student, *result in zip(self._students, latents, metrics, strict=True):
-            student.updated(*result)
-        with self._stopwatch("replay"):  # while the device works on the update
-            for student in self._students:
-                student.finish()
-        # All are between two updates again, where what one raises leaves the others whole.
-        for i, (member, student) in enumerate(zip(self._members, self._students, strict=True)):
-            with member.blamed():
-                student.check(functools.partial(self.agent, i))
+        for i, run in enumerate(self._runs):
+            skips, batch = self._skips_in_a_row[i], self.last_batch(i)
+            if skips >= run.config.optimizer.max_skips and batch is not None:
+                with run.failing_as():
+                    raise failed_updates.stopped(
+                        run.folder,
+                        run.config,
+                        self.agent(i),
+                        batch,
+                        clock.env_step,
+                        skips=skips,
+                        key=self._keys[i],
+                    )
 
     def last_batch(self, index: int) -> Batch | None:
-        """What one of the agents was trained on last, as host arrays."""
-        return self._students[index].batch
+        """Return one agent's last batch as host arrays; None before the first update."""
+        return to_batch(self._samples[index].steps, self._spec) if self._samples else None
 
     def agent(self, index: int) -> AgentState:
-        """One of the agents."""
-        return self._population.member(self.state, index)
+        """Return one of the agents."""
+        return self._seeds.take(self.state, index)
 
     def wait(self) -> None:
-        """Waits for the device."""
+        """Wait for the device."""
         jax.block_until_ready(self.state)
 
     def get_state(self, index: int) -> dict[str, Any]:
-        """What the last update of one left to be done; the agent is saved by itself."""
-        return self._students[index].get_state()
+        """Return what the last update of one agent has left to do; the agent is saved by itself."""
+        drawn, update = self._samples[index] if self._samples else None, self._unfinished[index]
+        return {
+            "sample": None if drawn is None else drawn._asdict(),
+            "latents": None if update is None else fetch(update.latents)._asdict(),
+            "skipped": None if update is None else float(update.skipped),
+            "skips_in_a_row": self._skips_in_a_row[index],
+        }
 
     def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Goes on from what `get_state` gave for each."""
-        for student, state in zip(self._students, states, strict=True):
-            student.set_state(state)
+        """Go on from the results of `get_state`, one per agent."""
+        self._samples = [Sample(**s["sample"]) for s in states if s["sample"] is not None]
+        self._skips_in_a_row = [state["skips_in_a_row"] for state in states]
+        self._unfinished = [
+            None
+            if state["latents"] is None
+            else UnfinishedUpdate(
+                self._samples[i],
+                StoredLatent(**state["latents"]),
+                jnp.float32(state["skipped"]),
+            )
+            for i, state in enumerate(states)
+        ]
+
+    def _finish(self, index: int, update: UnfinishedUpdate | None) -> None:
+        """Write the latent states of an update back to replay, unless it was skipped."""
+        if update is None:
+            return
+        run = self._runs[index]
+        if update.skipped:
+            self._skips_in_a_row[index] += 1
+            run.recorder.skipped += 1
+        else:
+            refresh(run.replay, update.sample, fetch(update.latents))
+            self._skips_in_a_row[index] = 0
 
     def _put(self, batches: Sequence[Batch | None]) -> Batch:
-        return self._population.placement.batch(self._population.stack(batches))
+        return transfer(self._seeds.stack(batches), self._seeds.placement.batches)

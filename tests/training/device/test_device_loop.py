@@ -18,12 +18,14 @@ from gpld.envs import WorkerError, make_functional_env
 from gpld.envs.functional import probe
 from gpld.errors import Interrupted, MachineError
 from gpld.models import StoredLatent
-from gpld.parallel.seeds import Population, init_agents
+from gpld.parallel.seeds import SeedAxis
 from gpld.replay import functional
 from gpld.runs.folder import RunFolder
 from gpld.training import failed_updates, memory_estimate
-from gpld.training.device.program import Clock, DeviceProgram, Keys, Task
+from gpld.training.device.program import DeviceProgram
+from gpld.training.device.state import Keys, ProgramClock, Request
 from gpld.training.experience import make_replay
+from gpld.training.programs import init_agents
 from gpld.training.train import train
 
 pytestmark = pytest.mark.slow
@@ -251,15 +253,17 @@ def test_the_program_copies_no_replay(seeds, monkeypatch):
     monkeypatch.setattr(agent, "update", update)
     config = dataclasses.replace(DEVICE, env_steps=300_000, replay=ReplayConfig())
     env = make_functional_env(config.task, num_envs=config.env.num_envs)
-    replay, population = make_replay(config, env.spec, None), Population(seeds)
+    replay, axis = make_replay(config, env.spec, None), SeedAxis(seeds)
     [state] = init_agents(config, env.spec, keys=[jr.key(0)])
-    program = DeviceProgram(config, population, env, replay.layout, max_steps=4)
-    train = program.begin(population.stack([state] * seeds), [jr.key(0)] * seeds)
-    keys = Keys(*(population.stack([jr.key(0)] * seeds) for _ in Keys._fields))
+    program = DeviceProgram(config, axis, env, replay.layout, max_steps=4)
+    train = program.begin(axis.stack([state] * seeds), [jr.key(0)] * seeds)
+    keys = Keys(*(axis.stack([jr.key(0)] * seeds) for _ in Keys._fields))
     sums = [program.metrics(train, keys)] * seeds
-    steps = {k: population.stack([jnp.asarray(x)] * seeds) for k, x in replay.ring.arrays.items()}
-    clock = Clock(jnp.uint32(0), jnp.int32(0), replay.counters)
-    task = Task(jnp.int32(4), jnp.zeros(5, jnp.int32), jnp.int32(4))
-    planned = program.lower(steps, train, sums, clock, keys, task).compile().memory_analysis()
+    steps = {k: axis.stack([jnp.asarray(x)] * seeds) for k, x in replay.ring.arrays.items()}
+    clock = ProgramClock(jnp.uint32(0), jnp.int32(0), replay.counters)
+    request = Request(jnp.int32(4), jnp.zeros(5, jnp.int32), jnp.int32(4))
+    planned = (
+        program._advance.lower(steps, train, sums, clock, keys, request).compile().memory_analysis()
+    )
     assert planned.alias_size_in_bytes >= seeds * replay.nbytes
     assert planned.temp_size_in_bytes < seeds * replay.nbytes / 20

@@ -1,11 +1,11 @@
-"""How the clocks of a run go with one another."""
+"""Training ratio of a run: how its updates follow its env steps."""
 
 from ..config import Config
 from ..replay import TrainRatio
 
 
 def train_ratio(config: Config) -> TrainRatio:
-    """How updates follow env steps, those of all processes together."""
+    """Return how updates follow env steps, those of all processes together."""
     replay = config.replay
     return TrainRatio(
         num_streams=config.env.num_envs,
