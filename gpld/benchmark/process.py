@@ -22,11 +22,11 @@ _T = TypeVar("_T")
 _CODE = """
 import json, pathlib, sys
 from gpld.cli import one_line_errors
-from gpld.commands.train import run
 from gpld.config import from_dict
+from gpld.training.launch import launch
 with one_line_errors():
     config = from_dict(json.loads(sys.argv[1]))
-    run(config, pathlib.Path(config.run))
+    launch(config, pathlib.Path(config.run))
 """
 
 

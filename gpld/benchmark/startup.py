@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from ..config import Config
+from ..config.train_ratio import train_ratio
 from ..runs.console import FIRST_UPDATE
-from ..training.ratio import train_ratio
 from .choices import describe
 from .measure import Progress, measure
 from .process import train_until

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Config
+from ..config.train_ratio import train_ratio
 from ..runs.folder import RunFolder
 from ..runs.start import planned_runs
-from ..training.ratio import train_ratio
 from .choices import describe
 from .measure import Progress, measure
 from .process import Watched, train_until

@@ -14,8 +14,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..config import Config, LossConfig
+from ..config.train_ratio import train_ratio
 from ..models import Dreamer, Rollout, TwoHotHead
-from ..training.ratio import train_ratio
 from ..xla.precision import factor_dtype
 from .actor_critic import actor_critic_losses
 from .batch import Batch

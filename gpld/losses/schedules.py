@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..config import ScheduleConfig
-from ..replay import TrainRatio
+from ..config.train_ratio import TrainRatio
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
 

@@ -1,12 +1,10 @@
-"""Stopping when asked to: by Ctrl-C, by a scheduler, or because the terminal is gone."""
+"""Signals that ask a run to stop: Ctrl-C, a scheduler's, or that of a closed terminal."""
 
 import contextlib
 import os
 import signal
 import threading
 from collections.abc import Callable
-
-from ..xla.cache import in_work
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -15,7 +13,7 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 class Interrupts(contextlib.AbstractContextManager):
-    """Takes note of SIGINT, SIGTERM and SIGHUP instead of dying of them.
+    """Catches SIGINT, SIGTERM and SIGHUP, which end the process otherwise.
 
     Those that are ignored (`nohup`, background jobs of a script) stay ignored.
 
@@ -24,13 +22,14 @@ class Interrupts(contextlib.AbstractContextManager):
     the main thread, where Python allows no handlers, nothing is changed.
     """
 
-    def __init__(self, notify: Callable[[str], None]):
-        """Begins to listen.
+    def __init__(self, notify: Callable[[str], None], outlook: Callable[[], str]):
+        """Begin to listen.
 
         Args:
             notify: Called with a line about the first signal, from another thread.
+            outlook: Says what happens until the run has ended, for that line.
         """
-        self._notify = notify
+        self._notify, self._outlook = notify, outlook
         self._received: signal.Signals | None = None
         self._previous = {}
         self._thread: threading.Thread | None = None
@@ -52,7 +51,7 @@ class Interrupts(contextlib.AbstractContextManager):
         return None if self._received is None else self._received.name
 
     def __exit__(self, *_: object) -> None:
-        """Leaves signals to those who handled them before."""
+        """Give the signals back to their handlers."""
         if self._thread is None:
             return
         for number, handler in self._previous.items():
@@ -69,7 +68,8 @@ class Interrupts(contextlib.AbstractContextManager):
                 continue
             if self._received is None:
                 self._received = signal.Signals(number[0])
-                self._notify(f"{self._received.name}: {_next()}; a second Ctrl-C ends it at once")
+                name, outlook = self._received.name, self._outlook()
+                self._notify(f"{name}: {outlook}; a second Ctrl-C ends it at once")
             elif number[0] == signal.SIGINT:
                 with contextlib.suppress(OSError):
                     if os.isatty(1):
@@ -77,13 +77,5 @@ class Interrupts(contextlib.AbstractContextManager):
                 os._exit(128 + signal.SIGINT)
 
 
-def _next() -> str:
-    """What happens until the run has ended."""
-    work = in_work()
-    if work is None:
-        return "finishing the update, then saving"
-    return f"{work.stage} {work.name.strip('_')}, which cannot be broken off, then saving"
-
-
 def _ignore(*_: object) -> None:
-    """A handler that does nothing, so that the signal's number goes to the pipe."""
+    """Do nothing, so that the number of the signal goes to the pipe."""

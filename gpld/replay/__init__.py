@@ -16,4 +16,3 @@ from .replay import Replay as Replay
 from .snapshot import Snapshot as Snapshot
 from .storage import StepSpec as StepSpec
 from .store import ReplayStore as ReplayStore
-from .train_ratio import TrainRatio as TrainRatio

@@ -209,6 +209,14 @@ class RunConsole(contextlib.AbstractContextManager):
             self._bar.stop()
 
 
+def outlook() -> str:
+    """Say what happens until a run that was asked to stop has ended."""
+    work = cache.in_work()
+    if work is None:
+        return "finishing the update, then saving"
+    return f"{work.stage} {_name(work)}, which cannot be broken off, then saving"
+
+
 def _wrapped(line: str, width: int) -> str:
     """A line in several that end between words; paths and commands stay whole."""
     return textwrap.fill(

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float
 
 from ..config import Config
 from ..envs import TimeStep
-from ..errors import MachineError, UsageError
 from ..units import count
 from .clock import Clock
 from .console import RunConsole
@@ -57,7 +56,6 @@ class Recorder(contextlib.AbstractContextManager):
         self._sinks, self._say = sinks, console.speaker(label)
         self._episodes, self._metrics = EpisodeTracker(config.share.env.num_envs), MeanMetrics()
         self._scores: list[float] = []
-        self._draws = True
         self._diagnostics: dict[str, float] = {}
         self._logged_at = self._failures_shown = 0
 
@@ -104,16 +102,8 @@ class Recorder(contextlib.AbstractContextManager):
         self._console.updated()
 
     def evaluated(self, clock: Clock, line: Mapping[str, Any]) -> None:
-        """Write and show the scores of an evaluation, and redraw the learning curve."""
-        from ..analysis import learning_curve  # half a second that the start can do without
-
+        """Write and show the scores of an evaluation."""
         self._append(clock, "scores", line)
-        if self._draws:
-            try:
-                learning_curve(self._folder)
-            except (UsageError, MachineError) as error:
-                self._draws = False
-                self._say(f"no learning curve: {error}")
         self._say(
             f"evaluation at env step {clock.env_step:,}: return {line['mean']:.1f} "
             f"± {line['std']:.1f} over {count(len(line['scores']), 'episode')}"

@@ -52,7 +52,7 @@ def run_local(
     waiting, running = collections.deque(jobs), list[_Running]()
     restarts = collections.Counter[str]()
     failures, told = list[str](), set[int]()
-    with Interrupts(lambda line: say(line)) as interrupts:
+    with Interrupts(say, lambda: "finishing the updates, then saving") as interrupts:
         while (waiting and interrupts.received is None) or running:
             while waiting and len(running) < processes and interrupts.received is None:
                 slot = min(set(range(processes)) - {other.slot for other in running})

@@ -5,7 +5,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,14 +16,14 @@ import numpy as np
 from .. import agent
 from ..agent import AgentState
 from ..config import Config
+from ..config.train_ratio import train_ratio
 from ..envs import ArraySpec, EnvSpec, probe
 from ..envs.timestep import IMAGE
 from ..errors import UsageError
-from ..machine.memory import available_memory, check_replay_fits, device_memory
+from ..machine.memory import available_memory, device_memory
 from ..replay import stream_length
 from ..units import byte_size
 from .experience import latent_bytes, replay_size, step_bytes
-from .ratio import train_ratio
 
 # Less than any environment takes, and more than nothing: of MuJoCo, and of others.
 _ENV_BYTES, _PROBE_BYTES = 2**16, 2**10
@@ -187,3 +187,66 @@ def _nbytes(tree: Any) -> int:
     kinds = (jax.Array, jax.ShapeDtypeStruct)
     leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, kinds)]
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+
+
+def check_replay_fits(
+    *,
+    step_bytes: int,
+    num_streams: int,
+    window: int,
+    capacity: int,
+    max_steps: int,
+    storage: Literal["ram", "disk", "device"],
+    memory: int,
+    disk: int,
+    other_bytes: int,
+) -> None:
+    """Refuse a replay that would not fit once it is full.
+
+    Args:
+        step_bytes: Bytes of one step of one stream.
+        num_streams: Number of streams.
+        window: Steps per window.
+        capacity: Windows kept, over all streams.
+        max_steps: Steps that will be added to each stream at most.
+        storage: Where the replay is to be.
+        memory: Bytes of memory that are there, on the device if the replay is to be there
+            (`available_memory`, `device_memory`).
+        disk: Bytes that the replay may take on disk.
+        other_bytes: Bytes of memory that the rest of the run needs.
+
+    Raises:
+        UsageError: If it would not fit; the message names the settings that would.
+    """
+    needed = step_bytes * num_streams * stream_length(num_streams, window, capacity, max_steps)
+    beside = max(0, memory - other_bytes)
+    room = {"ram": beside, "device": beside, "disk": disk}
+    if needed <= room[storage]:
+        return
+    fitting = []
+    length = room[storage] // (step_bytes * num_streams)
+    if (windows := _round_down((length - window + 1) * num_streams)) >= num_streams:
+        fitting.append(f"`--replay.capacity {windows}`")
+    if (env_steps := _round_down(length * num_streams)) >= window * num_streams:
+        fitting.append(f"`--env_steps {env_steps}`")
+    other = {"ram": "disk", "disk": "ram", "device": None}[storage]
+    if other is not None and needed <= room[other]:
+        fitting.append(f"`--replay.storage {other}`")
+    rest = (
+        f"beside the {byte_size(other_bytes)} of the rest of the run {byte_size(beside)} are free"
+    )
+    place = {
+        "ram": f"of memory once it is full, but {rest}",
+        "device": f"of device memory, but {rest}",
+        "disk": f"of disk, but {byte_size(disk)} are free",
+    }
+    advice = f"It fits with {' or '.join(fitting)}." if fitting else "No setting of it fits."
+    raise UsageError(f"The replay takes {byte_size(needed)} {place[storage]}. {advice}")
+
+
+def _round_down(number: int) -> int:
+    """Round down to two digits and zeros."""
+    if number <= 0:
+        return 0
+    unit = 10 ** max(0, len(str(number)) - 2)
+    return number // unit * unit

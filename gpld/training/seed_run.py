@@ -12,7 +12,7 @@ from ..replay import AbstractReplay
 from ..runs.folder import RunFolder
 from ..runs.recorder import Recorder
 from .evaluator import Evaluator
-from .prediction_pictures import Predictor
+from .pictures import Pictures
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class SeedRun:
     archive: Archive
     recorder: Recorder
     evaluate: Evaluator
-    predict: Predictor
+    pictures: Pictures
     label: str = ""
     """Beginning of its messages, which tells it from the others."""
 

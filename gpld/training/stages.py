@@ -70,11 +70,12 @@ class Stages:
             with self._stopwatch("logging"):
                 for run, score in zip(self._runs, scores, strict=True):
                     run.recorder.evaluated(clock, score)
+                    run.pictures.learning_curve()
         if self._processes.index == 0:
             with self._stopwatch("report"):
                 for i, run in enumerate(self._runs):
                     model, batch = self._trainer.agent(i).model, self._trainer.last_batch(i)
-                    run.predict(model, batch, clock.env_step)
+                    run.pictures.predictions(model, batch, clock.env_step)
 
     def report(self) -> None:
         """Compute diagnostics of the world models on the last batch, if there was one."""

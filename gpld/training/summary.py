@@ -7,6 +7,7 @@ import jax
 
 from ..agent import AgentState
 from ..config import Config
+from ..config.train_ratio import train_ratio
 from ..envs import EnvSpec, choose_backend, probe
 from ..envs.dmc.drawing import find_backend
 from ..machine.memory import available_memory, device_memory
@@ -14,7 +15,6 @@ from ..models import parameter_counts, split_shapes
 from ..units import byte_size, count
 from ..xla.precision import choose_precision, describe_products
 from .memory_estimate import free_disk, predict
-from .ratio import train_ratio
 from .source import num_workers
 
 

@@ -14,6 +14,7 @@ from ..agent import AgentState
 from ..checkpoints.retention import Archive, Start
 from ..checkpoints.writer import Checkpointer
 from ..config import Config, to_dict
+from ..config.train_ratio import train_ratio
 from ..envs import env_seed
 from ..errors import Interrupted
 from ..machine.signals import Interrupts
@@ -21,7 +22,7 @@ from ..models import parameter_counts
 from ..parallel.devices import choose_placement
 from ..parallel.hosts import Processes, find_processes
 from ..parallel.seeds import SeedAxis
-from ..runs.console import RunConsole
+from ..runs.console import RunConsole, outlook
 from ..runs.folder import RunFolder
 from ..runs.metrics import Stopwatch
 from ..runs.recorder import Recorder
@@ -44,10 +45,9 @@ from .host.collector import Collector
 from .host.learner import Learner
 from .host.trainer import HostTrainer
 from .loop import Loop
-from .prediction_pictures import Predictor
+from .pictures import Pictures
 from .profiling import Profiler
 from .programs import Programs, init_agents, make_programs
-from .ratio import train_ratio
 from .seed_run import SeedRun
 from .source import Source, collect_seed, open_source, take_over
 from .stages import Stages
@@ -116,7 +116,7 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
         folder: check_run(folder, own, precision, parts=parts) for folder, own in settings.items()
     }
     console = enter(_console(config, len(runs)))
-    interrupts = enter(Interrupts(console.print))
+    interrupts = enter(Interrupts(console.print, outlook))
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
     spec, stored = sources[0].spec, sources[0].stored
     init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
@@ -246,7 +246,7 @@ def _seed_run(
         archive,
         stack.enter_context(recorder),
         Evaluator(run.config, archive.folder, opened.interrupts, say, processes),
-        Predictor(run.config, archive.folder, say),
+        Pictures(run.config, archive.folder, say),
         run.label,
     )
 

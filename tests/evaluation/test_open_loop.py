@@ -14,7 +14,7 @@ from gpld.evaluation.open_loop import predict_open_loop
 from gpld.losses import observe
 from gpld.models import Dreamer, symexp
 from gpld.runs.folder import RunFolder
-from gpld.training.prediction_pictures import Predictor
+from gpld.training.pictures import Pictures
 
 SEEN = 2
 
@@ -87,11 +87,11 @@ def test_the_beginning_decides_how_it_goes_on(predict):
 @pytest.mark.parametrize("blocked", [False, True])
 def test_a_run_goes_on_with_or_without_pictures(tmp_path, blocked):
     said = []
-    predictor = Predictor(CONFIG, RunFolder(tmp_path), said.append)
+    pictures = Pictures(CONFIG, RunFolder(tmp_path), said.append)
     if blocked:
         (tmp_path / "predictions").write_text("in the way")
     for env_step in (7, 8):
-        predictor(tiny_model(), tiny_batch(), env_step)
+        pictures.predictions(tiny_model(), tiny_batch(), env_step)
     names = ["000000007-vectors.png", "000000008-vectors.png"]
     if blocked:
         [line] = said

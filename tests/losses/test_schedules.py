@@ -9,8 +9,8 @@ import pytest
 
 from gpld.config import ScheduleConfig
 from gpld.config.presets import PRESETS
+from gpld.config.train_ratio import train_ratio
 from gpld.losses import make_schedule, piecewise
-from gpld.training.ratio import train_ratio
 
 PAPER = PRESETS["paper"]
 

@@ -1,16 +1,13 @@
-"""What is left of memory under limits, and what is said to a replay that is too large."""
+"""Memory that is left under limits, and what a full replay takes of it."""
 
-import re
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from gpld.errors import UsageError
 from gpld.machine import memory
-from gpld.machine.memory import available_memory, check_replay_fits
-from gpld.replay import stream_length
+from gpld.machine.memory import available_memory
 
 MIB, GIB = 2**20, 2**30
 UNLIMITED_V1 = 9223372036854771712
@@ -80,69 +77,6 @@ def test_an_exhausted_group_leaves_nothing(groups):
 
 def test_this_machine_has_memory():
     assert MIB < available_memory() <= memory.psutil.virtual_memory().total
-
-
-# Refusals
-
-# 16 streams of 1 KiB per step: 16 KiB for one step of all.
-SIZES = {"step_bytes": 1024, "num_streams": 16, "window": 65, "capacity": 5_000_000}
-PLENTY = {"memory": 100 * GIB, "disk": 100 * GIB, "other_bytes": GIB}
-
-
-def _refusal(**changes):
-    with pytest.raises(UsageError) as error:
-        check_replay_fits(**SIZES | PLENTY | {"max_steps": 131_072, "storage": "ram"} | changes)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-@pytest.mark.parametrize("storage", ["ram", "disk"])
-def test_what_fits_is_not_refused(storage):
-    needed = 16 * 1024 * 131_072  # 2 GiB
-    check_replay_fits(
-        **SIZES,
-        max_steps=131_072,
-        storage=storage,
-        memory=(needed if storage == "ram" else 0) + GIB,
-        disk=needed if storage == "disk" else 0,
-        other_bytes=GIB,
-    )
-
-
-def test_a_refusal_says_what_would_fit():
-    assert _refusal(memory=2 * GIB) == (
-        "The replay takes 2.00 GiB of memory once it is full, but beside the 1.00 GiB of the "
-        # Half the steps: 65,536 per stream, 1,048,576 together, with 64 windows less each.
-        "rest of the run 1.00 GiB are free. It fits with `--replay.capacity 1000000` or "
-        "`--env_steps 1000000` or `--replay.storage disk`."
-    )
-    assert _refusal(storage="disk", disk=GIB) == (
-        "The replay takes 2.00 GiB of disk, but 1.00 GiB are free. It fits with "
-        "`--replay.capacity 1000000` or `--env_steps 1000000` or `--replay.storage ram`."
-    )
-
-
-def test_disk_is_proposed_only_if_it_has_room():
-    assert "storage" not in _refusal(memory=2 * GIB, disk=2 * GIB - 1)
-    assert "storage disk" in _refusal(memory=2 * GIB, disk=2 * GIB)
-
-
-@pytest.mark.parametrize("free", [0, GIB, GIB + 64 * 16 * 1024])
-def test_where_not_even_one_window_fits(free):
-    message = _refusal(memory=free, disk=0)
-    assert message.endswith("No setting of it fits.")
-
-
-@pytest.mark.parametrize("free_mib", [2, 7, 33, 150, 999, 1800])
-def test_what_is_proposed_fits_and_hardly_more_would(free_mib):
-    free, step = free_mib * MIB, 16 * 1024
-    message = _refusal(memory=GIB + free)
-    capacity = int(re.findall(r"capacity (\d+)", message)[0])
-    env_steps = int(re.findall(r"env_steps (\d+)", message)[0])
-    assert step * stream_length(16, 65, capacity, 131_072) <= free
-    assert step * stream_length(16, 65, 5_000_000, -(-env_steps // 16)) <= free
-    assert step * stream_length(16, 65, int(1.11 * capacity) + 16, 131_072) > free
-    assert step * stream_length(16, 65, 5_000_000, int(1.11 * env_steps / 16) + 1) > free
 
 
 # What a replay really takes

@@ -9,6 +9,7 @@ import time
 import jax
 
 from gpld.machine.signals import Interrupts
+from gpld.runs.console import outlook
 from gpld.xla import cache
 
 
@@ -25,7 +26,7 @@ def test_the_first_signal_is_noted_and_said():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     lines = []
-    with Interrupts(lines.append) as interrupts:
+    with Interrupts(lines.append, outlook) as interrupts:
         assert interrupts.received is None
         os.kill(os.getpid(), signal.SIGTERM)
         assert _wait_for(interrupts) == "SIGTERM"
@@ -50,7 +51,7 @@ def test_a_signal_while_a_program_is_compiled_is_answered_at_once():
 
     cache.in_work()
     cache._work()._depths.clear()  # of programs that another test could not trace
-    with Interrupts(lines.append) as interrupts:
+    with Interrupts(lines.append, outlook) as interrupts:
         update(1.0)
         assert interrupts.received == "SIGINT"
     assert answered == [
@@ -66,7 +67,7 @@ def test_a_second_interrupt_gives_the_terminal_its_cursor_back(monkeypatch):
     before = os.dup(1)
     os.dup2(own, 1)
     try:
-        with Interrupts(lambda line: None) as interrupts:
+        with Interrupts(lambda line: None, outlook) as interrupts:
             os.kill(os.getpid(), signal.SIGINT)
             assert _wait_for(interrupts) == "SIGINT"
             os.kill(os.getpid(), signal.SIGINT)
@@ -82,7 +83,7 @@ def test_a_second_interrupt_gives_the_terminal_its_cursor_back(monkeypatch):
 def test_what_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Interrupts(lambda line: None) as interrupts:
+        with Interrupts(lambda line: None, outlook) as interrupts:
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.05)
             assert interrupts.received is None
@@ -94,7 +95,7 @@ def test_outside_the_main_thread_nothing_is_changed():
     handlers = []
 
     def run():
-        with Interrupts(handlers.append) as interrupts:
+        with Interrupts(handlers.append, outlook) as interrupts:
             assert interrupts.received is None
             handlers.append(signal.getsignal(signal.SIGINT))
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ...agent import AgentState
 from ...config import Config
+from ...config.train_ratio import train_ratio
 from ...envs import FunctionalVectorEnv, TimeStep
 from ...envs.spoilt import describe_spoilt
 from ...envs.vector.restarts import Restarts
@@ -24,7 +25,6 @@ from ...runs.metrics import Sums
 from ...runs.recorder import Recorder
 from .. import failed_updates
 from ..host.collector import check_finite
-from ..ratio import train_ratio
 from ..seed_run import SeedRun
 from .program import DeviceProgram
 from .state import Keys, ProgramClock, Records, Request, Training

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 
 from ...agent import AgentState
+from ...config.train_ratio import TrainRatio
 from ...losses import Batch
-from ...replay import Snapshot, TrainRatio
+from ...replay import Snapshot
 from ...runs.clock import Clock
 from ..seed_run import SeedRun
 from .collector import Collector

@@ -1,4 +1,4 @@
-"""Pictures of a world model's predictions in the course of a run."""
+"""Pictures of a run: its learning curve, and predictions of its world model."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import jax.random as jr
 import numpy as np
 
 from ..config import Config
-from ..errors import MachineError
+from ..errors import MachineError, UsageError
 from ..evaluation.open_loop import predict_open_loop
 from ..losses import Batch
 from ..models import Dreamer
@@ -17,33 +17,45 @@ from ..seeding import derive_seed
 from ..xla.precision import full_products
 
 
-class Predictor:
-    """Shows the model the first half of stored sequences and draws how it thinks they go on."""
+class Pictures:
+    """Draws into a run folder, until something cannot be written there."""
 
     def __init__(self, config: Config, folder: RunFolder, say: Callable[[str], None]):
-        """Remembers what is the same every time.
+        """Draw nothing yet.
 
         Args:
             config: Settings.
-            folder: Where the pictures go, into `predictions/`.
-            say: Takes a line about them.
+            folder: Folder of the run.
+            say: Takes a line about pictures.
         """
         self._config, self._folder, self._say = config, folder, say
+        self._draws_curve = True
         self._num_sequences = config.evaluation.predictions
         self._predict = eqx.filter_jit(predict_open_loop)
 
-    def __call__(self, model: Dreamer, batch: Batch | None, env_step: int) -> None:
-        """Draws predictions of some sequences, if the settings want any.
+    def learning_curve(self) -> None:
+        """Draw the returns so far over env steps."""
+        from ..analysis import learning_curve  # matplotlib takes half a second to import
+
+        if self._draws_curve:
+            try:
+                learning_curve(self._folder)
+            except (UsageError, MachineError) as error:
+                self._draws_curve = False
+                self._say(f"no learning curve: {error}")
+
+    def predictions(self, model: Dreamer, batch: Batch | None, env_step: int) -> None:
+        """Show the model the first half of stored sequences, and draw how it predicts the rest.
 
         Args:
             model: Networks.
-            batch: What it was trained on last, as host arrays; None if it was not.
-            env_step: Env steps collected so far; names the files.
+            batch: The last batch, as host arrays; None before the first update.
+            env_step: Env steps collected so far; names the files in `predictions/`.
         """
         length = self._config.replay.batch_length
         if self._num_sequences == 0 or batch is None or length < 2:
             return
-        from ..analysis import draw_predictions  # half a second that the start can do without
+        from ..analysis import draw_predictions  # matplotlib takes half a second to import
 
         some = jax.tree.map(lambda x: np.asarray(x)[: self._num_sequences], batch)
         num_seen = length // 2

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from gpld.replay import TrainRatio
+from gpld.config.train_ratio import TrainRatio
 
 
 @pytest.mark.parametrize(
