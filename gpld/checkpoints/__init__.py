@@ -1,1 +1,1 @@
-"""What a run can be resumed from: its files, how long they are kept, who writes them."""
+"""Checkpoints of a run: their files, which of them are kept, and their writer."""

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+"""One checkpoint on disk: everything a run needs to go on as if it had never stopped.
 
 A checkpoint is a folder:
 
@@ -47,11 +47,11 @@ FORMAT = 1
 
 
 class Damaged(Exception):
-    """A file of a checkpoint is missing or not what was written."""
+    """Error: a file of a checkpoint is missing, or differs from what was written."""
 
 
 class Unsuitable(Exception):
-    """An intact checkpoint that this process cannot use.
+    """Error: a checkpoint is intact, but this process cannot use it.
 
     It has another format, or its agent has other shapes or dtypes: another version of `gpld`, other
     settings or another setting of JAX has written it. It must stay as it is.
@@ -66,12 +66,12 @@ class Checkpoint(NamedTuple):
 
     @property
     def env_step(self) -> int:
-        """Env steps after which it was written."""
+        """Env steps collected when it was written."""
         return self.manifest["env_step"]
 
     @property
     def resumable(self) -> bool:
-        """Whether the run can go on from here; of old checkpoints only the agent is kept."""
+        """True if the run can go on from here; of old checkpoints only the agent is kept."""
         return self.manifest["replay"] is not None
 
 
@@ -106,14 +106,14 @@ def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any
 
 
 def keep_agent(checkpoint: Checkpoint) -> None:
-    """Leaves of a checkpoint only the agent, so that its replay can be deleted."""
+    """Reduce a checkpoint to its agent, so that its replay can be deleted."""
     files = {"agent.eqx": checkpoint.manifest["files"]["agent.eqx"]}
     _write_manifest(checkpoint.path, checkpoint.manifest | {"files": files, "replay": None})
     (checkpoint.path / "loop.npz").unlink(missing_ok=True)
 
 
 def delete(path: Path) -> None:
-    """Deletes a checkpoint, which is gone before it is incomplete."""
+    """Delete a checkpoint; it is renamed first, so that none is ever incomplete."""
     hidden = _unfinished(path)
     remove(hidden)
     path.rename(hidden)
@@ -121,7 +121,7 @@ def delete(path: Path) -> None:
 
 
 def delete_unfinished(folder: Path) -> None:
-    """Deletes what a killed process was writing or deleting, and nothing else.
+    """Delete what a killed process was writing or deleting.
 
     Raises:
         OSError: If it cannot be deleted.
@@ -132,7 +132,7 @@ def delete_unfinished(folder: Path) -> None:
 
 
 def read(path: Path) -> Checkpoint:
-    """Opens a checkpoint; its files are looked at when they are loaded.
+    """Read the manifest of a checkpoint; its files are verified when they are loaded.
 
     Raises:
         Damaged: If it has no manifest, or one that was changed or contradicts itself.
@@ -166,7 +166,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
-    """The agent's state.
+    """Load the agent's state.
 
     Args:
         checkpoint: The checkpoint.
@@ -198,7 +198,7 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
 
 
 def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Loads all but the agent, as it was dumped.
+    """Load the state of the training loop: all but agent and replay.
 
     Raises:
         Damaged: If the file is not what was written.
@@ -214,7 +214,7 @@ def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def load(path: Path, like: AgentState) -> AgentState:
-    """The agent's state in the checkpoint of this folder.
+    """Load the agent's state from the checkpoint in a folder.
 
     Raises:
         MachineError: If it is damaged.
@@ -256,19 +256,19 @@ def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
-    """The SHA-256 of what a manifest says, however that is laid out."""
+    """Compute the SHA-256 of a manifest's contents, whatever their layout."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _unfinished(path: Path) -> Path:
-    """Where a checkpoint is while it is written or deleted."""
+    """Return the temporary folder in which a checkpoint is written or deleted."""
     return path.with_name(f".{path.name}.tmp")
 
 
 @contextlib.contextmanager
 def _true_errors() -> Iterator[None]:
-    """Gives errors of the machine as they were before Equinox has added where in the tree."""
+    """Re-raise the machine's own errors, without Equinox's note about the place in the tree."""
     try:
         yield
     except RuntimeError as error:
@@ -280,7 +280,7 @@ def _true_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _verified(checkpoint: Checkpoint, name: str) -> Iterator[BufferedReader]:
-    """Opens a file whose checksum is right."""
+    """Open a file and verify its checksum."""
     path, expected = checkpoint.path / name, checkpoint.manifest["files"].get(name)
     if expected is None:
         raise Damaged(f"{checkpoint.path} no longer has its {name}")
@@ -298,7 +298,7 @@ def _verified(checkpoint: Checkpoint, name: str) -> Iterator[BufferedReader]:
 
 
 def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:
-    """What is wrong with a manifest; those after the first may only follow from it.
+    """Yield the faults of a manifest; later ones may only follow from the first.
 
     This is all there is against flipped bits in older manifests, which have no checksum.
     """

@@ -1,4 +1,4 @@
-"""The checkpoints of one run: what is kept of them, and what is resumed from."""
+"""Retention of one run's checkpoints: which are kept, and which one it starts from."""
 
 import contextlib
 import itertools
@@ -26,7 +26,7 @@ from .checkpoint import Checkpoint, Damaged, Unsuitable
 
 
 class Contents(NamedTuple):
-    """What is saved at one moment."""
+    """Contents of a new checkpoint."""
 
     env_step: int
     update: int
@@ -59,7 +59,7 @@ class Start(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When a checkpoint was written; later ones are greater."""
+    """Moment of a checkpoint; later ones are greater."""
 
     env_step: int
     number: int
@@ -72,7 +72,7 @@ class Archive:
     """The checkpoints in a run folder."""
 
     def __init__(self, folder: RunFolder, config: CheckpointConfig, warn: Callable[[str], None]):
-        """Finds the folders; changes nothing in them before `prepare`.
+        """Find the folders; nothing in them changes before `prepare`.
 
         Args:
             folder: Folder of the run.
@@ -93,22 +93,22 @@ class Archive:
 
     @property
     def is_new(self) -> bool:
-        """Whether the run has left nothing but, at most, its checkpoint of env step 0."""
+        """True if the run has left nothing but, at most, its checkpoint of env step 0."""
         begun = any(env_step > 0 for env_step in self.folder.checkpoints())
         return not (begun or self.folder.has_lines() or self.was_damaged)
 
     @property
     def was_damaged(self) -> bool:
-        """Whether a checkpoint was found to be damaged, now or by a start before."""
+        """True if a checkpoint was found to be damaged, now or by a start before."""
         return bool(self._damaged) or any(self.path.glob("damaged-*"))
 
     @property
     def damage(self) -> list[str]:
-        """What is wrong with the checkpoints that were found to be damaged, the last first."""
+        """Reasons why checkpoints were found to be damaged, the last checkpoint first."""
         return [self._damaged[path] for path in sorted(self._damaged, reverse=True)]
 
     def moments(self) -> set[Moment]:
-        """Moments of the checkpoints to resume from, without those found to be damaged.
+        """Return the moments of all checkpoints to resume from that are not known to be damaged.
 
         Raises:
             UsageError: If one of them is intact, but not for this process.
@@ -163,7 +163,7 @@ class Archive:
         return Start(agent, replay, path, loop, found.manifest)
 
     def prepare(self, moment: Moment | None) -> None:
-        """Makes the folder ready for what will be saved after a moment.
+        """Prepare the folder for checkpoints after a moment.
 
         Damaged checkpoints are set aside, later ones are deleted since they are made again, and
         so is what a kill has left half written. None is deleted in favour of the beginning.
@@ -228,7 +228,7 @@ class Archive:
             raise
 
     def rotate(self) -> None:
-        """Deletes of old checkpoints what is not to be kept.
+        """Delete old checkpoints, or reduce them to agents, as the settings say.
 
         Raises:
             OSError: If some of it cannot be deleted; all else is.
@@ -247,7 +247,7 @@ class Archive:
             raise errors[0]
 
     def _prune(self) -> None:
-        """Deletes of the replay what no checkpoint needs; nothing while one cannot be read."""
+        """Delete replay files that no checkpoint needs; none while a checkpoint cannot be read."""
         paths = [*self.folder.checkpoint_paths(), *self.path.glob("later-*")]
         try:
             found = [checkpoint.read(path) for path in paths]
@@ -256,7 +256,7 @@ class Archive:
         self.store.prune(one.manifest["replay"] for one in found if one.resumable)
 
     def _resumable(self) -> list[Checkpoint]:
-        """Those to go on from, without what cannot be read: a start will report that."""
+        """Return the readable checkpoints to resume from; a start reports the others."""
         found = []
         for path in self.folder.checkpoint_paths():
             with contextlib.suppress(Damaged, Unsuitable, MachineError):
@@ -269,7 +269,7 @@ class Archive:
 
 
 def _not_for_this_process(error: Exception) -> UsageError:
-    """What ends a start that finds an intact checkpoint of something else."""
+    """Return the error for an intact checkpoint that this process cannot use."""
     reason = str(error).rstrip(".")
     return UsageError(
         f"{reason}. Nothing was changed: go on with the version and settings that the run was "
@@ -278,7 +278,7 @@ def _not_for_this_process(error: Exception) -> UsageError:
 
 
 def _rename(path: Path, prefix: str) -> Path:
-    """Renames a checkpoint to what no start reads, and gives its new path."""
+    """Rename a checkpoint so that no start reads it, and return its new path."""
     first = path.with_name(f"{prefix}-{path.name}")
     others = (first.with_name(f"{first.name}-{i}") for i in itertools.count(2))
     return path.rename(next(p for p in itertools.chain([first], others) if not os.path.lexists(p)))

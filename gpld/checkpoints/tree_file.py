@@ -14,7 +14,7 @@ _SKELETON = "tree"
 
 
 def dump(tree: Mapping[str, Any]) -> bytes:
-    """A tree as the bytes of an `.npz` file.
+    """Serialise a tree as the bytes of an `.npz` file.
 
     Args:
         tree: Dictionaries with names as keys, and lists or tuples, of arrays, numbers, text
@@ -45,7 +45,7 @@ def dump(tree: Mapping[str, Any]) -> bytes:
 
 
 def load(path: Path | BinaryIO) -> dict[str, Any]:
-    """The tree whose bytes are in a file.
+    """Load a tree from a file.
 
     Args:
         path: The file, or what reads it from its beginning.

@@ -1,4 +1,4 @@
-"""When runs are saved, all of them at the same moments."""
+"""Writer of checkpoints: saves all runs at the same moments, beside the training."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ from .retention import Archive, Contents, Moment, Start
 
 
 class NothingToResumeError(MachineError):
-    """There are checkpoints, but none that the runs can go on from."""
+    """Error: there are checkpoints, but none that the runs can resume from."""
 
 
 class Checkpointer(contextlib.AbstractContextManager):
@@ -23,7 +23,7 @@ class Checkpointer(contextlib.AbstractContextManager):
     def __init__(
         self, archives: Sequence[Archive], minutes: float, processes: Processes | None = None
     ):
-        """Nothing is saved yet.
+        """Save nothing yet.
 
         Args:
             archives: Where the checkpoints of each run are.
@@ -38,25 +38,25 @@ class Checkpointer(contextlib.AbstractContextManager):
         self._moment: Moment | None = None
 
     def overdue(self) -> bool:
-        """Whether the last checkpoints are older than a kill may cost."""
+        """Return whether the last checkpoint is older than `checkpoint.minutes`."""
         return time.monotonic() - self._saved_at >= 60 * self._minutes
 
     def settle(self) -> None:
-        """Waits for what is being saved; a warning if it could not be."""
+        """Wait for the checkpoint being written; warn if it could not be."""
         try:
             self.wait()
         except MachineError as error:
             self.archives[0].warn(f"{error} The checkpoint before it stays good.")
 
     def begin(self, contents: Mapping[Archive, Contents]) -> None:
-        """Begins to save, while the training goes on; `settle` must have been called."""
+        """Begin to write checkpoints beside the training; `settle` must have been called."""
         self._saved_at = time.monotonic()
         # The sizes of now: what is logged from here on comes after the checkpoint.
         logs = {archive: archive.folder.log_sizes() for archive in contents}
         self._running = self._executor.submit(_save, contents, logs)
 
     def wait(self) -> None:
-        """Waits for what `begin` began.
+        """Wait for the checkpoint that `begin` began.
 
         Raises:
             MachineError: If it could not be saved.
@@ -71,7 +71,7 @@ class Checkpointer(contextlib.AbstractContextManager):
             raise MachineError(f"Cannot write a checkpoint to {path}: {error.strerror}.") from error
 
     def __exit__(self, *_: object) -> None:
-        """Waits for what is being saved."""
+        """Wait for the checkpoint being written."""
         self.settle()
         self._executor.shutdown()
 
@@ -80,7 +80,7 @@ class Checkpointer(contextlib.AbstractContextManager):
         like: AgentState,
         make_replays: Sequence[Callable[[Mapping[str, Any]], AbstractReplay]],
     ) -> list[Start] | None:
-        """Loads the last checkpoints that are whole and of the same moment in all runs.
+        """Load the last intact checkpoints of the same moment in all runs.
 
         Nothing on disk is changed.
 
@@ -118,7 +118,7 @@ class Checkpointer(contextlib.AbstractContextManager):
         raise self._nothing_to_resume()
 
     def prepare(self) -> None:
-        """Makes the folders ready to save what follows on `latest`.
+        """Prepare the folders for the checkpoints that follow the one of `latest`.
 
         Raises:
             MachineError: If one cannot be written to.

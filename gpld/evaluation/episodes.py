@@ -23,7 +23,7 @@ Record = Callable[[TimeStep, np.ndarray], None]
 
 
 class Evaluation(NamedTuple):
-    """What came out of several episodes."""
+    """Results of several episodes."""
 
     mean: float
     """Mean return."""
@@ -175,7 +175,7 @@ _act = eqx.filter_jit(act)
 def _modes(
     model: Dreamer, latent: Latent, is_last: Bool[Array, " env"]
 ) -> Float[Array, "env action"]:
-    """The policy's means, which are its modes; 0 where `act` gives 0."""
+    """Return the policy's modes; 0 where `act` gives 0."""
     with full_products(model.rssm.dtype):
         modes = jax.vmap(lambda latent: model.policy(latent.feat()).mean)(latent)
     return jnp.where(is_last[:, None], 0.0, modes)

@@ -1,4 +1,4 @@
-"""What the world model predicts of stored sequences, of which it sees the first half."""
+"""Open-loop predictions: the world model sees the beginning of sequences and predicts the rest."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ Predictions = dict[str, Float[Array, "batch time ..."]]
 def predict_open_loop(
     model: Dreamer, batch: Batch, num_seen: int, *, key: PRNGKeyArray
 ) -> Predictions:
-    """Reconstructs the beginning of sequences and dreams the rest.
+    """Reconstruct the beginning of sequences, and predict the rest from the prior alone.
 
     From the step `num_seen` on the model is told the actions alone; latent states are sampled.
 

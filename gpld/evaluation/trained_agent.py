@@ -19,7 +19,7 @@ from ..runs.folder import RunFolder
 
 
 class PlayerMemory(NamedTuple):
-    """What a `Player` carries from one time step to the next."""
+    """State that a `TrainedAgent` carries from one time step to the next."""
 
     memory: agent.Memory
     key: PRNGKeyArray
@@ -32,7 +32,7 @@ class Player(eqx.Module):
     config: Config = eqx.field(static=True)
 
     def memory(self, *, seed: int = 0) -> PlayerMemory:
-        """What the agent remembers before its first time step.
+        """Return the state before the first time step.
 
         Args:
             seed: Seed of the sampled states and actions.
@@ -61,7 +61,7 @@ _act = eqx.filter_jit(agent.act)
 
 
 def load(run: str | Path, *, env_step: int | None = None) -> Player:
-    """Loads the agent of a run from a checkpoint.
+    """Load the agent of a run from a checkpoint.
 
     Args:
         run: Folder of the run.

@@ -44,7 +44,7 @@ class FirstEpisode:
 
     @property
     def actions(self) -> Float32[np.ndarray, "time action"]:
-        """The actions between its time steps."""
+        """Return the actions between its time steps."""
         return np.stack(self._actions[:-1])
 
 
@@ -61,7 +61,7 @@ class Video(NamedTuple):
     """Return of the episode. The same, since tasks are deterministic."""
 
     def __str__(self) -> str:
-        """What was written, in one line."""
+        """Describe the video in one line."""
         line = f"wrote {self.path}: {self.frames} frames, {self.fps:g} per second"
         if self.score != self.original_score:
             line += (
@@ -174,7 +174,7 @@ def write_video(
 
 
 def check_name(path: Path) -> None:
-    """Checks the ending of a file's name.
+    """Check the ending of a file's name.
 
     Raises:
         UsageError: If it is not one of a video.

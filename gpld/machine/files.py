@@ -192,7 +192,7 @@ def lock(file: BinaryIO, warn: Callable[[str], None]) -> bool:
 
 
 def sync(file: BinaryIO) -> None:
-    """Makes what was written to a file outlast a loss of power.
+    """Flush a file to the disk, so that it outlasts a loss of power.
 
     Raises:
         OSError: If the disk is full or fails.
@@ -202,7 +202,7 @@ def sync(file: BinaryIO) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes new names in a folder outlast a loss of power, where the file system can.
+    """Flush new names in a folder to the disk, where the file system can.
 
     Raises:
         OSError: If the folder cannot be opened or the disk fails.
@@ -265,13 +265,13 @@ def links(folder: Path) -> Iterator[Path]:
 
 
 def file_error(path: Path, error: OSError, what: str = "read") -> UsageError | MachineError:
-    """Tells in one line what cannot be done with a file: the user's mistake, or the machine's."""
+    """Turn an OSError of a file into one line: the user's mistake, or the machine's."""
     kind = UsageError if error.errno in _NAMED_WRONGLY else MachineError
     return kind(f"{_short(path)} cannot be {what}: {error.strerror or error}.")
 
 
 def damage(path: Path, error: OSError) -> str:
-    """Tells in a line why a file that was written there cannot be read.
+    """Describe in a line why a file that was written there cannot be read.
 
     Raises:
         MachineError: If that says nothing of the file, as too many open files or no permission.
@@ -283,12 +283,12 @@ def damage(path: Path, error: OSError) -> str:
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value from JSON can be a number of things, which floats hold as well."""
+    """Return whether a value from JSON is a count: an integer from 0 that a float can hold."""
     return type(value) is int and 0 <= value < 2**53
 
 
 def remove(path: Path) -> None:
-    """Removes a folder with all in it, or whatever else is there; nothing may be.
+    """Remove a file, or a folder with all in it, if it is there.
 
     Raises:
         OSError: If it cannot be removed.
@@ -300,7 +300,7 @@ def remove(path: Path) -> None:
 
 
 def _check_regular(descriptor: int, path: Path) -> None:
-    """Closes what is no regular file, and says so."""
+    """Close and refuse what is no regular file."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))

@@ -1,4 +1,4 @@
-"""Freed memory is kept by the process, to be used again."""
+"""Settings of glibc's malloc: freed memory is kept, to be used again."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ _VARIABLES = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 
 
 def keep_freed_memory() -> bool:
-    """Lets glibc keep what is freed, for the whole process.
+    """Let glibc keep freed memory, for the whole process.
 
     XLA's CPU programs allocate their temporaries at every call, for an update about a GiB.
     By default glibc takes blocks of such sizes from the system and gives them back, so that

@@ -1,4 +1,4 @@
-"""What is shown to the user, which never ends a program: not closed streams, not encodings."""
+"""Output to the terminal that never ends a program: closed streams, encodings, full disks."""
 
 import atexit
 import contextlib
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def prepare() -> None:
-    """Makes the standard streams take everything.
+    """Make the standard streams accept every character, also where they are closed.
 
     A character that the encoding lacks is shown as `?`. A stream that was closed before the
     program began is opened to nowhere: the next file that is opened would have its number
@@ -31,7 +31,7 @@ def prepare() -> None:
 
 
 def show(text: str, *, stream: Any = None) -> None:
-    """Prints lines, unless nobody can see them any more.
+    """Print lines, unless the stream is closed.
 
     Args:
         text: The lines.
@@ -44,7 +44,7 @@ def show(text: str, *, stream: Any = None) -> None:
 
 @contextlib.contextmanager
 def unseen(stream: Any) -> Iterator[None]:
-    """Goes on where what is written does not arrive: at a closed terminal, or on a full disk.
+    """Ignore errors of a stream: a closed terminal, a full disk.
 
     Where nobody reads any more, as behind `head`, all that follows goes nowhere.
     """
@@ -57,7 +57,7 @@ def unseen(stream: Any) -> Iterator[None]:
 
 
 def to_nowhere(stream: Any) -> None:
-    """Sends what a stream still holds, and all that follows, nowhere."""
+    """Redirect a stream to nowhere, with what it still holds."""
     with contextlib.suppress(OSError, ValueError):  # no file, or closed
         number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -66,7 +66,7 @@ def to_nowhere(stream: Any) -> None:
 
 
 def _flush() -> None:
-    """Writes what is left, so that Python's own attempt cannot fail and change the exit code."""
+    """Flush the streams, so that Python's own attempt cannot fail and change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

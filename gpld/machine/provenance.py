@@ -1,4 +1,4 @@
-"""Where a result comes from: time, versions, commit and machine."""
+"""Provenance of a result: time, versions, commit and machine."""
 
 import importlib.metadata
 import os
@@ -14,7 +14,7 @@ PACKAGES = ("gpld", "jax", "jaxlib", "equinox", "optax", "numpy", "mujoco", "dm_
 
 
 def provenance() -> dict[str, Any]:
-    """What is recorded beside every result, as JSON can hold it."""
+    """Return the provenance that is recorded beside every result, for JSON."""
     return {
         "started": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "versions": {"python": platform.python_version()}
@@ -31,7 +31,7 @@ def provenance() -> dict[str, Any]:
 
 
 def num_cores() -> int:
-    """Cores that this process may use, where the system tells (Linux), or all."""
+    """Return how many cores this process may use (Linux), or all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -45,7 +45,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """Name of the processor, where the system tells."""
+    """Return the name of the processor, where the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -55,7 +55,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree, None outside a checkout or without git."""
+    """Return the commit of the source tree; None outside a checkout or without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar on a terminal, plain lines elsewhere."""
+"""Console of a run: a progress bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import textwrap
@@ -84,18 +84,18 @@ class RunConsole(contextlib.AbstractContextManager):
                 self._console.print(_wrapped(line, self._console.width))
 
     def speaker(self, label: str) -> Callable[[str], None]:
-        """`print` for one of several runs, whose lines begin with a label."""
+        """Return a `print` for one of several runs, whose lines begin with a label."""
         return lambda text: self.print(label + text)
 
     def updated(self) -> None:
-        """Takes note of an update, and says at the first how long everything before it took."""
+        """Note an update; the first also shows how long everything before it took."""
         if not self._updated:
             seconds = time.monotonic() - self._began
             self.print(f"{FIRST_UPDATE} {seconds:.0f} s{_origin(reuse())}")
         self._updated = True
 
     def episode(self, score: float, env_step: int) -> None:
-        """Takes note of the return of a training episode, and when it ended."""
+        """Note the return of a training episode, and when it ended."""
         self._scores.append(score)
         self._scored_at = env_step
 
@@ -140,7 +140,7 @@ class RunConsole(contextlib.AbstractContextManager):
             self.print(" | ".join(texts[:-1]) + f" {texts[-1]}")
 
     def _left(self, env_step: int, update: int) -> str:
-        """The time left as updates have gone so far, evaluations included.
+        """Estimate the time left from the pace of updates so far, evaluations included.
 
         Env steps without updates say nothing about it, nor does what was compiled.
         """
@@ -160,7 +160,7 @@ class RunConsole(contextlib.AbstractContextManager):
         return f"{timedelta(seconds=round(max(seconds, 0)))} left"
 
     def _return(self, env_step: int) -> str:
-        """Mean of the last returns, and how old the last of them is."""
+        """Format the mean of the last returns, and how old the last of them is."""
         if not self._scores:
             return "no return yet"
         age = env_step - self._scored_at
@@ -168,7 +168,7 @@ class RunConsole(contextlib.AbstractContextManager):
         return f"return {np.mean(self._scores):.1f}{old}"
 
     def _watch(self) -> None:
-        """Looks at what is compiled, from a thread of its own: the others wait for it."""
+        """Watch compilations from a thread of its own, since the others wait for them."""
         try:
             while not self._ended.wait(_LOOK):
                 self.look(cache.in_work())
@@ -176,7 +176,7 @@ class RunConsole(contextlib.AbstractContextManager):
             cache.silence(False)
 
     def look(self, work: InWork | None) -> None:
-        """Says what is being compiled, if it takes long."""
+        """Show what is being compiled, if it takes long."""
         cache.silence(work is not None and work.seconds > _SILENCED)
         if work is None or work.seconds < _SAID:
             self._said = None
@@ -196,7 +196,7 @@ class RunConsole(contextlib.AbstractContextManager):
                 self._said = work
 
     def _draw(self, text: str, env_step: int | None = None) -> None:
-        """Changes the bar, which is there as soon as it has something to say."""
+        """Change the bar, which appears as soon as it has something to show."""
         with unseen(self._console.file):
             self._bar.update(self._task, description=text, completed=env_step)
             self._bar.start()
@@ -218,7 +218,7 @@ def outlook() -> str:
 
 
 def _wrapped(line: str, width: int) -> str:
-    """A line in several that end between words; paths and commands stay whole."""
+    """Wrap a line between words; paths and commands stay whole."""
     return textwrap.fill(
         line,
         width,
@@ -231,7 +231,7 @@ def _wrapped(line: str, width: int) -> str:
 
 
 def _fitting(texts: Sequence[str], width: int) -> str:
-    """The first text, and those of the others for which there is room."""
+    """Join the first text with those of the others for which there is room."""
     shown, *others = texts
     for text in others:
         if len(shown) + len(text) + 3 <= width:
@@ -244,7 +244,7 @@ def _name(work: InWork) -> str:
 
 
 def _said(work: InWork) -> str:
-    """What is done to a program, and how long that takes, as far as it was measured here."""
+    """Describe what is done to a program, and how long that took here before."""
     if work.stage != "compiling":
         return f"{work.stage} {_name(work)}"
     usual = cache.usual_seconds(work.name)
@@ -255,7 +255,7 @@ def _said(work: InWork) -> str:
 
 
 def _origin(reuse: Reuse | None) -> str:
-    """Where the compiled programs came from, if that is known."""
+    """Describe how many compiled programs came from the cache, if that is known."""
     if reuse is None:
         return ""
     if reuse.from_cache == reuse.programs:

@@ -1,4 +1,4 @@
-"""The folder that a training run leaves behind.
+"""Run folder: the files that a training run leaves behind.
 
     config.json         all settings
     run.json            versions, device, parameter counts, shapes of the task
@@ -44,7 +44,7 @@ _GIB = 2**30
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a finite number; JSON has other ones that nothing here writes."""
+    """Return whether a value is a finite number; JSON has others, which nothing here writes."""
     try:
         return not isinstance(value, bool) and math.isfinite(value)
     except (TypeError, OverflowError):
@@ -110,12 +110,12 @@ _CHECKPOINT = re.compile(r"([0-9]{9}|[1-9][0-9]{9,})(\.[1-9][0-9]*)?")
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run's files, and what is written to them."""
+    """Files of one run: their paths, and reading and writing them."""
 
     path: Path
 
     def check_links(self) -> None:
-        """Checks that nothing that a run writes leads out of its folder.
+        """Check that no symbolic link would lead what a run writes out of its folder.
 
         The folder itself may be a link. Those that have other names in it, and those that W&B
         makes in `wandb/`, are no concern of a run.
@@ -138,28 +138,28 @@ class RunFolder:
                 )
 
     def checkpoint_paths(self) -> list[Path]:
-        """Folders of all checkpoints, the earliest first; whatever else is there is left out."""
+        """Return the folders of all checkpoints, the earliest first; other names are left out."""
         paths = self.path.glob("checkpoints/*")
         return sorted((p for p in paths if is_checkpoint(p.name) and p.is_dir()), key=clocks)
 
     def checkpoints(self) -> dict[int, Path]:
-        """Checkpoints by env step, the earliest first; the last of each env step."""
+        """Return the last checkpoint of each env step, the earliest first."""
         return {clocks(path)[0]: path for path in self.checkpoint_paths()}
 
     def checkpoint_path(self, env_step: int, number: int = 0) -> Path:
-        """Folder of a checkpoint, by its `clocks`."""
+        """Return the folder of a checkpoint with these `clocks`."""
         suffix = f".{number}" if number else ""
         return self.path / "checkpoints" / f"{env_step:09d}{suffix}"
 
     def new_checkpoint_path(self, env_step: int) -> Path:
-        """Where a checkpoint goes; there may be others of the same env step."""
+        """Return the folder of a new checkpoint; there may be others of the same env step."""
         own = [clocks(path) for path in self.checkpoint_paths()]
         first = max((number for step, number in own if step == env_step), default=-1) + 1
         paths = (self.checkpoint_path(env_step, number) for number in itertools.count(first))
         return next(path for path in paths if not os.path.lexists(path))
 
     def latest_checkpoint(self) -> Path:
-        """The checkpoint of the most env steps.
+        """Return the checkpoint of the most env steps.
 
         Raises:
             MachineError: If the run has left none.
@@ -192,7 +192,7 @@ class RunFolder:
             raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
 
     def read(self, name: str) -> list[dict[str, Any]]:
-        """Lines of `{name}.jsonl`; none if there is no such file.
+        """Read the lines of `{name}.jsonl`; none if there is no such file.
 
         Those that cannot be understood are left out, each with a warning that names it. So is
         a last line that a full disk or a kill has cut off.
@@ -220,15 +220,15 @@ class RunFolder:
         return found
 
     def has_lines(self) -> bool:
-        """Whether anything was logged."""
+        """Return whether anything was logged."""
         return any(size > 0 for size in self.log_sizes().values())
 
     def log_sizes(self) -> dict[str, int]:
-        """Bytes of each file of lines."""
+        """Return the size in bytes of each file of lines."""
         return {path.name: path.stat().st_size for path in self._logs()}
 
     def sync_logs(self) -> None:
-        """Makes sure that all lines are on the disk.
+        """Flush all lines to the disk.
 
         Raises:
             OSError: If they cannot be.
@@ -238,7 +238,7 @@ class RunFolder:
                 files.sync(file)
 
     def rewind(self, sizes: Mapping[str, int]) -> list[str]:
-        """Cuts the files of lines back to what they were, because the run resumes there.
+        """Cut the files of lines back to their sizes at the moment from which the run resumes.
 
         Args:
             sizes: What `log_sizes` gave then.
@@ -271,7 +271,7 @@ class RunFolder:
         return [path for name in LOGS if (path := self.path / name).is_file()]
 
     def config(self) -> Config:
-        """Settings of the run.
+        """Read the settings of the run.
 
         Raises:
             UsageError: If there is no run, or its settings are not those of this version.
@@ -286,7 +286,7 @@ class RunFolder:
             ) from error
 
     def env_spec(self) -> EnvSpec:
-        """Shapes and sizes of the run's task.
+        """Read the shapes and sizes of the run's task.
 
         Raises:
             UsageError: If there is no run, or its record does not say them.
@@ -308,7 +308,7 @@ class RunFolder:
         return EnvSpec(observation=observation, **sizes)
 
     def record(self) -> dict[str, Any]:
-        """Versions, machine, parameter counts and task of the run.
+        """Read the run's record: versions, machine, parameter counts and task.
 
         Raises:
             UsageError: If there is no run, or its record leaves out what every run says.
@@ -331,18 +331,18 @@ class RunFolder:
 
 
 def is_checkpoint(name: str) -> bool:
-    """Whether a folder of this name in `checkpoints/` is one."""
+    """Return whether a folder of this name in `checkpoints/` is a checkpoint."""
     return _CHECKPOINT.fullmatch(name) is not None
 
 
 def clocks(path: Path) -> tuple[int, int]:
-    """Env step of a checkpoint, and its number among those of the same env step."""
+    """Return the env step of a checkpoint, and its number among those of the same env step."""
     env_step, _, number = path.name.partition(".")
     return int(env_step), int(number or 0)
 
 
 def _whole_lines(path: Path, size: int) -> int:
-    """Bytes of the whole lines among the first bytes of a file."""
+    """Count the bytes of whole lines among the first bytes of a file."""
     if size == 0:
         return 0
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Means of metrics that stay on the device, and where the time goes."""
+"""Means of metrics that stay on the device, times of the loop's parts, and episodes."""
 
 import contextlib
 import math
@@ -43,23 +43,23 @@ class MeanMetrics:
         }
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """What has been added so far."""
+        """Return the sums so far."""
         names = sorted(self.sums)
         sums = jax.device_get([self.sums[name] for name in names])
         return {name: np.array(pair, np.float32) for name, pair in zip(names, sums, strict=True)}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Goes on from what `get_state` gave."""
+        """Go on from the result of `get_state`."""
         self.sums = {name: (jnp.float32(x), jnp.int32(n)) for name, (x, n) in state.items()}
 
 
 def zero_sums(names: Iterable[str]) -> Sums:
-    """Sums of metrics of which there were none so far."""
+    """Return zero sums for metrics of these names."""
     return {name: (jnp.float32(0), jnp.int32(0)) for name in names}
 
 
 def add_metrics(sums: Sums, metrics: dict[str, Float[Array, ""]]) -> Sums:
-    """Sums with the metrics of one more update."""
+    """Add the metrics of one more update to sums."""
 
     def add(value, total):
         finite = jnp.isfinite(value)
@@ -82,7 +82,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Counts the time of a `with` block towards a part, and names it in traces."""
+        """Count the time of a `with` block towards a part, and name it in traces."""
         began = time.perf_counter()
         try:
             with jax.profiler.TraceAnnotation(part):
@@ -92,7 +92,7 @@ class Stopwatch:
             self._seconds[part] = self._seconds.get(part, 0.0) + elapsed
 
     def read(self) -> tuple[float, dict[str, float]]:
-        """Seconds since the last reset, and those of each part."""
+        """Return the seconds since the last reset, and those of each part."""
         return time.perf_counter() - self._began, dict(self._seconds)
 
     def reset(self) -> None:
@@ -100,12 +100,12 @@ class Stopwatch:
         self._began, self._seconds = time.perf_counter(), {}
 
     def get_state(self) -> dict[str, Any]:
-        """What `read` gives, as JSON knows it."""
+        """Return the result of `read` in a form for JSON."""
         elapsed, seconds = self.read()
         return {"elapsed": elapsed, "seconds": seconds}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `get_state` gave; what was counted here before is added."""
+        """Go on from the result of `get_state`; time counted here before is added."""
         self._began -= state["elapsed"]
         for part, seconds in state["seconds"].items():
             self._seconds[part] = self._seconds.get(part, 0.0) + seconds
@@ -151,9 +151,9 @@ class EpisodeTracker:
         ]
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """The episodes that have not ended."""
+        """Return the episodes that have not ended."""
         return {"score": self._score, "length": self._length}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Goes on from what `get_state` gave."""
+        """Go on from the result of `get_state`."""
         self._score, self._length = state["score"], state["length"]

@@ -1,4 +1,4 @@
-"""Where lines of metrics go besides the files of the run folder."""
+"""Sinks for metrics besides the run folder: TensorBoard and Weights & Biases."""
 
 import contextlib
 import importlib.util
@@ -14,7 +14,7 @@ from ..machine.files import read_json, write_json
 
 @runtime_checkable
 class Sink(Protocol):
-    """Something that shows metrics."""
+    """Receiver of lines of metrics."""
 
     def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
         """Takes a line.
@@ -40,7 +40,7 @@ def make_sinks(
     resumed_at: int | None,
     warn: Callable[[str], None],
 ) -> list[Sink]:
-    """Opens what the settings ask for.
+    """Open the sinks that the settings ask for.
 
     One that fails, now or later, warns once and is silent from then on: a network or a full
     disk must not stop the training.
@@ -179,12 +179,12 @@ class _Guarded:
 
 
 def _tagged(name: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Names of metrics are complete; those of other lines begin with their kind."""
+    """Prefix names by the kind of line; those of metrics are complete."""
     return dict(values) if name == "metrics" else {f"{name}/{k}": v for k, v in values.items()}
 
 
 def _identity(path: Path, project: str) -> str:
-    """The run's identity in a project, new if the folder does not know one."""
+    """Return the run's identity in a W&B project, new if the folder has none."""
     if path.exists():
         stored = read_json(path)
         if stored.get("project") == project and isinstance(stored.get("id"), str):

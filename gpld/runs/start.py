@@ -1,4 +1,4 @@
-"""Where a run goes, whether it may go there, and what is recorded before it begins."""
+"""Start of a run: its folder, whether it may go there, and what is recorded first."""
 
 import contextlib
 import dataclasses
@@ -104,7 +104,7 @@ def check_run(
 
 
 def check_length(path: Path, config: Config, reached: int) -> None:
-    """Checks that a run that goes on is not made shorter than it is.
+    """Check that a resumed run is not made shorter than it already is.
 
     Args:
         path: Folder of the run.
@@ -123,7 +123,7 @@ def check_length(path: Path, config: Config, reached: int) -> None:
 
 
 def check_settings(path: Path, config: Config, saved: Mapping[str, Any]) -> None:
-    """Checks that nobody has changed the settings in a run folder since a checkpoint.
+    """Check that the settings in a run folder are those of its last checkpoint.
 
     Args:
         path: Folder of the run.
@@ -149,7 +149,7 @@ def record_run(
     parameters: Mapping[str, int],
     precision: str,
 ) -> None:
-    """Records what runs in a folder; settings that may change between two starts are updated.
+    """Write a run's record and settings; those that may change between two starts are updated.
 
     Args:
         path: The folder.
@@ -176,7 +176,7 @@ def record_run(
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keeps a second process out of a run folder, and leaves no trace if no run begins there.
+    """Lock a run folder against a second process; leaves no trace if no run begins there.
 
     Raises:
         UsageError: If another process is using it, or links in it lead elsewhere.
@@ -202,7 +202,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _is_left_over(path: Path) -> bool:
-    """Whether a start that ended before the run began may have left this."""
+    """Return whether a start that ended before the run began may have left this file."""
     # Steps on disk are in `replay`, as files without names.
     names = r"run\.json|run\.lock|replay|\.(run|config)\.json\.[0-9a-f]{8}\.tmp"
     return re.fullmatch(names, path.name) is not None
@@ -221,7 +221,7 @@ def _check_same(
 
 
 def _precision(record: Mapping[str, Any]) -> str:
-    """What a run computes in; its name was another one in version 0.1's records."""
+    """Return the recorded precision, which version 0.1 called dtype."""
     return record["precision"] if "precision" in record else record["dtype"]
 
 
