@@ -65,8 +65,10 @@ def build(make, *args, seed=0, **kwargs):
 
 
 def tiny_model() -> Dreamer:
-    """A model of the sizes of `CONFIG`."""
-    return build(Dreamer, CONFIG.model, SHAPES, ACTION_SIZE, dtype=jnp.dtype("float32"))
+    """A model of the sizes of `CONFIG`, in the forms that CPUs take."""
+    forms = {"form": "separate", "row_by_row": True}
+    dtype = jnp.dtype("float32")
+    return build(Dreamer, CONFIG.model, SHAPES, ACTION_SIZE, dtype=dtype, **forms)
 
 
 def tiny_rssm(dtype: str = "float32", classes: int = 4) -> RSSM:
@@ -84,6 +86,7 @@ def tiny_rssm(dtype: str = "float32", classes: int = 4) -> RSSM:
         posterior_layers=1,
         unimix=0.01,
         dtype=jnp.dtype(dtype),
+        form="separate",
     )
 
 

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
 from ..training.clocks import train_ratio
-from ..xla.precision import factor_dtype
 from .actor_critic import actor_critic_losses
 from .batch import Batch
 from .gpld import SITES, PenaltyFn, jacobian_penalty
@@ -45,7 +44,13 @@ _BEHAVIOUR = ("policy", "value", "repval")
 LossFn = Callable[..., tuple[Float[Array, ""], LossOutput]]
 
 
-def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -> LossFn:
+def dreamer_loss(
+    config: Config,
+    slow_value: TwoHotHead,
+    return_norm: ReturnNorm,
+    *,
+    feat_dtype: jnp.dtype | None = None,
+) -> LossFn:
     """DreamerV3's loss: the sum over its terms of scale times mean.
 
     Where `config.learn` is the world model alone, policy and value have no terms.
@@ -54,6 +59,7 @@ def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm
         config: Settings.
         slow_value: Moving average of the value head.
         return_norm: Percentiles of the returns before the batch.
+        feat_dtype: Dtype in which imagined features are kept, see `actor_critic_losses`.
     """
 
     def loss(
@@ -81,7 +87,7 @@ def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm
                 rollout,
                 batch,
                 config.ac,
-                feat_dtype=factor_dtype(config),
+                feat_dtype=feat_dtype,
                 key=imagine_key,
             )
             losses = losses | actor_critic
@@ -149,12 +155,19 @@ def penalized(loss_fn: LossFn, penalty_fn: PenaltyFn, name: str, *, weight: Sche
     return loss
 
 
-def make_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -> LossFn:
+def make_loss(
+    config: Config,
+    slow_value: TwoHotHead,
+    return_norm: ReturnNorm,
+    *,
+    feat_dtype: jnp.dtype | None = None,
+) -> LossFn:
     """The whole objective that the settings describe.
 
     With `gpld.lambda0` 0 it is exactly `dreamer_loss`, whose arguments it takes.
     """
-    return with_penalties(dreamer_loss(config, slow_value, return_norm), config)
+    loss = dreamer_loss(config, slow_value, return_norm, feat_dtype=feat_dtype)
+    return with_penalties(loss, config)
 
 
 def with_penalties(loss: LossFn, config: Config) -> LossFn:

@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from ..config import ModelConfig
+from .blocks import BlockForm
 from .distributions import symlog_mse
 from .encoder import split_shapes
 from .images import ImageDecoder
@@ -23,12 +24,20 @@ class Decoder(eqx.Module):
     vectors: VectorDecoder | None
     images: ImageDecoder | None
 
-    def __init__(self, shapes: Shapes, config: ModelConfig, *, key: PRNGKeyArray):
+    def __init__(
+        self,
+        shapes: Shapes,
+        config: ModelConfig,
+        *,
+        form: BlockForm = "batched",
+        key: PRNGKeyArray,
+    ):
         """Initialises the decoders that there are observations for.
 
         Args:
             shapes: Shape of each observation by its name, without batch axes.
             config: Sizes.
+            form: How products of blocks are taken.
             key: Random key.
         """
         vectors, images = split_shapes(shapes)
@@ -52,6 +61,7 @@ class Decoder(eqx.Module):
                 channels=config.channels,
                 side=config.kernel,
                 blocks=config.image_blocks,
+                form=form,
                 key=image_key,
             )
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from ..config import ComputeConfig, ModelConfig
+from ..config import ModelConfig
+from .blocks import BlockForm
 from .decoder import Decoder
 from .encoder import Encoder
 from .heads import ContinueHead, PolicyHead, TwoHotHead
@@ -33,24 +34,36 @@ class Dreamer(eqx.Module):
         action_size: int,
         *,
         dtype: jnp.dtype = jnp.dtype("float32"),  # noqa: B008
-        compute: ComputeConfig = ComputeConfig(),  # noqa: B008
+        form: BlockForm = "batched",
+        unroll: int = 1,
+        in_chunks: bool = False,
+        row_by_row: bool = False,
         key: PRNGKeyArray,
     ):
         """Initialises all networks.
+
+        The last four arguments before the key change rounding and speed alone; `agent.init`
+        gives what is fastest on the machine.
 
         Args:
             config: Sizes.
             shapes: Shape of each observation by its key, without batch axes.
             action_size: Number of action dimensions.
             dtype: Compute dtype; parameters are float32 whatever it is.
-            compute: How it is computed.
+            form: How products of blocks are taken.
+            unroll: Steps of loops over time that are compiled as one.
+            in_chunks: Whether pictures are taken a few at a time, see `map_states`.
+            row_by_row: Whether penalties take one row after the other, see
+                `gpld.losses.gram_penalty`.
             key: Random key.
         """
         names = ("encoder", "rssm", "decoder", "reward", "cont", "policy", "value")
         keys = dict(zip(names, jr.split(key, len(names)), strict=True))
         dims = config.dims
         feat = dims.deter + config.stoch * dims.classes
-        self.encoder = Encoder(shapes, config, dtype=dtype, key=keys["encoder"])
+        self.encoder = Encoder(
+            shapes, config, dtype=dtype, in_chunks=in_chunks, key=keys["encoder"]
+        )
         self.rssm = RSSM(
             self.encoder.embed_size,
             action_size,
@@ -63,10 +76,12 @@ class Dreamer(eqx.Module):
             posterior_layers=config.posterior_layers,
             unimix=config.unimix,
             dtype=dtype,
-            compute=compute,
+            form=form,
+            unroll=unroll,
+            row_by_row=row_by_row,
             key=keys["rssm"],
         )
-        self.decoder = Decoder(shapes, config, key=keys["decoder"])
+        self.decoder = Decoder(shapes, config, form=form, key=keys["decoder"])
         self.reward = TwoHotHead(
             feat,
             units=dims.units,
@@ -92,7 +107,7 @@ class Dreamer(eqx.Module):
 
 
 def parameter_counts(model: Dreamer) -> dict[str, int]:
-    """Number of trained parameters of each network, by its name."""
+    """Count the trained parameters of each network, by its name."""
     return {
         name: sum(x.size for x in jax.tree.leaves(eqx.filter(module, eqx.is_array)))
         for name, module in vars(model).items()

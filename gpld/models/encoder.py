@@ -17,19 +17,31 @@ class Encoder(eqx.Module):
 
     vectors: VectorEncoder | None
     images: ImageEncoder | None
+    in_chunks: bool = eqx.field(static=True)
+    """True if images are encoded, and predicted, a few at a time, see `map_states`."""
 
-    def __init__(self, shapes: Shapes, config: ModelConfig, *, dtype: jnp.dtype, key: PRNGKeyArray):
+    def __init__(
+        self,
+        shapes: Shapes,
+        config: ModelConfig,
+        *,
+        dtype: jnp.dtype,
+        in_chunks: bool = False,
+        key: PRNGKeyArray,
+    ):
         """Initialises the encoders that there are observations for.
 
         Args:
             shapes: Shape of each observation by its name, without batch axes.
             config: Sizes.
             dtype: Compute dtype of the embedding.
+            in_chunks: Whether images are taken a few at a time.
             key: Random key.
         """
         vectors, images = split_shapes(shapes)
         vector_key, image_key = jr.split(key)
         self.vectors = self.images = None
+        self.in_chunks = in_chunks and bool(images)
         if vectors:
             self.vectors = VectorEncoder(
                 vectors,

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from .blocks import BlockLinear
+from .blocks import BlockForm, BlockLinear
 from .chunks import keep
 from .convolutions import Conv, ConvHidden, Image, pool
 from .layers import Hidden, Linear, RMSNorm, silu
@@ -99,6 +99,7 @@ class ImageDecoder(eqx.Module):
         channels: Sequence[int],
         side: int,
         blocks: int,
+        form: BlockForm = "batched",
         key: PRNGKeyArray,
     ):
         """Initialises the decoder.
@@ -111,6 +112,7 @@ class ImageDecoder(eqx.Module):
             channels: Channels of the encoder's layers, which are taken in reverse order.
             side: Side of the kernels.
             blocks: Blocks of `deter`.
+            form: How products of the blocks are taken.
             key: Random key.
 
         Raises:
@@ -127,7 +129,8 @@ class ImageDecoder(eqx.Module):
                 )
         small = height * width >> 2 * len(channels)
         deter_key, in_key, out_key, image_key, *keys = jr.split(key, 4 + len(others))
-        self.deter_in = BlockLinear(blocks, deter // blocks, small * last // blocks, key=deter_key)
+        width, outputs = deter // blocks, small * last // blocks
+        self.deter_in = BlockLinear(blocks, width, outputs, form=form, key=deter_key)
         self.stoch_in = Hidden(stoch_size, 2 * units, key=in_key)
         self.stoch_out = Linear(2 * units, small * last, key=out_key)
         self.norm = RMSNorm(last)

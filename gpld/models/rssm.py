@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from ..config import ComputeConfig
 from .blocks import BlockForm, BlockLinear, each_block, normalise_blocks
 from .distributions import OneHotCategorical, unimix_softmax
 from .factored import FactoredMap
@@ -75,7 +74,7 @@ class BlockGRU(eqx.Module):
         *,
         hidden: int,
         blocks: int,
-        form: BlockForm = "auto",
+        form: BlockForm = "batched",
         key: PRNGKeyArray,
     ):
         dkey, skey, akey, hkey, gkey = jr.split(key, 5)
@@ -131,7 +130,11 @@ class RSSM(eqx.Module):
     classes: int = eqx.field(static=True)
     unimix: float = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
-    compute: ComputeConfig = eqx.field(static=True)
+    unroll: int = eqx.field(static=True)
+    """Steps of loops over time that are compiled as one."""
+
+    row_by_row: bool = eqx.field(static=True)
+    """True if penalties of its maps take one row after the other, see `gram_penalty`."""
 
     def __init__(
         self,
@@ -147,7 +150,9 @@ class RSSM(eqx.Module):
         posterior_layers: int,
         unimix: float,
         dtype: jnp.dtype,
-        compute: ComputeConfig = ComputeConfig(),  # noqa: B008
+        form: BlockForm = "batched",
+        unroll: int = 1,
+        row_by_row: bool = False,
         key: PRNGKeyArray,
     ):
         """Initialises the model.
@@ -164,7 +169,9 @@ class RSSM(eqx.Module):
             posterior_layers: Hidden layers of the posterior.
             unimix: Share of the uniform distribution in every categorical, in [0, 1).
             dtype: Compute dtype of the states.
-            compute: How it is computed.
+            form: How products of the sequence model's blocks are taken.
+            unroll: Steps of loops over time that are compiled as one.
+            row_by_row: Whether penalties of its maps take one row after the other.
             key: Random key.
         """
         core_key, prior_key, prior_out_key, post_key, post_out_key = jr.split(key, 5)
@@ -174,7 +181,7 @@ class RSSM(eqx.Module):
             action_size,
             hidden=hidden,
             blocks=blocks,
-            form=compute.blocks,
+            form=form,
             key=core_key,
         )
         self.prior_mlp = MLP(deter, hidden, prior_layers, key=prior_key)
@@ -184,14 +191,8 @@ class RSSM(eqx.Module):
         self.stoch, self.classes = stoch, classes
         self.unimix = unimix
         self.dtype = jnp.dtype(dtype)
-        self.compute = compute
-
-    @property
-    def unroll(self) -> int:
-        """Steps of loops over time that are compiled as one."""
-        if self.compute.unroll is not None:
-            return self.compute.unroll
-        return 1 if jax.default_backend() == "cpu" else 4
+        self.unroll = unroll
+        self.row_by_row = row_by_row
 
     @property
     def deter(self) -> int:
@@ -219,7 +220,7 @@ class RSSM(eqx.Module):
 
     def dist(self, logits: Float[Array, "stoch classes"]) -> OneHotCategorical:
         """The distribution over z_t that logits of prior or posterior stand for."""
-        return OneHotCategorical(logits, self.unimix, sampling=self.compute.sampling)
+        return OneHotCategorical(logits, self.unimix)
 
     def prior_probs(self, deter: Float[Array, " deter"]) -> Float[Array, "stoch classes"]:
         """Class probabilities of p(z_t | h_t) after unimix; rows sum to one."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from ..agent import AgentState
+from ..agent import AgentState, choices
 from ..checkpoints.retention import Archive
 from ..checkpoints.writer import Checkpointer
 from ..config import Config, to_dict
@@ -28,7 +28,6 @@ from ..runs.metrics import Stopwatch
 from ..runs.recorder import Recorder
 from ..runs.sinks import make_sinks
 from ..runs.start import check_length, check_run, check_settings, locked, record_run
-from ..xla.precision import choose_precision
 from . import memory_estimate
 from .clocks import train_ratio
 from .device.trainer import DeviceTrainer
@@ -102,14 +101,15 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
         settings = {path: config, **settings}
     for folder in settings:
         enter(locked(folder))
-    precision = choose_precision(config)
+    chosen = choices(config)
     parts = [
         run.path
         for i in range(config.distributed.processes)
         for run in planned_runs(config, path, i)
     ]
     records = {
-        folder: check_run(folder, own, precision, parts=parts) for folder, own in settings.items()
+        folder: check_run(folder, own, chosen.precision, parts=parts)
+        for folder, own in settings.items()
     }
     console = enter(_console(config, len(runs)))
     interrupts = enter(Interrupts(console.print))
@@ -137,7 +137,7 @@ def _open(config: Config, path: Path, peers: Peers, stack: contextlib.ExitStack)
     for run, start in zip(runs, starts, strict=True):
         check_settings(run.path, run.config, start.manifest.get("settings", {}))
     for folder, own in settings.items():
-        record_run(folder, own, records[folder], spec, counts, precision)
+        record_run(folder, own, records[folder], spec, counts, chosen)
     console.print(description)
     checkpointer.prepare()
     return _Opened(runs, supplies, archives, checkpointer, starts, loop_keys, console, interrupts)
