@@ -31,7 +31,7 @@ class AgentState(eqx.Module):
     """Updates completed, the skipped ones included."""
 
 
-class Memory(NamedTuple):
+class PolicyState(NamedTuple):
     """State of the policy between two env steps, per environment."""
 
     latent: Latent
@@ -83,27 +83,27 @@ def init(
     )
 
 
-def initial_memory(model: Dreamer, num_envs: int) -> Memory:
+def initial_policy_state(model: Dreamer, num_envs: int) -> PolicyState:
     """Return the state of the policy before its first env step: zeros."""
     action = jnp.zeros(model.policy.mean.bias.shape, jnp.float32)
-    one = Memory(model.rssm.initial(), action)
+    one = PolicyState(model.rssm.initial(), action)
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), one)
 
 
 def act(
     model: Dreamer,
-    memory: Memory,
+    policy_state: PolicyState,
     observation: Mapping[str, Shaped[Array, "env ..."]],
     is_first: Bool[Array, " env"],
     is_last: Bool[Array, " env"],
     *,
     key: PRNGKeyArray,
-) -> tuple[Memory, StoredLatent]:
+) -> tuple[PolicyState, StoredLatent]:
     """Sample an action in each of several environments.
 
     Args:
         model: Networks.
-        memory: Result of the last call, or `initial_memory`.
+        policy_state: Result of the last call, or `initial_policy_state`.
         observation: Observations by key.
         is_first: Where an episode begins; forgets what came before.
         is_last: Where it ends; the action there is 0, since nothing follows it.
@@ -114,22 +114,22 @@ def act(
         state in the form that replay keeps.
     """
 
-    def act_one(memory, observation, is_first, is_last, key):
+    def act_one(policy_state, observation, is_first, is_last, key):
         latent_key, action_key = jr.split(key)
         latent, _ = model.rssm.observe(
-            memory.latent,
+            policy_state.latent,
             model.encoder(observation),
-            memory.action,
+            policy_state.action,
             is_first,
             key=latent_key,
         )
         action = model.policy(latent.feat()).sample(action_key)
         action = jnp.where(is_last, 0.0, action)
-        return Memory(latent, action), model.rssm.store(latent)
+        return PolicyState(latent, action), model.rssm.store(latent)
 
     keys = jr.split(key, is_first.shape[0])
     with full_products(model.rssm.dtype):
-        return jax.vmap(act_one)(memory, observation, is_first, is_last, keys)
+        return jax.vmap(act_one)(policy_state, observation, is_first, is_last, keys)
 
 
 def update(

@@ -149,7 +149,7 @@ def visit_states(
     episode = envs.spec.episode_steps + 1  # the reset included
     length = episode * math.ceil(per_env / episode)
     times = (2 * np.arange(per_env) + 1) * length // (2 * per_env)
-    memory = agent.initial_memory(model, envs.num_envs)
+    memory = agent.initial_policy_state(model, envs.num_envs)
     action = np.zeros((envs.num_envs, envs.spec.action_size), np.float32)
     visited = []
     for time in range(times[-1] + 1):

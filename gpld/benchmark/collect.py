@@ -61,7 +61,7 @@ def _acting(config: Config, envs: VectorEnv) -> Case:
     init = jax.jit(lambda key: agent.init(config, shapes, spec.action_size, key=key).model)
     model = init(jr.key(0))
     observation = {name: jnp.ones((envs.num_envs, *shape)) for name, shape in shapes.items()}
-    memory = agent.initial_memory(model, envs.num_envs)
+    memory = agent.initial_policy_state(model, envs.num_envs)
 
     def act(model, memory, observation, is_first, is_last, key):
         return agent.act(model, memory, observation, is_first, is_last, key=key)

@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..agent import act, initial_memory
+from ..agent import act, initial_policy_state
 from ..envs import TimeStep, VectorEnv, choose_backend, make_vector_env
 from ..errors import Interrupted, MachineError
 from ..machine.provenance import num_cores
@@ -146,7 +146,7 @@ def run_episodes(
     quota[: num_episodes % envs.num_envs] += 1
     finished: list[list[EpisodeEnd]] = [[] for _ in quota]
     tracker = EpisodeTracker(envs.num_envs)
-    memory = initial_memory(model, envs.num_envs)
+    memory = initial_policy_state(model, envs.num_envs)
     action = np.zeros((envs.num_envs, envs.spec.action_size), np.float32)
     while any(len(f) < n for f, n in zip(finished, quota, strict=True)):
         if should_stop is not None and should_stop():

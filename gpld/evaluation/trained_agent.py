@@ -21,7 +21,7 @@ from ..runs.folder import RunFolder
 class PlayerMemory(NamedTuple):
     """What a `Player` carries from one time step to the next."""
 
-    memory: agent.Memory
+    memory: agent.PolicyState
     key: PRNGKeyArray
 
 
@@ -37,7 +37,7 @@ class Player(eqx.Module):
         Args:
             seed: Seed of the sampled states and actions.
         """
-        return PlayerMemory(agent.initial_memory(self.state.model, 1), jr.key(seed))
+        return PlayerMemory(agent.initial_policy_state(self.state.model, 1), jr.key(seed))
 
     def act(
         self, step: TimeStep, memory: PlayerMemory

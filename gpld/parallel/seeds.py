@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from .. import agent
-from ..agent import AgentState, Memory
+from ..agent import AgentState, PolicyState
 from ..config import Config
 from ..envs import EnvSpec
 from .devices import OneDevice, Placement, local, shard_of
@@ -71,9 +71,9 @@ class Population:
 
         return mapped
 
-    def initial_memory(self, model: PyTree, num_envs: int) -> Memory:
+    def initial_memory(self, model: PyTree, num_envs: int) -> PolicyState:
         """What the agents remember before their first env step."""
-        initial = self.vmap(lambda model: agent.initial_memory(model, num_envs))
+        initial = self.vmap(lambda model: agent.initial_policy_state(model, num_envs))
         return self.placement.seen(initial(model))
 
 

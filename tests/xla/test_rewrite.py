@@ -247,7 +247,7 @@ HIGHEST = (jax.lax.Precision.HIGHEST,) * 2
 
 
 def act(state, key):
-    memory, flags = agent.initial_memory(state.model, 1), jnp.zeros(1, bool)
+    memory, flags = agent.initial_policy_state(state.model, 1), jnp.zeros(1, bool)
     observation = {name: jnp.zeros((1, *shape)) for name, shape in SHAPES.items()}
     return agent.act(state.model, memory, observation, flags, flags, key=key)
 

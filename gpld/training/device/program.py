@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ... import agent
-from ...agent import AgentState, Memory
+from ...agent import AgentState, PolicyState
 from ...config import Config
 from ...envs import FunctionalVectorEnv
 from ...losses import Batch
@@ -188,7 +188,7 @@ class DeviceProgram:
         clock: Clock,
         row: Int[Array, ""],
         key: PRNGKeyArray,
-    ) -> tuple[Steps, Memory, PyTree, Records, Bool[Array, " env"]]:
+    ) -> tuple[Steps, PolicyState, PyTree, Records, Bool[Array, " env"]]:
         model, memory = training.agent.model, training.memory
         # The action was chosen after the last time step; the first one is ignored.
         envs, step = self._env.step(training.envs, memory.action)
