@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
-from ..training.clocks import train_ratio
+from ..replay import TrainRatio
 from .actor_critic import actor_critic_losses
 from .batch import Batch
 from .gpld import SITES, PenaltyFn, jacobian_penalty
@@ -25,7 +25,7 @@ from .world_model import observe, world_model_losses
 
 
 class LossOutput(NamedTuple):
-    """What a loss computes besides its value."""
+    """Results of a loss besides its value."""
 
     losses: dict[str, Float[Array, "..."]]
     """Unreduced losses by name, before their scales."""
@@ -51,7 +51,7 @@ def dreamer_loss(
     *,
     feat_dtype: jnp.dtype | None = None,
 ) -> LossFn:
-    """DreamerV3's loss: the sum over its terms of scale times mean.
+    """Make DreamerV3's loss: the sum over its terms of scale times mean.
 
     Where `config.learn` is the world model alone, policy and value have no terms.
 
@@ -105,7 +105,7 @@ def dreamer_loss(
 
 
 def loss_scales(config: LossConfig, observations: Iterable[str]) -> dict[str, float]:
-    """Scale of every loss of DreamerV3 by its name, one for each observation included."""
+    """Return the scale of every loss of DreamerV3 by its name, with those of observations."""
     scales = dataclasses.asdict(config)
     del scales["free_nats"]
     reconstruction: float = scales.pop("rec")
@@ -113,7 +113,7 @@ def loss_scales(config: LossConfig, observations: Iterable[str]) -> dict[str, fl
 
 
 def penalized(loss_fn: LossFn, penalty_fn: PenaltyFn, name: str, *, weight: Schedule) -> LossFn:
-    """Adds a penalty to a loss and returns a loss of the same signature.
+    """Add a penalty to a loss and return a loss of the same signature.
 
     Args:
         loss_fn: The loss.
@@ -162,7 +162,7 @@ def make_loss(
     *,
     feat_dtype: jnp.dtype | None = None,
 ) -> LossFn:
-    """The whole objective that the settings describe.
+    """Make the whole objective that the settings describe.
 
     With `gpld.lambda0` 0 it is exactly `dreamer_loss`, whose arguments it takes.
     """
@@ -171,8 +171,8 @@ def make_loss(
 
 
 def with_penalties(loss: LossFn, config: Config) -> LossFn:
-    """Adds the penalties that the settings turn on to a loss."""
-    ratio = train_ratio(config)
+    """Add the penalties that the settings turn on to a loss."""
+    ratio = TrainRatio.of(config)
     for name, lambda0 in config.gpld.coefficients.items():
         schedule = make_schedule(lambda0, config.gpld.schedule, ratio)
         penalty = jacobian_penalty(SITES[name], config.gpld)
