@@ -1,4 +1,4 @@
-"""How smooth the latent distributions are: numbers for the metrics, not for the loss."""
+"""Smoothness of the latent distributions: numbers for the metrics, not for the loss."""
 
 import functools
 from typing import NamedTuple
@@ -32,7 +32,7 @@ with each."""
 
 
 class Smoothness(NamedTuple):
-    """Of one map at one state."""
+    """Smoothness of one map at one state."""
 
     exact: Float[Array, "*states"]
     """Squared Frobenius norm of a row's Jacobian, mean over rows (paper, equation 5)."""
@@ -42,7 +42,7 @@ class Smoothness(NamedTuple):
     at most, for a step of length one of the inputs."""
 
     variance: Float[Array, "*states"]
-    """Of one estimate of `exact`, by the run's estimator with its number of probes."""
+    """Variance of one estimate of `exact`, by the run's estimator with its number of probes."""
 
 
 def smoothness(
@@ -53,7 +53,7 @@ def smoothness(
     row_by_row: bool = False,
     key: PRNGKeyArray,
 ) -> Smoothness:
-    """Measures a map at one state.
+    """Measure the smoothness of a map at one state.
 
     Args:
         fn: The map.
@@ -77,7 +77,7 @@ def smoothness(
 def spectral_norm(
     fn: TableFn, inputs: Inputs, *, num_iterations: int, key: PRNGKeyArray
 ) -> Float[Array, ""]:
-    """Largest singular value of a function's Jacobian, by power iteration on `J^T J`.
+    """Compute the largest singular value of a function's Jacobian, by power iteration on `J^T J`.
 
     Args:
         fn: Map of one sample, from arrays to an array.
@@ -103,7 +103,7 @@ def spectral_norm(
 def smoothness_report(
     model: Dreamer, batch: Batch, *, update: Int[Array, ""], config: Config, key: PRNGKeyArray
 ) -> dict[str, Float[Array, ""]]:
-    """Smoothness of posterior and prior on a batch, and the pull of the penalties.
+    """Measure the smoothness of posterior and prior on a batch, and the pull of the penalties.
 
     Args:
         model: Networks.

@@ -53,7 +53,7 @@ class BlockLinear(eqx.Module):
         form: BlockForm = "batched",
         key: PRNGKeyArray,
     ):
-        """Initialises the map.
+        """Initialise the map.
 
         Args:
             blocks: Number of blocks.

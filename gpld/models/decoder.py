@@ -19,7 +19,7 @@ from .vectors import Shapes, VectorDecoder
 
 
 class Decoder(eqx.Module):
-    """Predicts every vector in symlog space, and every image with values in [0, 1]."""
+    """Predictor of every vector in symlog space, and every image with values in [0, 1]."""
 
     vectors: VectorDecoder | None
     images: ImageDecoder | None
@@ -32,7 +32,7 @@ class Decoder(eqx.Module):
         form: BlockForm = "batched",
         key: PRNGKeyArray,
     ):
-        """Initialises the decoders that there are observations for.
+        """Initialise the decoders that there are observations for.
 
         Args:
             shapes: Shape of each observation by its name, without batch axes.
@@ -66,14 +66,14 @@ class Decoder(eqx.Module):
             )
 
     def __call__(self, latent: Latent) -> dict[str, Float[Array, "..."]]:
-        """Predictions in the shape of each observation; vectors in symlog space."""
+        """Predict each observation in its shape; vectors in symlog space."""
         parts = [part for part in (self.vectors, self.images) if part is not None]
         return {name: value for part in parts for name, value in part(latent).items()}
 
     def losses(
         self, latent: Latent, observation: Mapping[str, Shaped[Array, "..."]]
     ) -> dict[str, Float[Array, ""]]:
-        """Squared error of each observation, summed over its numbers.
+        """Compute the squared error of each observation, summed over its numbers.
 
         That of a vector is taken in symlog space, that of an image between values in [0, 1].
         """

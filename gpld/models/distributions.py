@@ -44,7 +44,7 @@ class OneHotCategorical(eqx.Module):
     probs: Float[Array, "rows classes"]
 
     def __init__(self, logits: Float[Array, "rows classes"], unimix: float):
-        """Takes the softmax of logits and mixes it.
+        """Take the softmax of logits and mix it.
 
         Args:
             logits: Unnormalised logarithms of the probabilities before the mixture.
@@ -100,7 +100,7 @@ class BoundedNormal(eqx.Module):
         min_std: float = 0.1,
         max_std: float = 1.0,
     ):
-        """Bounds raw network outputs: tanh for the mean, a shifted sigmoid for the std."""
+        """Bound raw network outputs: tanh for the mean, a shifted sigmoid for the std."""
         std = (max_std - min_std) * jax.nn.sigmoid(raw_std + 2.0) + min_std
         self.mean = at_least_float32(jnp.tanh(raw_mean))
         self.std = at_least_float32(std)

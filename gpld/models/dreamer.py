@@ -40,7 +40,7 @@ class Dreamer(eqx.Module):
         row_by_row: bool = False,
         key: PRNGKeyArray,
     ):
-        """Initialises all networks.
+        """Initialise all networks.
 
         The last four arguments before the key change rounding and speed alone; `agent.init`
         gives what is fastest on the machine.

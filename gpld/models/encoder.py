@@ -13,7 +13,7 @@ from .vectors import Shapes, VectorEncoder
 
 
 class Encoder(eqx.Module):
-    """The embeddings of vectors and of images, one behind the other."""
+    """Encoder of vectors and images: their embeddings, one behind the other."""
 
     vectors: VectorEncoder | None
     images: ImageEncoder | None
@@ -29,7 +29,7 @@ class Encoder(eqx.Module):
         in_chunks: bool = False,
         key: PRNGKeyArray,
     ):
-        """Initialises the encoders that there are observations for.
+        """Initialise the encoders that there are observations for.
 
         Args:
             shapes: Shape of each observation by its name, without batch axes.
@@ -65,7 +65,7 @@ class Encoder(eqx.Module):
         return sum(part.embed_size for part in self._parts())
 
     def __call__(self, observation: Mapping[str, Shaped[Array, "..."]]) -> Float[Array, " embed"]:
-        """The embedding of one observation."""
+        """Embed one observation."""
         return jnp.concatenate([part(observation) for part in self._parts()])
 
     def _parts(self) -> list[VectorEncoder | ImageEncoder]:
@@ -73,7 +73,7 @@ class Encoder(eqx.Module):
 
 
 def split_shapes(shapes: Shapes) -> tuple[Shapes, Shapes]:
-    """Vectors, which have one axis or two or are numbers, and images, which have three.
+    """Split into vectors, which have up to two axes, and images, which have three.
 
     Raises:
         ValueError: If an observation has more axes, or there is none.

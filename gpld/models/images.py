@@ -38,7 +38,7 @@ class ImageEncoder(eqx.Module):
         dtype: jnp.dtype,
         key: PRNGKeyArray,
     ):
-        """Initialises the encoder.
+        """Initialise the encoder.
 
         Args:
             shapes: Shapes of the images, `(height, width, channels)`, equal but for channels.
@@ -63,7 +63,7 @@ class ImageEncoder(eqx.Module):
         self.dtype = jnp.dtype(dtype)
 
     def __call__(self, observation: Mapping[str, Shaped[Array, "..."]]) -> Float[Array, " embed"]:
-        """The embedding of one observation's images, flattened by rows, columns, channels."""
+        """Embed one observation's images, flattened by rows, columns, channels."""
         images = jnp.concatenate([observation[k] for k in self.keys], axis=-1)
         x = images.astype(self.dtype) / 255 - 0.5
         # The first result is the largest, and costs least: its kernel sees few channels.
@@ -75,7 +75,7 @@ class ImageEncoder(eqx.Module):
 
 
 class ImageDecoder(eqx.Module):
-    """Predicts every image, from a small one that is enlarged step by step.
+    """Predictor of every image, from a small one that is enlarged step by step.
 
     The small image is the sum of two: `deter` enters by blocks, each of which draws its own
     channels, and `stoch` through a hidden layer.
@@ -102,7 +102,7 @@ class ImageDecoder(eqx.Module):
         form: BlockForm = "batched",
         key: PRNGKeyArray,
     ):
-        """Initialises the decoder.
+        """Initialise the decoder.
 
         Args:
             shapes: Shapes of the images, `(height, width, channels)`, equal but for channels.
@@ -143,7 +143,7 @@ class ImageDecoder(eqx.Module):
         self.shapes = tuple(sorted(shapes.items()))
 
     def __call__(self, latent: Latent) -> dict[str, Float[Array, "height width _"]]:
-        """Predictions in [0, 1], in the shape of each image."""
+        """Predict each image in its shape, with values in [0, 1]."""
         x = jax.nn.sigmoid(keep(self.out.upsampled(self._enlarged(latent))))
         ends = np.cumsum([shape[-1] for _, shape in self.shapes])[:-1]
         images = jnp.split(x, ends, axis=-1)
@@ -171,7 +171,7 @@ class ImageDecoder(eqx.Module):
 
 
 def _joined(shapes: Shapes, *, halvings: int) -> tuple[int, int, int]:
-    """Height, width and channels of all images side by side."""
+    """Return height, width and channels of all images side by side."""
     sizes = {shape[:2] for shape in shapes.values()}
     if len(sizes) != 1:
         raise ValueError(f"Images must be equally large, got {dict(shapes)}.")

@@ -36,14 +36,14 @@ class Latent(NamedTuple):
 
 
 class StoredLatent(NamedTuple):
-    """What replay keeps of a latent: each one-hot row as the number of its class."""
+    """A latent as replay keeps it: each one-hot row as the number of its class."""
 
     deter: Float[Array, "*batch deter"]
     classes: UInt8[Array, "*batch stoch"]
 
 
 class Rollout(NamedTuple):
-    """Posterior states along sequences, with what they were inferred from."""
+    """Posterior states along sequences, with embeddings and logits."""
 
     embed: Float[Array, "*batch embed"]
     latent: Latent
@@ -155,7 +155,7 @@ class RSSM(eqx.Module):
         row_by_row: bool = False,
         key: PRNGKeyArray,
     ):
-        """Initialises the model.
+        """Initialise the model.
 
         Args:
             embed: Width of the encoder's output.
@@ -219,7 +219,7 @@ class RSSM(eqx.Module):
         return logits.reshape(self.stoch, self.classes)
 
     def dist(self, logits: Float[Array, "stoch classes"]) -> OneHotCategorical:
-        """The distribution over z_t that logits of prior or posterior stand for."""
+        """Make the distribution over z_t from logits of prior or posterior."""
         return OneHotCategorical(logits, self.unimix)
 
     def prior_probs(self, deter: Float[Array, " deter"]) -> Float[Array, "stoch classes"]:
@@ -256,7 +256,7 @@ class RSSM(eqx.Module):
         *,
         key: PRNGKeyArray,
     ) -> tuple[Latent, Float[Array, "stoch classes"]]:
-        """One posterior step: from the state at t - 1 to the state at t.
+        """Take one posterior step: from the state at t - 1 to the state at t.
 
         Args:
             latent: State at t - 1; replaced by zeros where an episode begins at t.
@@ -286,7 +286,7 @@ class RSSM(eqx.Module):
         *,
         key: PRNGKeyArray,
     ) -> Rollout:
-        """Posterior states along one sequence; gradients flow through time.
+        """Infer the posterior states along one sequence; gradients flow through time.
 
         Args:
             latent: State before the first step.
@@ -312,13 +312,13 @@ class RSSM(eqx.Module):
     def imagine(
         self, latent: Latent, action: Float[Array, " action"], *, key: PRNGKeyArray
     ) -> Latent:
-        """One step of imagination: the next state, sampled from the prior."""
+        """Imagine one step: sample the next state from the prior."""
         deter = self.core(latent.deter, latent.stoch, action)
         stoch = self.dist(self.prior_logits(deter)).sample(key)
         return Latent(deter, stoch.astype(self.dtype))
 
     def store(self, latent: Latent) -> StoredLatent:
-        """Compresses a sampled latent for replay, without loss.
+        """Compress a sampled latent for replay, without loss.
 
         Only a state that was sampled can be stored: the zeros of `initial` are not.
         """
@@ -326,6 +326,6 @@ class RSSM(eqx.Module):
         return StoredLatent(latent.deter, classes)
 
     def restore(self, stored: StoredLatent) -> Latent:
-        """The latent that `store` compressed."""
+        """Restore a latent that `store` compressed."""
         stoch = jax.nn.one_hot(stored.classes, self.classes, dtype=self.dtype)
         return Latent(stored.deter.astype(self.dtype), stoch)

@@ -49,7 +49,7 @@ class Choices(NamedTuple):
 
 
 def choose(precision: Literal["auto", "float32", "mixed", "bfloat16"], *, rewrite: bool) -> Choices:
-    """Chooses for the device that JAX runs on.
+    """Choose for the device that JAX runs on.
 
     Args:
         precision: What to compute in. auto: bfloat16 on a GPU or TPU; on a CPU mixed where it

@@ -32,7 +32,7 @@ Images = Float32[Array, "image height width channels"]
 
 
 def channels_last(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn` with the channels of all images and kernels of its convolutions along the last axes.
+    """Put the channels of images and kernels of all convolutions along the last axes.
 
     To be applied outside of differentiation. Results are the same.
 
@@ -46,7 +46,7 @@ def channels_last(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def conv_as_products(x: Array, kernel: Array, params: dict[str, Any]) -> Array | None:
-    """A convolution, or None where it is not one of those that are known here.
+    """Take a convolution as products of matrices; None if it is not of a kind known here.
 
     Known are convolutions of stride 1 with a small kernel, and their derivatives by images and
     kernel, which are convolutions as well.
@@ -89,14 +89,14 @@ def _convolution(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
 
 
 def _transposed(x: Array, kernel: Array, dimension_numbers: Any) -> tuple[Array, Array]:
-    """Images and kernel of a convolution with channels last, from any order of axes."""
+    """Bring images and kernel of a convolution from any order of axes to channels last."""
     x_spec, kernel_spec, _ = dimension_numbers
     x = jnp.transpose(x, (x_spec[0], *x_spec[2:], x_spec[1]))
     return x, jnp.transpose(kernel, (*kernel_spec[2:], kernel_spec[1], kernel_spec[0]))
 
 
 def _restored(y: Array, dimension_numbers: Any) -> Array:
-    """The result in the order of axes that was asked for, from one with channels last."""
+    """Bring a result with channels last into the order of axes that was asked for."""
     out_spec = dimension_numbers[2]
     order = (out_spec[0], *out_spec[2:], out_spec[1])
     return jnp.transpose(y, [order.index(axis) for axis in range(4)])
@@ -105,7 +105,7 @@ def _restored(y: Array, dimension_numbers: Any) -> Array:
 def _images(
     x: BFloat16[Array, "image _ _ inputs"], kernel: BFloat16[Array, "side side inputs outputs"]
 ) -> Images:
-    """The convolution of padded images with a small kernel."""
+    """Convolve padded images with a small kernel."""
     side = kernel.shape[:2]
     weights = kernel.reshape(-1, kernel.shape[-1])
 
@@ -120,7 +120,7 @@ def _images(
 def _kernel(
     x: BFloat16[Array, "inputs _ _ image"], y: BFloat16[Array, "_ _ image outputs"]
 ) -> Float32[Array, "inputs _ _ outputs"]:
-    """The derivative by a small kernel: of padded images with what is as large as they are."""
+    """Take the derivative by a small kernel: padded images with cotangents as large as images."""
     x, y = x.transpose(3, 1, 2, 0), y.transpose(2, 0, 1, 3)
     side = (x.shape[1] - y.shape[1] + 1, x.shape[2] - y.shape[2] + 1)
     outputs, inputs = y.shape[-1], x.shape[-1]
@@ -138,7 +138,7 @@ def _kernel(
 
 
 def _rows(x, side):
-    """What a kernel sees around each pixel, one row for each; and the shape of the pixels."""
+    """Collect the pixels that a kernel sees around each pixel, a row for each; and their shape."""
     height, width = _sides(x, side)
     seen = [x[:, i : i + height, j : j + width] for i in range(side[0]) for j in range(side[1])]
     rows = jnp.concatenate(seen, axis=-1)
@@ -150,7 +150,7 @@ def _sides(x, side) -> tuple[int, int]:
 
 
 def _chunks(x, factor: int):
-    """Images in groups of equal size, whose rows fit into the cache if those of one do."""
+    """Split images into groups of equal size, whose rows fit into the cache if those of one do."""
     most = max(1, _CACHE // (2 * factor * x[0].size))
     size = max(n for n in range(1, min(most, len(x)) + 1) if len(x) % n == 0)
     return x.reshape(-1, size, *x.shape[1:])

@@ -16,7 +16,7 @@ from .weight_gradients import sum_after_loops
 
 
 def optimise(fn: Callable[..., Any], choices: Choices) -> Callable[..., Any]:
-    """Rewrites a function for a machine: the same results up to rounding, in less time.
+    """Rewrite a function for a machine: the same results up to rounding, in less time.
 
     To be applied outside of differentiation, so that derivatives are rewritten as well.
 

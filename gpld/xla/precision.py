@@ -71,7 +71,7 @@ def describe_products(choices: Choices) -> str | None:
 
 
 def _chosen_products() -> str | None:
-    """JAX's own setting, which is None by default."""
+    """Return JAX's own setting, which is None by default."""
     return jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -103,7 +103,7 @@ def _round_factors(
 
 
 def _product_on_cpu(x, y, dimension_numbers) -> Float[Array, "..."] | None:
-    """The product in the one form that XLA has fast programs for; None if it has not."""
+    """Take a product in the one form that XLA has fast programs for; None if it has none."""
     (x_axes, y_axes), (x_batch, y_batch) = dimension_numbers
     batch = tuple(x.shape[axis] for axis in x_batch)
     if math.prod(batch) > _MAX_UNROLLED:
@@ -128,7 +128,11 @@ def _arranged(
     *,
     contracted_last: bool,
 ) -> tuple[Shaped[Array, "batch _ _"], bool, tuple[int, ...]]:
-    """A factor as a batch of matrices; whether that moves the contracted axes; other sizes."""
+    """Arrange a factor as a batch of matrices.
+
+    Returns:
+        The matrices; whether that moves the contracted axes; sizes of the other axes.
+    """
     rest = [axis for axis in range(x.ndim) if axis not in (*batch, *contracted)]
     order = [*batch, *rest, *contracted] if contracted_last else [*batch, *contracted, *rest]
     sizes = [math.prod(x.shape[axis] for axis in axes) for axes in (batch, rest, contracted)]
