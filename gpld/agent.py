@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from .config import Config
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
-from .models import Dreamer, Latent, StoredLatent, TwoHotHead
+from .models import Dreamer, Forms, Latent, StoredLatent, TwoHotHead
 from .optim import make_optimizer, norm
 from .xla.optimise import Choices, choose, full_products, optimise
 
@@ -63,17 +63,9 @@ def init(
     """
     _check_observations(shapes)
     chosen = choices(config)
-    model = Dreamer(
-        config.model,
-        shapes,
-        action_size,
-        dtype=jnp.dtype(chosen.dtype),
-        form=chosen.blocks,
-        unroll=chosen.unroll,
-        in_chunks=chosen.in_chunks,
-        row_by_row=chosen.row_by_row,
-        key=key,
-    )
+    dtype = jnp.dtype(chosen.dtype)
+    forms = Forms(chosen.blocks, chosen.unroll, chosen.in_chunks, chosen.row_by_row)
+    model = Dreamer(config.model, shapes, action_size, dtype=dtype, forms=forms, key=key)
     return AgentState(
         model=model,
         slow_value=model.value,

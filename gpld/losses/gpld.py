@@ -110,7 +110,7 @@ def jacobian_penalty(site: Site, config: GPLDConfig) -> PenaltyFn:
         def norms(state, probes):
             fn, estimator, inputs = penalised(state)
             if config.path == "gram" and isinstance(fn, FactoredMap):
-                in_turn = model.rssm.row_by_row
+                in_turn = model.rssm.forms.row_by_row
                 estimate = gram_penalty(fn, estimator=estimator, row_by_row=in_turn)
             else:
                 estimate = gradient_penalty(fn, estimator=estimator)

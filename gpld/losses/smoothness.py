@@ -136,7 +136,7 @@ def smoothness_report(
 
         def measure(state, key, site=site):
             fn, inputs = site(model, state)
-            return smoothness(fn, inputs, config, row_by_row=model.rssm.row_by_row, key=key)
+            return smoothness(fn, inputs, config, row_by_row=model.rssm.forms.row_by_row, key=key)
 
         measured = jax.vmap(measure)(states, jr.split(site_key, num_states))
         exact = jnp.mean(measured.exact)

@@ -1,18 +1,15 @@
 """Block-diagonal layers: the same small layer for every block of a vector, with own weights."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .forms import BlockForm
 from .layers import RMSNorm, at_least_float32, truncated_normal_init
-
-BlockForm = Literal["batched", "separate"]
-"""batched: one operation for all blocks. separate: one for each, several times faster on CPUs,
-where batched products of matrices are slow."""
 
 Blocks = Float[Array, "blocks _"] | list[Float[Array, " _"]]
 """One vector for each block: rows of an array, or a list where blocks are kept separate."""

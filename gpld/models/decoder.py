@@ -9,9 +9,9 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from ..config import ModelConfig
-from .blocks import BlockForm
 from .distributions import symlog_mse
 from .encoder import split_shapes
+from .forms import Forms
 from .images import ImageDecoder
 from .layers import at_least_float32
 from .rssm import Latent
@@ -29,7 +29,7 @@ class Decoder(eqx.Module):
         shapes: Shapes,
         config: ModelConfig,
         *,
-        form: BlockForm = "batched",
+        forms: Forms = Forms(),  # noqa: B008
         key: PRNGKeyArray,
     ):
         """Initialise the decoders that there are observations for.
@@ -37,7 +37,7 @@ class Decoder(eqx.Module):
         Args:
             shapes: Shape of each observation by its name, without batch axes.
             config: Sizes.
-            form: How products of blocks are taken.
+            forms: Forms of computation.
             key: Random key.
         """
         vectors, images = split_shapes(shapes)
@@ -61,7 +61,7 @@ class Decoder(eqx.Module):
                 channels=config.channels,
                 side=config.kernel,
                 blocks=config.image_blocks,
-                form=form,
+                form=forms.blocks,
                 key=image_key,
             )
 

@@ -8,6 +8,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from ..config import ModelConfig
+from .forms import Forms
 from .images import ImageEncoder
 from .vectors import Shapes, VectorEncoder
 
@@ -18,7 +19,7 @@ class Encoder(eqx.Module):
     vectors: VectorEncoder | None
     images: ImageEncoder | None
     in_chunks: bool = eqx.field(static=True)
-    """True if images are encoded, and predicted, a few at a time, see `map_states`."""
+    """True if there are images, and they are encoded and predicted a few at a time."""
 
     def __init__(
         self,
@@ -26,7 +27,7 @@ class Encoder(eqx.Module):
         config: ModelConfig,
         *,
         dtype: jnp.dtype,
-        in_chunks: bool = False,
+        forms: Forms = Forms(),  # noqa: B008
         key: PRNGKeyArray,
     ):
         """Initialise the encoders that there are observations for.
@@ -35,13 +36,13 @@ class Encoder(eqx.Module):
             shapes: Shape of each observation by its name, without batch axes.
             config: Sizes.
             dtype: Compute dtype of the embedding.
-            in_chunks: Whether images are taken a few at a time.
+            forms: Forms of computation.
             key: Random key.
         """
         vectors, images = split_shapes(shapes)
         vector_key, image_key = jr.split(key)
         self.vectors = self.images = None
-        self.in_chunks = in_chunks and bool(images)
+        self.in_chunks = forms.in_chunks and bool(images)
         if vectors:
             self.vectors = VectorEncoder(
                 vectors,

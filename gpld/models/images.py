@@ -9,9 +9,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from .blocks import BlockForm, BlockLinear
+from .blocks import BlockLinear
 from .chunks import keep
 from .convolutions import Conv, ConvHidden, Image, pool
+from .forms import BlockForm
 from .layers import Hidden, Linear, RMSNorm, silu
 from .rssm import Latent
 from .vectors import Shapes

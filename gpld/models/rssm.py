@@ -18,9 +18,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from .blocks import BlockForm, BlockLinear, each_block, normalise_blocks
+from ..config import ModelConfig
+from .blocks import BlockLinear, each_block, normalise_blocks
 from .distributions import OneHotCategorical, unimix_softmax
 from .factored import FactoredMap
+from .forms import BlockForm, Forms
 from .layers import MLP, Hidden, Linear, RMSNorm, silu
 
 
@@ -130,29 +132,16 @@ class RSSM(eqx.Module):
     classes: int = eqx.field(static=True)
     unimix: float = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
-    unroll: int = eqx.field(static=True)
-    """Steps of loops over time that are compiled as one."""
-
-    row_by_row: bool = eqx.field(static=True)
-    """True if penalties of its maps take one row after the other, see `gram_penalty`."""
+    forms: Forms = eqx.field(static=True)
 
     def __init__(
         self,
         embed: int,
         action_size: int,
+        config: ModelConfig,
         *,
-        deter: int,
-        hidden: int,
-        stoch: int,
-        classes: int,
-        blocks: int,
-        prior_layers: int,
-        posterior_layers: int,
-        unimix: float,
         dtype: jnp.dtype,
-        form: BlockForm = "batched",
-        unroll: int = 1,
-        row_by_row: bool = False,
+        forms: Forms = Forms(),  # noqa: B008
         key: PRNGKeyArray,
     ):
         """Initialise the model.
@@ -160,39 +149,28 @@ class RSSM(eqx.Module):
         Args:
             embed: Width of the encoder's output.
             action_size: Number of action dimensions.
-            deter: Width of the deterministic state, a multiple of `blocks`.
-            hidden: Width of every hidden layer.
-            stoch: Number of categorical rows.
-            classes: Classes per row, at most 256.
-            blocks: Number of diagonal blocks in the sequence model.
-            prior_layers: Hidden layers of the prior.
-            posterior_layers: Hidden layers of the posterior.
-            unimix: Share of the uniform distribution in every categorical, in [0, 1).
+            config: Sizes.
             dtype: Compute dtype of the states.
-            form: How products of the sequence model's blocks are taken.
-            unroll: Steps of loops over time that are compiled as one.
-            row_by_row: Whether penalties of its maps take one row after the other.
+            forms: Forms of computation.
             key: Random key.
         """
         core_key, prior_key, prior_out_key, post_key, post_out_key = jr.split(key, 5)
+        self.stoch, self.classes, self.unimix = config.stoch, config.dims.classes, config.unimix
+        self.dtype, self.forms = jnp.dtype(dtype), forms
+        deter, hidden, size = config.dims.deter, config.dims.hidden, self.stoch * self.classes
         self.core = BlockGRU(
             deter,
-            stoch * classes,
+            size,
             action_size,
             hidden=hidden,
-            blocks=blocks,
-            form=form,
+            blocks=config.blocks,
+            form=forms.blocks,
             key=core_key,
         )
-        self.prior_mlp = MLP(deter, hidden, prior_layers, key=prior_key)
-        self.prior_out = Linear(hidden, stoch * classes, key=prior_out_key)
-        self.posterior_mlp = MLP(deter + embed, hidden, posterior_layers, key=post_key)
-        self.posterior_out = Linear(hidden, stoch * classes, key=post_out_key)
-        self.stoch, self.classes = stoch, classes
-        self.unimix = unimix
-        self.dtype = jnp.dtype(dtype)
-        self.unroll = unroll
-        self.row_by_row = row_by_row
+        self.prior_mlp = MLP(deter, hidden, config.prior_layers, key=prior_key)
+        self.prior_out = Linear(hidden, size, key=prior_out_key)
+        self.posterior_mlp = MLP(deter + embed, hidden, config.posterior_layers, key=post_key)
+        self.posterior_out = Linear(hidden, size, key=post_out_key)
 
     @property
     def deter(self) -> int:
@@ -306,7 +284,7 @@ class RSSM(eqx.Module):
 
         keys = jr.split(key, embed.shape[0])
         inputs = (embed, prev_action, is_first, keys)
-        _, (latents, logits) = jax.lax.scan(step, latent, inputs, unroll=self.unroll)
+        _, (latents, logits) = jax.lax.scan(step, latent, inputs, unroll=self.forms.unroll)
         return Rollout(embed, latents, logits)
 
     def imagine(

@@ -284,5 +284,5 @@ def test_layers_take_the_forms_that_are_fast_on_the_device(backend, form, unroll
     core = model.rssm.core
     layers = (core, core.hidden, core.gates, model.decoder.images.deter_in)
     assert {layer.form for layer in layers} == {form}
-    assert model.rssm.unroll == unroll
-    assert model.encoder.in_chunks == model.rssm.row_by_row == (backend == "cpu")
+    assert model.rssm.forms.unroll == unroll
+    assert model.encoder.in_chunks == model.rssm.forms.row_by_row == (backend == "cpu")
