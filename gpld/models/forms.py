@@ -1,4 +1,4 @@
-"""Forms of the same computation, of which the machine decides which is fast."""
+"""Alternative forms of a computation; which one is fast depends on the machine."""
 
 from typing import Literal, NamedTuple
 

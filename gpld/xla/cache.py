@@ -40,18 +40,18 @@ class Reuse(NamedTuple):
     """Programs that were needed so far."""
 
     from_cache: int
-    """Those of them that were not compiled but read."""
+    """Programs among them that were read instead of compiled."""
 
 
 class InWork(NamedTuple):
     """A program that is not ready yet."""
 
     stage: str
-    """What is done to it: one of `STAGES`."""
+    """One of `STAGES`."""
 
     name: str
     seconds: float
-    """In this stage so far."""
+    """Seconds in this stage so far."""
 
 
 def cache_compilations() -> None:

@@ -11,10 +11,10 @@ import jax
 
 
 class Choices(NamedTuple):
-    """How the networks are computed and compiled on one machine."""
+    """Precision, forms and rewriting of the networks' programs on one machine."""
 
     backend: str
-    """What JAX runs on: cpu, gpu or tpu."""
+    """Platform that JAX runs on: cpu, gpu or tpu."""
 
     precision: Literal["float32", "mixed", "bfloat16"]
     dtype: str
