@@ -46,7 +46,8 @@ def test_importing_too_late_warns(start, warns):
 
 
 def test_the_metadata_allows_only_versions_whose_faults_are_known():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    project = tomllib.loads(pyproject.read_text())["project"]
     requirements = {x.name: x.specifier for x in map(Requirement, project["dependencies"])}
     bound = requirements["jax"]
     known = [f"{version}.{patch}" for version in flags._KNOWN for patch in (0, 1, 9)]
@@ -55,7 +56,7 @@ def test_the_metadata_allows_only_versions_whose_faults_are_known():
 
 
 @pytest.mark.parametrize(
-    ("version", "flags", "warns"),
+    ("version", "given", "warns"),
     [
         ("0.10.2", "", False),
         ("0.12.0", "", True),
@@ -64,15 +65,15 @@ def test_the_metadata_allows_only_versions_whose_faults_are_known():
         ("0.9.2", "", True),
     ],
 )
-def test_another_jaxlib_warns_of_wrong_numbers(version, flags, warns, monkeypatch):
+def test_another_jaxlib_warns_of_wrong_numbers(version, given, warns, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
     monkeypatch.setattr(flags, "_has_started", lambda: False)
-    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setenv("XLA_FLAGS", given)
     if warns:
         text = f"does not know jaxlib {version}, only 0.10 and 0.11: .* silently give wrong numbers"
         with pytest.warns(UserWarning, match=text):
             flags.limit_fusions()
-        assert os.environ["XLA_FLAGS"] == flags  # with options that it does not know XLA dies
+        assert os.environ["XLA_FLAGS"] == given  # with options that it does not know XLA dies
     else:
         flags.limit_fusions()  # warnings are errors
 
@@ -94,16 +95,16 @@ xla_bridge.backends = starting
 
 
 @pytest.mark.parametrize(
-    ("command", "flags"),
+    ("command", "args"),
     [
         ("train", ["--platform", "gpu", "--deterministic"]),
         ("benchmark", ["--deterministic", "--platform", "gpu"]),
     ],
 )
-def test_options_of_deterministic_programs_are_set_before_jax_starts(command, flags, tmp_path):
+def test_options_of_deterministic_programs_are_set_before_jax_starts(command, args, tmp_path):
     """Looking for a GPU starts JAX, here in vain."""
     what = ["update"] if command == "benchmark" else ["--run", str(tmp_path / "run")]
-    code = f"from gpld.commands.{command} import main; main({[*what, '--preset', 'debug', *flags]})"
+    code = f"from gpld.commands.{command} import main; main({[*what, '--preset', 'debug', *args]})"
     inherited = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     result = subprocess.run(
         [sys.executable, "-c", STARTING + code],
