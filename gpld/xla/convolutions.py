@@ -111,7 +111,7 @@ def _images(
 
     def some(x):
         rows, shape = _rows(x, side)
-        return _product(rows, weights).reshape(*shape, -1)
+        return product(rows, weights).reshape(*shape, -1)
 
     chunks = _chunks(x, math.prod(side))
     return jax.lax.map(some, chunks).reshape(x.shape[0], *_sides(x, side), -1)
@@ -130,7 +130,7 @@ def _kernel(
         x, y = some
         rows, _ = _rows(x, side)
         y = jax.lax.optimization_barrier(y.reshape(-1, outputs).T)
-        return total + _product(y, rows), None
+        return total + product(y, rows), None
 
     zeros = jnp.zeros((outputs, math.prod(side) * inputs), jnp.float32)
     total, _ = jax.lax.scan(add, zeros, (chunks, y.reshape(*chunks.shape[:2], *y.shape[1:])))
@@ -156,5 +156,6 @@ def _chunks(x, factor: int):
     return x.reshape(-1, size, *x.shape[1:])
 
 
-def _product(x, y) -> Float32[Array, "rows columns"]:
+def product(x: Array, y: Array) -> Float32[Array, "rows columns"]:
+    """Multiply matrices of bfloat16 with float32 sums, in the form of fast programs on CPUs."""
     return jax.lax.dot_general(x, y, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)

@@ -19,7 +19,7 @@ from jax.extend.core.primitives import conv_general_dilated_p, dot_general_p
 from jaxtyping import Array, Float, Shaped
 
 from .choices import Choices
-from .convolutions import conv_as_products
+from .convolutions import conv_as_products, product
 from .rewrite import bind, rewritten
 
 # XLA takes batches of bfloat16 products on CPUs one by one in plain loops; up to so many are
@@ -93,13 +93,11 @@ def _round_factors(
         params = {**equation.params, "preferred_element_type": jnp.float32}
         return bind(equation.replace(params=params), rounded)
     dimension_numbers = equation.params["dimension_numbers"]
-    if not on_cpu:
-        product = jax.lax.dot_general(
-            *rounded, dimension_numbers, preferred_element_type=jnp.float32
-        )
+    if on_cpu:
+        y = _product_on_cpu(*rounded, dimension_numbers)
     else:
-        product = _product_on_cpu(*rounded, dimension_numbers)
-    return None if product is None else [product]
+        y = jax.lax.dot_general(*rounded, dimension_numbers, preferred_element_type=jnp.float32)
+    return None if y is None else [y]
 
 
 def _product_on_cpu(x, y, dimension_numbers) -> Float[Array, "..."] | None:
@@ -112,10 +110,7 @@ def _product_on_cpu(x, y, dimension_numbers) -> Float[Array, "..."] | None:
     y, _, y_rest = _arranged(y, y_batch, y_axes, contracted_last=False)
     if x_transposed:  # without the barriers XLA would undo that
         x = jax.lax.optimization_barrier(x)
-    products = [
-        jax.lax.dot_general(a, b, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
-        for a, b in zip(x, y, strict=True)
-    ]
+    products = [product(a, b) for a, b in zip(x, y, strict=True)]
     if x_transposed:
         products = jax.lax.optimization_barrier(products)
     return jnp.stack(products).reshape(*batch, *x_rest, *y_rest)

@@ -1,10 +1,13 @@
 """Choices that depend on the machine."""
 
 import json
+import re
+from pathlib import Path
 
 import jax
 import pytest
 
+import gpld
 from gpld.xla.choices import choose
 
 
@@ -47,3 +50,11 @@ def test_a_precision_that_was_asked_for_is_taken(precision, dtype, factors):
 def test_choices_can_be_recorded():
     chosen = choose("float32", rewrite=True)
     assert json.loads(json.dumps(chosen._asdict()))["unroll"] == chosen.unroll
+
+
+def test_no_layer_asks_for_the_machine():
+    package = Path(gpld.__file__).parent
+    for path in (p for folder in ("models", "losses") for p in (package / folder).glob("*.py")):
+        text = path.read_text()
+        assert "default_backend" not in text, path
+        assert not re.search(r"^(from|import) .*\bxla\b", text, re.MULTILINE), path
