@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..config import Config, LossConfig
 from ..models import Dreamer, Rollout, TwoHotHead
-from ..replay import TrainRatio
+from ..training.clocks import train_ratio
 from .actor_critic import actor_critic_losses
 from .batch import Batch
 from .gpld import SITES, PenaltyFn, jacobian_penalty
@@ -172,7 +172,7 @@ def make_loss(
 
 def with_penalties(loss: LossFn, config: Config) -> LossFn:
     """Add the penalties that the settings turn on to a loss."""
-    ratio = TrainRatio.of(config)
+    ratio = train_ratio(config)
     for name, lambda0 in config.gpld.coefficients.items():
         schedule = make_schedule(lambda0, config.gpld.schedule, ratio)
         penalty = jacobian_penalty(SITES[name], config.gpld)

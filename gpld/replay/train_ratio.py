@@ -1,10 +1,8 @@
-"""Updates that are due after a number of env steps (Hafner et al., 2025, "Train ratio")."""
-
-from ..config import Config
+"""How updates follow env steps (Hafner et al., 2025, "Train ratio")."""
 
 
 class TrainRatio:
-    """Number of updates that are due after a number of env steps.
+    """How many updates are due after a number of env steps.
 
     Training begins when there are as many windows as a batch has steps, with one update;
     from there on the updates follow the env steps in proportion. Every env step counts, in
@@ -24,17 +22,6 @@ class TrainRatio:
         # After n steps a stream has n - window + 1 windows.
         self.first_env_step = (window - 1) * num_streams + min_windows
         self.ratio = ratio
-
-    @classmethod
-    def of(cls, config: Config) -> "TrainRatio":
-        """Make the one of a run, with the env steps of all its processes."""
-        replay = config.replay
-        return cls(
-            num_streams=config.env.num_envs,
-            window=replay.batch_length + 1,
-            min_windows=replay.batch_size * replay.batch_length,
-            ratio=replay.updates_per_env_step,
-        )
 
     def updates_due(self, env_step: int) -> int:
         """Updates that must have been made once `env_step` steps were collected."""

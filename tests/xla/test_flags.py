@@ -46,8 +46,7 @@ def test_importing_too_late_warns(start, warns):
 
 
 def test_the_metadata_allows_only_versions_whose_faults_are_known():
-    pyproject = Path(__file__).parents[2] / "pyproject.toml"
-    project = tomllib.loads(pyproject.read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     requirements = {x.name: x.specifier for x in map(Requirement, project["dependencies"])}
     bound = requirements["jax"]
     known = [f"{version}.{patch}" for version in flags._KNOWN for patch in (0, 1, 9)]
@@ -95,16 +94,16 @@ xla_bridge.backends = starting
 
 
 @pytest.mark.parametrize(
-    ("command", "args"),
+    ("command", "given"),
     [
         ("train", ["--platform", "gpu", "--deterministic"]),
         ("benchmark", ["--deterministic", "--platform", "gpu"]),
     ],
 )
-def test_options_of_deterministic_programs_are_set_before_jax_starts(command, args, tmp_path):
+def test_options_of_deterministic_programs_are_set_before_jax_starts(command, given, tmp_path):
     """Looking for a GPU starts JAX, here in vain."""
     what = ["update"] if command == "benchmark" else ["--run", str(tmp_path / "run")]
-    code = f"from gpld.commands.{command} import main; main({[*what, '--preset', 'debug', *args]})"
+    code = f"from gpld.commands.{command} import main; main({[*what, '--preset', 'debug', *given]})"
     inherited = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     result = subprocess.run(
         [sys.executable, "-c", STARTING + code],
