@@ -13,16 +13,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from .config import Config
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
-from .models import Dreamer, Latent, StoredLatent, TwoHotHead
+from .models import Dreamer, Forms, Latent, StoredLatent, TwoHotHead
 from .optim import make_optimizer, norm
-from .xla.convolutions import channels_last
-from .xla.cpu_sums import vectorised_sums
-from .xla.precision import choose_precision, compute_dtype, full_products, mixed
-from .xla.weight_gradients import sum_after_loops
+from .xla.optimise import Choices, choose, full_products, optimise
 
 
 class AgentState(eqx.Module):
-    """Everything that training changes."""
+    """Everything that training changes: networks, optimiser, moving averages, clock."""
 
     model: Dreamer
     slow_value: TwoHotHead
@@ -34,11 +31,16 @@ class AgentState(eqx.Module):
     """Updates completed, the skipped ones included."""
 
 
-class Memory(NamedTuple):
-    """What the agent carries from one env step to the next, per environment."""
+class PolicyState(NamedTuple):
+    """State of the policy between two env steps, per environment."""
 
     latent: Latent
     action: Float[Array, "*batch action"]
+
+
+def choices(config: Config) -> Choices:
+    """Choose how an agent with these settings is computed on this machine."""
+    return choose(config.precision, rewrite=config.compute.rewrite)
 
 
 def init(
@@ -48,7 +50,7 @@ def init(
     *,
     key: PRNGKeyArray,
 ) -> AgentState:
-    """A new agent.
+    """Make a new agent.
 
     Args:
         config: Settings.
@@ -60,8 +62,10 @@ def init(
         ValueError: If an observation is no vector, or its key is the name of a loss.
     """
     _check_observations(shapes)
-    dtype = compute_dtype(config)
-    model = Dreamer(config.model, shapes, action_size, dtype=dtype, compute=config.compute, key=key)
+    chosen = choices(config)
+    dtype = jnp.dtype(chosen.dtype)
+    forms = Forms(chosen.blocks, chosen.unroll, chosen.in_chunks, chosen.row_by_row)
+    model = Dreamer(config.model, shapes, action_size, dtype=dtype, forms=forms, key=key)
     return AgentState(
         model=model,
         slow_value=model.value,
@@ -71,59 +75,59 @@ def init(
     )
 
 
-def initial_memory(model: Dreamer, num_envs: int) -> Memory:
-    """What the agent remembers before its first env step: nothing."""
-    latent = model.rssm.initial()
+def initial_policy_state(model: Dreamer, num_envs: int) -> PolicyState:
+    """Return the state of the policy before its first env step: zeros."""
     action = jnp.zeros(model.policy.mean.bias.shape, jnp.float32)
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), Memory(latent, action))
+    one = PolicyState(model.rssm.initial(), action)
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), one)
 
 
 def act(
     model: Dreamer,
-    memory: Memory,
+    policy_state: PolicyState,
     observation: Mapping[str, Shaped[Array, "env ..."]],
     is_first: Bool[Array, " env"],
     is_last: Bool[Array, " env"],
     *,
     key: PRNGKeyArray,
-) -> tuple[Memory, StoredLatent]:
-    """Samples an action in each of several environments.
+) -> tuple[PolicyState, StoredLatent]:
+    """Sample an action in each of several environments.
 
     Args:
         model: Networks.
-        memory: What the last call returned, or `initial_memory`.
+        policy_state: Result of the last call, or `initial_policy_state`.
         observation: Observations by key.
         is_first: Where an episode begins; forgets what came before.
         is_last: Where it ends; the action there is 0, since nothing follows it.
         key: Random key.
 
     Returns:
-        The new memory, whose `action` is to be taken, unclipped; and the latent state in
-        the form that replay keeps.
+        The new state of the policy, whose `action` is to be taken, unclipped; and the latent
+        state in the form that replay keeps.
     """
 
-    def act_one(memory, observation, is_first, is_last, key):
+    def act_one(policy_state, observation, is_first, is_last, key):
         latent_key, action_key = jr.split(key)
         latent, _ = model.rssm.observe(
-            memory.latent,
+            policy_state.latent,
             model.encoder(observation),
-            memory.action,
+            policy_state.action,
             is_first,
             key=latent_key,
         )
         action = model.policy(latent.feat()).sample(action_key)
         action = jnp.where(is_last, 0.0, action)
-        return Memory(latent, action), model.rssm.store(latent)
+        return PolicyState(latent, action), model.rssm.store(latent)
 
     keys = jr.split(key, is_first.shape[0])
     with full_products(model.rssm.dtype):
-        return jax.vmap(act_one)(memory, observation, is_first, is_last, keys)
+        return jax.vmap(act_one)(policy_state, observation, is_first, is_last, keys)
 
 
 def update(
     state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
 ) -> tuple[AgentState, StoredLatent, dict[str, Float[Array, ""]]]:
-    """One gradient step of all modules, one of the slow value and the return percentiles.
+    """Take one gradient step of all networks, and move slow value and return percentiles.
 
     Where the loss or a gradient is not finite nothing changes but the count of updates, and
     the metric `opt/skipped` is 1.
@@ -169,12 +173,12 @@ def update(
 def report(
     state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
 ) -> dict[str, Float[Array, ""]]:
-    """Diagnostics that are too costly for every update, at the arguments of `update`.
+    """Compute diagnostics that are too costly for every update, at the arguments of `update`.
 
     Returns:
-        What `smoothness_report` does, with `smooth/` before the names.
+        The metrics of `smoothness_report`, with `smooth/` before the names.
     """
-    with full_products(compute_dtype(config)):
+    with full_products(state.model.rssm.dtype):
         metrics = smoothness_report(state.model, batch, update=state.update, config=config, key=key)
     return {f"smooth/{name}": value for name, value in metrics.items()}
 
@@ -182,38 +186,34 @@ def report(
 def loss_and_grads(
     state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
 ) -> tuple[tuple[Float[Array, ""], LossOutput], PyTree]:
-    """The objective at a state of the agent, and its gradient, at the arguments of `update`.
+    """Compute the objective at a state of the agent, and its gradient.
+
+    Its arguments are those of `update`.
 
     Returns:
         The loss with what else it computes; a tree like the model, of derivatives by every
         parameter.
     """
-    is_mixed = choose_precision(config) == "mixed"
-    loss = make_loss(config, state.slow_value, state.return_norm)
-    value_and_grad = eqx.filter_value_and_grad(loss, has_aux=True)
-    if config.compute.rewrite:
-        value_and_grad = sum_after_loops(value_and_grad)
-        if jax.default_backend() == "cpu":
-            value_and_grad = channels_last(vectorised_sums(value_and_grad))
-        if is_mixed:
-            value_and_grad = mixed(value_and_grad)
-    with full_products(jnp.dtype("bfloat16") if is_mixed else compute_dtype(config)):
-        return value_and_grad(state.model, batch, update=state.update, key=key)
+    chosen = choices(config)
+    feat_dtype = jnp.dtype(chosen.factors)
+    loss = make_loss(config, state.slow_value, state.return_norm, feat_dtype=feat_dtype)
+    value_and_grad = optimise(eqx.filter_value_and_grad(loss, has_aux=True), chosen)
+    return value_and_grad(state.model, batch, update=state.update, key=key)
 
 
 def _flat(tree: PyTree) -> Float[Array, " size"]:
-    """All leaves in one vector, over which sums compile faster than over each of them."""
+    """Join all leaves in one vector: sums over it compile faster than those over each leaf."""
     return ravel_pytree(tree)[0]
 
 
 def _without(updates: PyTree, names: Sequence[str]) -> PyTree:
-    """Updates that leave some networks as they are."""
+    """Replace the updates of some networks by zeros."""
     frozen = lambda updates: [getattr(updates, name) for name in names]  # noqa: E731
     return eqx.tree_at(frozen, updates, jax.tree.map(jnp.zeros_like, frozen(updates)))
 
 
 def _params(model: Dreamer) -> PyTree:
-    """The trained arrays of a model."""
+    """Filter the trained arrays of a model."""
     return eqx.filter(model, eqx.is_inexact_array)
 
 

@@ -223,7 +223,6 @@ def tiny_update() -> str:
     from .losses import Batch
     from .models import StoredLatent
     from .xla.cache import cache_compilations
-    from .xla.precision import compute_dtype
 
     cache_compilations()
     config = PRESETS["debug"]
@@ -236,7 +235,7 @@ def tiny_update() -> str:
         is_last=jnp.zeros(shape, bool),
         is_terminal=jnp.zeros(shape, bool),
         context=StoredLatent(
-            jnp.zeros((shape[0], model.dims.deter), compute_dtype(config)),
+            jnp.zeros((shape[0], model.dims.deter), agent.choices(config).dtype),
             jnp.zeros((shape[0], model.stoch), jnp.uint8),
         ),
     )

@@ -13,7 +13,7 @@ from .config import OptimizerConfig
 
 
 def clip_by_tensor_norm(clip: float, min_norm: float = 1e-3) -> optax.GradientTransformation:
-    """Limits each tensor's gradient norm to `clip` times the norm of the tensor.
+    """Limit each tensor's gradient norm to `clip` times the norm of the tensor.
 
     Unlike `optax.adaptive_grad_clip`, norms are taken over whole tensors, not over units.
 
@@ -42,10 +42,11 @@ def clip_by_tensor_norm(clip: float, min_norm: float = 1e-3) -> optax.GradientTr
 
 
 def scaled_norms(tree: PyTree) -> tuple[PyTree, PyTree]:
-    """Euclidean norms of arrays times powers of two, and these: no sum of squares overflows.
+    """Compute Euclidean norms of arrays that were scaled so that no sum of squares overflows.
 
-    Where none would without, the powers are 1, and the norms bit for bit `jnp.linalg.norm` of each
-    array as one vector.
+    Returns:
+        Norms of the scaled arrays; their scales, powers of two. Where no sum overflows the scales
+        are 1, and the norms bit for bit `jnp.linalg.norm` of each array as one vector.
     """
     plain = jax.tree.map(_norm, tree)
     finite = jax.tree.map(jnp.isfinite, plain)
@@ -60,7 +61,7 @@ def scaled_norms(tree: PyTree) -> tuple[PyTree, PyTree]:
 
 
 def norm(x: Float[Array, " size"]) -> Float[Array, ""]:
-    """The Euclidean norm of a vector, also where the sum of its squares overflows."""
+    """Compute the Euclidean norm of a vector, also where the sum of its squares overflows."""
     scaled, scale = scaled_norms(x)
     return scaled / scale
 
@@ -70,15 +71,15 @@ def _norm(x: Float[Array, "..."]) -> Float[Array, ""]:
 
 
 def _tiny(dtype: jnp.dtype) -> Float[Array, ""]:
-    """A power of two that makes squares of all numbers, and sums of them, representable.
+    """Return a power of two that makes all squares, and sums of them, representable.
 
-    What underflows by it is nothing beside a number whose square overflowed.
+    Numbers that underflow when scaled are nothing beside one whose square overflowed.
     """
     return jnp.asarray(2.0 ** (-3 * int(jnp.finfo(dtype).maxexp) // 4), dtype)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The optimiser that the settings describe.
+    """Make the optimiser that the settings describe.
 
     The learning rate of the very first update is 0 when there is a warm-up; the moments
     accumulate all the same.
@@ -100,7 +101,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def _kernels(params):
-    """True for the kernels of `params`, which alone decay."""
+    """Mark the kernels of `params`, which alone decay."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: getattr(path[-1], "name", None) == "kernel", params
     )

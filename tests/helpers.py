@@ -17,7 +17,7 @@ from gpld.config import (
     ReplayConfig,
 )
 from gpld.losses import Batch
-from gpld.models import RSSM, Dreamer, StoredLatent
+from gpld.models import RSSM, Dreamer, Forms, StoredLatent
 
 CONFIG = Config(
     precision="float32",
@@ -65,26 +65,15 @@ def build(make, *args, seed=0, **kwargs):
 
 
 def tiny_model() -> Dreamer:
-    """A model of the sizes of `CONFIG`."""
-    return build(Dreamer, CONFIG.model, SHAPES, ACTION_SIZE, dtype=jnp.dtype("float32"))
+    """A model of the sizes of `CONFIG`, in the forms that CPUs take."""
+    dtype, forms = jnp.dtype("float32"), Forms("separate", row_by_row=True)
+    return build(Dreamer, CONFIG.model, SHAPES, ACTION_SIZE, dtype=dtype, forms=forms)
 
 
 def tiny_rssm(dtype: str = "float32", classes: int = 4) -> RSSM:
     """16 deter, 8 hidden, 3 rows, embeddings of 5, 2 actions; two and one hidden layers."""
-    return build(
-        RSSM,
-        5,
-        2,
-        deter=16,
-        hidden=8,
-        stoch=3,
-        classes=classes,
-        blocks=4,
-        prior_layers=2,
-        posterior_layers=1,
-        unimix=0.01,
-        dtype=jnp.dtype(dtype),
-    )
+    config = ModelConfig(deter=16, hidden=8, stoch=3, classes=classes, blocks=4)
+    return build(RSSM, 5, 2, config, dtype=jnp.dtype(dtype), forms=Forms("separate"))
 
 
 def tiny_batch(**changes) -> Batch:

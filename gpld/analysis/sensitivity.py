@@ -149,29 +149,29 @@ def visit_states(
     episode = envs.spec.episode_steps + 1  # the reset included
     length = episode * math.ceil(per_env / episode)
     times = (2 * np.arange(per_env) + 1) * length // (2 * per_env)
-    memory = agent.initial_memory(model, envs.num_envs)
+    policy_state = agent.initial_policy_state(model, envs.num_envs)
     action = np.zeros((envs.num_envs, envs.spec.action_size), np.float32)
     visited = []
     for time in range(times[-1] + 1):
         step = envs.step(action)
         key, act_key = jr.split(key)
         observation, _, is_first, is_last, _ = jax.tree.map(jnp.asarray, step)
-        memory, embed = _act(model, memory, observation, is_first, is_last, key=act_key)
-        action = np.asarray(memory.action)
+        policy_state, embed = _act(model, policy_state, observation, is_first, is_last, key=act_key)
+        action = np.asarray(policy_state.action)
         if not np.isfinite(action).all():
             raise MachineError("The agent's actions are not finite: its training diverged.")
         if time == times[len(visited)]:
-            inputs = (memory.latent.deter, embed)
+            inputs = (policy_state.latent.deter, embed)
             visited.append([np.asarray(x, np.float32) for x in inputs])
     arrays = (np.concatenate(x)[:num_states] for x in zip(*visited, strict=True))
     return VisitedStates(*map(jnp.asarray, arrays))
 
 
 @eqx.filter_jit
-def _act(model, memory, observation, is_first, is_last, *, key):
+def _act(model, policy_state, observation, is_first, is_last, *, key):
     """`agent.act`, which also gives the embeddings of the observations."""
-    memory, _ = agent.act(model, memory, observation, is_first, is_last, key=key)
-    return memory, jax.vmap(model.encoder)(observation)
+    policy_state, _ = agent.act(model, policy_state, observation, is_first, is_last, key=key)
+    return policy_state, jax.vmap(model.encoder)(observation)
 
 
 def measure(

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
+from .. import agent
 from ..config import Config
-from ..xla.precision import choose_precision
 
 
 def choices() -> dict[str, Any]:
@@ -35,6 +35,6 @@ def describe(config: Config) -> dict[str, Any]:
         "estimator": config.gpld.estimator,
         "path": config.gpld.path,
         # What each precision that is measured means here.
-        "precision": {config.precision: choose_precision(config)},
+        "precision": {config.precision: agent.choices(config).precision},
         "compute": dataclasses.asdict(config.compute),
     }

@@ -61,9 +61,11 @@ def _acting(config: Config, envs: VectorEnv) -> Case:
     init = jax.jit(lambda key: agent.init(config, shapes, spec.action_size, key=key).model)
     model = init(jr.key(0))
     observation = {name: jnp.ones((envs.num_envs, *shape)) for name, shape in shapes.items()}
-    memory = agent.initial_memory(model, envs.num_envs)
+    policy_state = agent.initial_policy_state(model, envs.num_envs)
 
-    def act(model, memory, observation, is_first, is_last, key):
-        return agent.act(model, memory, observation, is_first, is_last, key=key)
+    def act(model, policy_state, observation, is_first, is_last, key):
+        return agent.act(model, policy_state, observation, is_first, is_last, key=key)
 
-    return Case(act, (model, memory, observation, flags, flags, jr.key(1)), calls=POLICY_STEPS)
+    return Case(
+        act, (model, policy_state, observation, flags, flags, jr.key(1)), calls=POLICY_STEPS
+    )

@@ -1,13 +1,15 @@
 """Cost of the penalty alone: every estimator, literally and through the Gram identity."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 
+from .. import agent
 from ..config import Config, EstimatorName
 from ..losses import draw_probes, for_mean, gradient_penalty, gram_penalty
-from ..models import Dreamer
 from .choices import describe
 from .measure import Case, Progress, measure
 from .report import Report
@@ -33,9 +35,9 @@ def benchmark_penalty(
     """
     states = max(1, int(config.gpld.rho * config.replay.batch_size * config.replay.batch_length))
     shapes = observation_shapes(config)
-    make = eqx.filter_jit(lambda key: Dreamer(config.model, shapes, ACTION_SIZE, key=key))
-    model = make(jr.key(0))
+    model = eqx.filter_jit(agent.init)(config, shapes, ACTION_SIZE, key=jr.key(0)).model
     rssm = model.rssm
+    in_turn = functools.partial(gram_penalty, row_by_row=rssm.forms.row_by_row)
     deter = jnp.tanh(jr.normal(jr.key(1), (states, rssm.deter)))
     embed = jax.nn.silu(jr.normal(jr.key(2), (states, model.encoder.embed_size)))
     fn, inputs = rssm.posterior_map(), (deter, embed)
@@ -49,7 +51,7 @@ def benchmark_penalty(
         # As in training, which wants the mean over rows alone.
         table, estimator = for_mean(fn, name)
         probes = _probes(table, inputs, estimator, config)
-        for path, transform in (("literal", gradient_penalty), ("gram", gram_penalty)):
+        for path, transform in (("literal", gradient_penalty), ("gram", in_turn)):
             penalty = _mean_norm(transform, estimator, rssm.stoch)
             args = (table, inputs, probes)
             cases[f"{name}, {path}"] = Case(_with_gradient(penalty), args, BASELINE)

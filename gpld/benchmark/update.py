@@ -14,7 +14,6 @@ from ..config import Config, Precision
 from ..envs import IMAGE
 from ..losses import Batch
 from ..models import StoredLatent
-from ..xla.precision import choose_precision, compute_dtype
 from .choices import describe
 from .measure import Case, Progress, measure
 from .report import Report
@@ -52,7 +51,7 @@ def benchmark_update(
     variants, chosen = {}, {}
     for precision in precisions:
         variant: Config = dataclasses.replace(config, precision=precision)
-        chosen[precision] = choose_precision(variant)
+        chosen[precision] = agent.choices(variant).precision
         for name, changes in _variants(thorough).items():
             gpld = dataclasses.replace(config.gpld, **changes)
             reference = first if name == BASELINE else f"{BASELINE}, {precision}"
@@ -71,7 +70,7 @@ def update_cases(variants: dict[str, tuple[Config, str]]) -> dict[str, Case]:
     inputs: dict[str, tuple[agent.AgentState, Batch]] = {}
 
     def case(config: Config, baseline: str) -> Case:
-        dtype = str(compute_dtype(config))
+        dtype = agent.choices(config).dtype
         if dtype not in inputs:  # variants share the agent, and so the memory for it
             shapes = observation_shapes(config)
             init = jax.jit(lambda key: agent.init(config, shapes, ACTION_SIZE, key=key))
@@ -119,7 +118,7 @@ def random_batch(config: Config) -> Batch:
         is_last=flags,
         is_terminal=flags,
         context=StoredLatent(
-            jnp.tanh(normal(shape[0], model.dims.deter)).astype(compute_dtype(config)),
+            jnp.tanh(normal(shape[0], model.dims.deter)).astype(agent.choices(config).dtype),
             jnp.asarray(classes, jnp.uint8),
         ),
     )

@@ -226,6 +226,9 @@ def to_dict(config: Config) -> dict:
 # What runs had that are older than a setting; a new setting belongs here.
 _BEFORE = {"compute.rewrite": True}
 
+# Settings that there are no more, and the only value that their runs can go on with.
+_RETIRED = {"compute.blocks": "auto", "compute.sampling": "auto", "compute.unroll": None}
+
 
 def from_dict(values: dict) -> Config:
     """The settings that `to_dict` gave, also after a round trip through JSON.
@@ -243,6 +246,10 @@ def _from_dict(cls: type, values: object, group: str) -> Any:
     check(isinstance(values, dict), group[:-1] or "config", "an object with settings", values)
     assert isinstance(values, dict)
     fields, own = {field.name: field for field in dataclasses.fields(cls)}, {}
+    for name in [name for name in values if group + name in _RETIRED]:
+        only, value = _RETIRED[group + name], values[name]
+        check(value == only, group + name, f"{only}, since it is no setting any more", value)
+    values = {name: value for name, value in values.items() if group + name not in _RETIRED}
     if unknown := [name for name in values if name not in fields]:
         raise ValueError(f"There is no setting `{group}{unknown[0]}`.")
     before = {name: _BEFORE[group + name] for name in fields if group + name in _BEFORE}

@@ -145,30 +145,12 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """How it is computed: numbers change by rounding, and with `sampling` random draws do."""
-
-    blocks: Literal["auto", "batched", "separate"] = "auto"
-    """Products of the sequence model's blocks. batched: one for all blocks. separate: one
-    for each, several times faster on a CPU. auto: separate on a CPU, batched elsewhere."""
-
-    sampling: Literal["auto", "inverse", "gumbel"] = "auto"
-    """How classes are drawn; the law is the same. inverse: one uniform number for each row
-    inverts the cumulative distribution. gumbel: the largest of all logits plus noise, one
-    number for each class. auto: inverse."""
-
-    unroll: int | None = None
-    """Steps of the loops over time that are compiled as one; more take longer to compile.
-    None takes 1 on a CPU, where steps are long, and 4 elsewhere."""
+    """How it is computed: numbers change by rounding alone."""
 
     rewrite: bool = True
     """Whether the programs of gradients are rewritten before they are compiled: products summed
     after loops, sums and convolutions in forms for CPUs, and mixed precision. Without, updates
     are as they were written, and slower: for when a rewriting is suspected of an error."""
-
-    def __post_init__(self):
-        check_choices(self, "compute.")
-        least = self.unroll is None or self.unroll >= 1
-        check(least, "compute.unroll", "at least 1", self.unroll)
 
 
 NETWORKS = ("encoder", "rssm", "decoder", "reward", "cont", "policy", "value")

@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..agent import act, initial_memory
+from ..agent import act, initial_policy_state
 from ..envs import TimeStep, VectorEnv, choose_backend, make_vector_env
 from ..errors import Interrupted, MachineError
 from ..machine.provenance import num_cores
@@ -146,7 +146,7 @@ def run_episodes(
     quota[: num_episodes % envs.num_envs] += 1
     finished: list[list[EpisodeEnd]] = [[] for _ in quota]
     tracker = EpisodeTracker(envs.num_envs)
-    memory = initial_memory(model, envs.num_envs)
+    policy_state = initial_policy_state(model, envs.num_envs)
     action = np.zeros((envs.num_envs, envs.spec.action_size), np.float32)
     while any(len(f) < n for f, n in zip(finished, quota, strict=True)):
         if should_stop is not None and should_stop():
@@ -154,10 +154,10 @@ def run_episodes(
         step = envs.step(action)
         key, act_key = jr.split(key)
         observation, _, is_first, is_last, _ = jax.tree.map(jnp.asarray, step)
-        memory, _ = _act(model, memory, observation, is_first, is_last, key=act_key)
+        policy_state, _ = _act(model, policy_state, observation, is_first, is_last, key=act_key)
         if actions == "modes":
-            memory = memory._replace(action=_modes(model, memory.latent, is_last))
-        action = np.asarray(memory.action)
+            policy_state = policy_state._replace(action=_modes(model, policy_state.latent, is_last))
+        action = np.asarray(policy_state.action)
         if not np.isfinite(action).all():
             raise MachineError("The agent's actions are not finite: its training diverged.")
         if record is not None:

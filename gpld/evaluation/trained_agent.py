@@ -18,49 +18,49 @@ from ..errors import UsageError
 from ..runs.folder import RunFolder
 
 
-class PlayerMemory(NamedTuple):
+class ActingState(NamedTuple):
     """State that a `TrainedAgent` carries from one time step to the next."""
 
-    memory: agent.Memory
+    policy: agent.PolicyState
     key: PRNGKeyArray
 
 
-class Player(eqx.Module):
+class TrainedAgent(eqx.Module):
     """A trained agent in one environment."""
 
     state: agent.AgentState
     config: Config = eqx.field(static=True)
 
-    def memory(self, *, seed: int = 0) -> PlayerMemory:
+    def initial_state(self, *, seed: int = 0) -> ActingState:
         """Return the state before the first time step.
 
         Args:
             seed: Seed of the sampled states and actions.
         """
-        return PlayerMemory(agent.initial_memory(self.state.model, 1), jr.key(seed))
+        return ActingState(agent.initial_policy_state(self.state.model, 1), jr.key(seed))
 
     def act(
-        self, step: TimeStep, memory: PlayerMemory
-    ) -> tuple[Float32[np.ndarray, " action"], PlayerMemory]:
-        """Samples an action, as in training and evaluation.
+        self, step: TimeStep, state: ActingState
+    ) -> tuple[Float32[np.ndarray, " action"], ActingState]:
+        """Sample an action, as in training and evaluation.
 
         Args:
             step: Time step of one environment.
-            memory: What the last call returned, or `memory()`.
+            state: The result of the last call, or of `initial_state`.
 
         Returns:
-            The action, unclipped, and the new memory.
+            The action, unclipped, and the new state.
         """
         observation, _, is_first, is_last, _ = jax.tree.map(lambda x: jnp.asarray(x)[None], step)
-        key, act_key = jr.split(memory.key)
-        new, _ = _act(self.state.model, memory.memory, observation, is_first, is_last, key=act_key)
-        return np.asarray(new.action[0]), PlayerMemory(new, key)
+        key, act_key = jr.split(state.key)
+        new, _ = _act(self.state.model, state.policy, observation, is_first, is_last, key=act_key)
+        return np.asarray(new.action[0]), ActingState(new, key)
 
 
 _act = eqx.filter_jit(agent.act)
 
 
-def load(run: str | Path, *, env_step: int | None = None) -> Player:
+def load(run: str | Path, *, env_step: int | None = None) -> TrainedAgent:
     """Load the agent of a run from a checkpoint.
 
     Args:
@@ -80,4 +80,4 @@ def load(run: str | Path, *, env_step: int | None = None) -> Player:
         steps = ", ".join(map(str, checkpoints)) or "none"
         raise UsageError(f"`env_step` must be that of a checkpoint ({steps}), got {env_step}.")
     path = folder.latest_checkpoint() if env_step is None else checkpoints[env_step]
-    return Player(checkpoint.load(path, like), config)
+    return TrainedAgent(checkpoint.load(path, like), config)

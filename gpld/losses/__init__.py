@@ -1,6 +1,5 @@
 """Losses as pure functions, and transforms of them."""
 
-from . import tabular as tabular
 from .actor_critic import (
     actor_critic_losses as actor_critic_losses,
     replay_returns as replay_returns,

@@ -15,7 +15,7 @@ from .returns import ReturnNorm, lambda_returns
 
 
 class Returns(NamedTuple):
-    """What a batch of imagined rollouts is worth, held fixed; time is the first axis."""
+    """Returns of a batch of imagined rollouts, held fixed; time is the first axis."""
 
     returns: Float[Array, "length rollout"]
     """Lambda-returns at s_0 to s_{H-1}."""
@@ -41,7 +41,7 @@ def actor_critic_losses(
     feat_dtype: jnp.dtype | None = None,
     key: PRNGKeyArray,
 ) -> tuple[dict[str, Float[Array, "..."]], ReturnNorm, dict[str, Float[Array, ""]]]:
-    """Losses of policy and value, from an imagined rollout at every replayed state.
+    """Compute the losses of policy and value, from an imagined rollout at every replayed state.
 
     No gradient of the imagined losses reaches the world model; that of `repval` does.
 
@@ -97,7 +97,7 @@ def _returns(
     return_norm: ReturnNorm,
     config: ActorCriticConfig,
 ) -> tuple[Returns, ReturnNorm]:
-    """Returns of imagined rollouts, and the percentiles after them."""
+    """Compute the returns of imagined rollouts, and the percentiles after them."""
     last = jax.vmap(lambda x: model.value(x).mean())(imagined.last)
     values = jnp.concatenate([_batched(lambda dist: dist.mean())(value), last[None]])
     values = jax.lax.stop_gradient(values)
@@ -142,7 +142,7 @@ def _replay_loss(
     slow: Float[Array, "batch time"],
     config: ActorCriticConfig,
 ) -> Float[Array, "batch time-1"]:
-    """Loss of the value on replayed states, from the imagined returns that start there."""
+    """Compute the loss of the value on replayed states, from the imagined returns there."""
     targets = replay_returns(batch, bootstrap, config)
     latents = jax.tree.map(lambda x: x[:, :-1], rollout.latent)
     value = _batched(lambda z: model.value(z.feat()))(latents)
@@ -153,7 +153,7 @@ def _replay_loss(
 def replay_returns(
     batch: Batch, bootstrap: Float[Array, "batch time"], config: ActorCriticConfig
 ) -> Float[Array, "batch time-1"]:
-    """Lambda-returns along the replayed sequences.
+    """Compute lambda-returns along the replayed sequences.
 
     Args:
         batch: Replayed sequences.
@@ -180,5 +180,5 @@ def _value_loss(dist, returns, slow, config):
 
 
 def _batched(fn):
-    """Adds two leading axes: batch and time, or imagined step and rollout."""
+    """Add two leading axes: batch and time, or imagined step and rollout."""
     return jax.vmap(jax.vmap(fn))

@@ -1,4 +1,4 @@
-"""What a loss is computed from."""
+"""Batches of replayed sequences, from which losses are computed."""
 
 from typing import NamedTuple
 

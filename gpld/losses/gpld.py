@@ -24,7 +24,7 @@ from .gram_penalty import gram_penalty
 
 
 class ReplayedState(NamedTuple):
-    """One state of a batch, and what it was inferred from."""
+    """One state of a batch, with the embedding, state and action that it was inferred from."""
 
     latent: Latent
     embed: Float[Array, "*states embed"]
@@ -110,7 +110,8 @@ def jacobian_penalty(site: Site, config: GPLDConfig) -> PenaltyFn:
         def norms(state, probes):
             fn, estimator, inputs = penalised(state)
             if config.path == "gram" and isinstance(fn, FactoredMap):
-                estimate = gram_penalty(fn, estimator=estimator)
+                in_turn = model.rssm.forms.row_by_row
+                estimate = gram_penalty(fn, estimator=estimator, row_by_row=in_turn)
             else:
                 estimate = gradient_penalty(fn, estimator=estimator)
             return estimate(*inputs, probes=probes)
@@ -130,7 +131,7 @@ def jacobian_penalty(site: Site, config: GPLDConfig) -> PenaltyFn:
 
 
 def replayed_states(model: Dreamer, batch: Batch, rollout: Rollout) -> ReplayedState:
-    """The states of a batch as sites see them, with leading axes `[batch, time]`."""
+    """Collect the states of a batch as sites see them, with leading axes `[batch, time]`."""
     context = jax.vmap(model.rssm.restore)(batch.context)
     previous = jax.tree.map(
         lambda first, rest: jnp.concatenate([first[:, None], rest[:, :-1]], axis=1),
@@ -145,13 +146,13 @@ def replayed_states(model: Dreamer, batch: Batch, rollout: Rollout) -> ReplayedS
 
 
 def draw_states(key: PRNGKeyArray, num_states: int, rho: float) -> Int[Array, " sampled"]:
-    """Indices of the penalised states: a share `rho` of all, at least one, no repeats."""
+    """Draw the indices of the penalised states: a share `rho` of all, at least one, no repeats."""
     sampled = max(1, int(rho * num_states))
     return jr.choice(key, num_states, (sampled,), replace=False)
 
 
 def draw_rows(key: PRNGKeyArray, num_rows: int, config: GPLDConfig) -> Int[Array, " selected"]:
-    """Indices of the penalised rows, the same at every state of an update."""
+    """Draw the indices of the penalised rows, the same at every state of an update."""
     selected = num_rows if config.rows is None else min(config.rows, num_rows)
     if config.row_choice == "first":
         return jnp.arange(selected)
@@ -165,7 +166,7 @@ def draw_state_probes(
     config: GPLDConfig,
     name: str,
 ) -> PyTree[Float[Array, "sampled probes ..."]]:
-    """Random signs of every penalised state, see `draw_probes`.
+    """Draw random signs at every penalised state, see `draw_probes`.
 
     Args:
         key: Random key, of one penalty and update.
@@ -184,7 +185,7 @@ def draw_state_probes(
 
 
 def for_mean(fn: TableFn, estimator: EstimatorName) -> tuple[TableFn, EstimatorName]:
-    """The cheapest estimate where only the mean over rows is wanted.
+    """Choose the cheapest map and estimator where only the mean over rows is wanted.
 
     Returns:
         What was given, but for `joint` the table as one row that holds all, and `rowwise`:
@@ -198,7 +199,7 @@ def for_mean(fn: TableFn, estimator: EstimatorName) -> tuple[TableFn, EstimatorN
 def _penalised(
     site: Site, model: Dreamer, states: ReplayedState, key: PRNGKeyArray, config: GPLDConfig
 ) -> tuple[Penalised, int]:
-    """What is estimated at a state, and the number of rows that are penalised."""
+    """Return map, estimator and inputs as a function of a state, and the number of rows."""
 
     def table(state):
         fn, inputs = site(model, state)

@@ -34,7 +34,7 @@ Inputs = tuple[PyTree[Float[Array, "..."]], ...]
 def gradient_penalty(
     fn: TableFn, *, estimator: EstimatorName = "rowwise", num_probes: int = 1
 ) -> Callable[..., Float[Array, " rows"]]:
-    """Turns `fn` into an estimator of its row-wise squared Jacobian norms.
+    """Turn a function into an estimator of its row-wise squared Jacobian norms.
 
     Args:
         fn: Map of one sample, from arrays to a table of rows; close over an input to hold
@@ -81,7 +81,7 @@ def joint(
 
 
 def flatten(fn: TableFn) -> TableFn:
-    """The same map to a table of one row, which holds all rows.
+    """Turn a map into one to a table of a single row, which holds all rows.
 
     Its `rowwise` value is the sum of the values of `joint`, at the price of a single reverse
     pass: the cheapest estimate where only the mean over rows is wanted.
@@ -103,7 +103,7 @@ def exact(fn: TableFn, inputs: Inputs) -> Float[Array, " rows"]:
 def over_classes(
     rowwise: Callable[..., Float[Array, " rows"]], fn: TableFn, inputs: Inputs
 ) -> Float[Array, " rows"]:
-    """Sums `||J_i^T e||^2` over the unit vectors e, one for each class."""
+    """Sum `||J_i^T e||^2` over the unit vectors e, one for each class."""
     table = jax.eval_shape(fn, *inputs)
     rows, classes = table.shape
     units = jnp.eye(classes, dtype=table.dtype)
@@ -122,7 +122,7 @@ def draw_probes(
     num_probes: int,
     key: PRNGKeyArray,
 ) -> PyTree[Float[Array, "probes ..."]]:
-    """The random signs of an estimator.
+    """Draw the random signs of an estimator.
 
     Returns:
         Signs with a leading axis of `num_probes`: a table for `rowwise` and `joint`, a tree
@@ -149,7 +149,7 @@ def make_penalty(
     estimator: EstimatorName,
     num_probes: int,
 ) -> Callable[..., Float[Array, " rows"]]:
-    """The transform that `gradient_penalty` is, of one family of estimators.
+    """Make a penalty with one family of estimators.
 
     Args:
         fn: The map.
@@ -184,7 +184,10 @@ def make_penalty(
 
 
 def over_leading_axis(fn: Callable[..., Array]) -> Callable[..., Array]:
-    """`jax.vmap`, but XLA's programs are half as slow again with an axis of length one."""
+    """Map over the leading axis.
+
+    Without an axis where its length is one: with it, XLA's programs are half as slow again.
+    """
 
     def mapped(*args):
         if jax.tree.leaves(args)[0].shape[0] == 1:

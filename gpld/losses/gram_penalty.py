@@ -10,6 +10,7 @@ probes give the same penalty, and the same gradients, which reach W through G. W
 of a row's work is its own output layer and the trunk, as in `FactoredMap`.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -23,18 +24,42 @@ from .gradient_penalty import Inputs, forward, make_penalty, over_classes, over_
 
 
 def gram_penalty(
-    fn: FactoredMap, *, estimator: EstimatorName = "rowwise", num_probes: int = 1
+    fn: FactoredMap,
+    *,
+    estimator: EstimatorName = "rowwise",
+    num_probes: int = 1,
+    row_by_row: bool = False,
 ) -> Callable[..., Float[Array, " rows"]]:
-    """`gradient_penalty` of a factored map, through the Gram matrix of its first layer.
+    """Turn a factored map into the estimator that `gradient_penalty` is, by the Gram identity.
 
-    Arguments, results and errors are those of `gradient_penalty`. Under `jax.vmap` over
-    inputs the Gram matrix is formed once for all of them.
+    Results and errors are those of `gradient_penalty`. Under `jax.vmap` over inputs the Gram
+    matrix is formed once for all of them.
+
+    Args:
+        fn: The map.
+        estimator: As in `gradient_penalty`.
+        num_probes: As in `gradient_penalty`.
+        row_by_row: Whether `rowwise` and `exact` take one row after the other, and compute it
+            again for its gradient. On a CPU this takes a quarter off the time, and most of the
+            memory: the numbers of one row at all states fit the caches, those of all rows do not.
     """
-    return make_penalty(fn, GRAM, estimator, num_probes)
+    rowwise = functools.partial(rowwise_gram, row_by_row=row_by_row)
+    estimates = {
+        "rowwise": rowwise,
+        "joint": joint_gram,
+        # Its probe passes the first layer once, like the input: nothing to save.
+        "forward": forward,
+        "exact": functools.partial(over_classes, rowwise),
+    }
+    return make_penalty(fn, estimates, estimator, num_probes)
 
 
 def rowwise_gram(
-    fn: FactoredMap, inputs: Inputs, probes: Float[Array, "rows classes"]
+    fn: FactoredMap,
+    inputs: Inputs,
+    probes: Float[Array, "rows classes"],
+    *,
+    row_by_row: bool = False,
 ) -> Float[Array, " rows"]:
     """`||J_i^T e_i||^2` for every row i; each row sees its own output layer only."""
     gram = gram_matrix(fn)
@@ -45,22 +70,10 @@ def rowwise_gram(
         (grad,) = trunk_vjp(*row_vjp(probe))
         return quadratic_form(gram, at_least_float32(grad))
 
-    return _over_rows(squared_norm)(fn.heads(), probes)
-
-
-def _over_rows(fn: Callable[..., Array]) -> Callable[..., Array]:
-    """`jax.vmap` over rows; on a CPU one row after the other, each recomputed for its gradient.
-
-    The numbers of one row at all states fit the caches, those of all rows do not: this takes
-    a quarter off the time on a CPU, and most of the memory.
-    """
-
-    def mapped(*args):
-        if jax.default_backend() != "cpu" or jax.tree.leaves(args)[0].shape[0] == 1:
-            return over_leading_axis(fn)(*args)
-        return jax.lax.map(jax.checkpoint(lambda args: fn(*args)), args)
-
-    return mapped
+    rows = (fn.heads(), probes)
+    if row_by_row and probes.shape[0] > 1:
+        return jax.lax.map(jax.checkpoint(lambda row: squared_norm(*row)), rows)
+    return over_leading_axis(squared_norm)(*rows)
 
 
 def joint_gram(
@@ -73,15 +86,6 @@ def joint_gram(
     direction = jnp.matmul(at_least_float32(grad), gram_matrix(fn), precision="highest")
     _, tangents = jax.jvp(fn.tail, (y,), (direction.astype(y.dtype),))
     return jnp.sum(at_least_float32(probes * tangents), axis=1)
-
-
-def exact_gram(fn: FactoredMap, inputs: Inputs) -> Float[Array, " rows"]:
-    """`||J_i||_F^2` for every row i."""
-    return over_classes(rowwise_gram, fn, inputs)
-
-
-# The probe of `forward` passes the first layer once, like the input: nothing to save.
-GRAM = {"rowwise": rowwise_gram, "joint": joint_gram, "forward": forward, "exact": exact_gram}
 
 
 def gram_matrix(fn: FactoredMap) -> Float[Array, "pre pre"]:

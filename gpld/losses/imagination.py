@@ -11,7 +11,7 @@ from ..models import Dreamer, Latent, TwoHotHead, apply_heads, first_layers
 
 
 class Predictions(NamedTuple):
-    """What is predicted at the states s_0 to s_H."""
+    """Predictions at the states s_0 to s_H."""
 
     reward: Float[Array, "*batch length"]
     cont: Float[Array, "*batch length"]
@@ -27,7 +27,7 @@ class Imagined(NamedTuple):
     """Model features of s_0 (where it starts) to s_{H-1}, in the dtype asked for."""
 
     first: Float[Array, "*batch length units"]
-    """What the first layers of policy and value say there, before normalisation."""
+    """Outputs of the first affine layers of policy and value there."""
 
     action: Float[Array, "*batch length action"]
     """Actions a_0 to a_{H-1}."""
@@ -52,7 +52,7 @@ def imagine(
     kept: jnp.dtype | None = None,
     key: PRNGKeyArray,
 ) -> Imagined:
-    """Rolls out policy and prior from one state, and predicts what is met on the way.
+    """Roll out policy and prior from one state, with predictions on the way.
 
     Args:
         model: Networks.
@@ -81,7 +81,7 @@ def imagine(
         latent = model.rssm.imagine(latent, action, key=latent_key)
         return latent, (_as_bits(feat.astype(kept or feat.dtype)), first, action, predicted)
 
-    keys, unroll = jr.split(key, length), model.rssm.unroll
+    keys, unroll = jr.split(key, length), model.rssm.forms.unroll
     last, (bits, first, action, predicted) = jax.lax.scan(step, start, keys, unroll=unroll)
     last = last.feat()
     feat = jax.lax.bitcast_convert_type(bits, kept or last.dtype)
@@ -91,7 +91,7 @@ def imagine(
 
 
 def _as_bits(x: Float[Array, " size"]) -> Shaped[Array, " size"]:
-    """Half precision as integers.
+    """View half precision as integers.
 
     XLA's CPU loops would write it through a float32 copy of what all steps wrote.
     """

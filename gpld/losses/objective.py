@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..config import Config, LossConfig
 from ..config.train_ratio import train_ratio
 from ..models import Dreamer, Rollout, TwoHotHead
-from ..xla.precision import factor_dtype
 from .actor_critic import actor_critic_losses
 from .batch import Batch
 from .gpld import SITES, PenaltyFn, jacobian_penalty
@@ -26,7 +25,7 @@ from .world_model import observe, world_model_losses
 
 
 class LossOutput(NamedTuple):
-    """What a loss computes besides its value."""
+    """Results of a loss besides its value."""
 
     losses: dict[str, Float[Array, "..."]]
     """Unreduced losses by name, before their scales."""
@@ -45,8 +44,14 @@ _BEHAVIOUR = ("policy", "value", "repval")
 LossFn = Callable[..., tuple[Float[Array, ""], LossOutput]]
 
 
-def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -> LossFn:
-    """DreamerV3's loss: the sum over its terms of scale times mean.
+def dreamer_loss(
+    config: Config,
+    slow_value: TwoHotHead,
+    return_norm: ReturnNorm,
+    *,
+    feat_dtype: jnp.dtype | None = None,
+) -> LossFn:
+    """Make DreamerV3's loss: the sum over its terms of scale times mean.
 
     Where `config.learn` is the world model alone, policy and value have no terms.
 
@@ -54,6 +59,7 @@ def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm
         config: Settings.
         slow_value: Moving average of the value head.
         return_norm: Percentiles of the returns before the batch.
+        feat_dtype: Dtype in which imagined features are kept, see `actor_critic_losses`.
     """
 
     def loss(
@@ -81,7 +87,7 @@ def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm
                 rollout,
                 batch,
                 config.ac,
-                feat_dtype=factor_dtype(config),
+                feat_dtype=feat_dtype,
                 key=imagine_key,
             )
             losses = losses | actor_critic
@@ -99,7 +105,7 @@ def dreamer_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm
 
 
 def loss_scales(config: LossConfig, observations: Iterable[str]) -> dict[str, float]:
-    """Scale of every loss of DreamerV3 by its name, one for each observation included."""
+    """Return the scale of every loss of DreamerV3 by its name, with those of observations."""
     scales = dataclasses.asdict(config)
     del scales["free_nats"]
     reconstruction: float = scales.pop("rec")
@@ -107,7 +113,7 @@ def loss_scales(config: LossConfig, observations: Iterable[str]) -> dict[str, fl
 
 
 def penalized(loss_fn: LossFn, penalty_fn: PenaltyFn, name: str, *, weight: Schedule) -> LossFn:
-    """Adds a penalty to a loss and returns a loss of the same signature.
+    """Add a penalty to a loss and return a loss of the same signature.
 
     Args:
         loss_fn: The loss.
@@ -149,16 +155,23 @@ def penalized(loss_fn: LossFn, penalty_fn: PenaltyFn, name: str, *, weight: Sche
     return loss
 
 
-def make_loss(config: Config, slow_value: TwoHotHead, return_norm: ReturnNorm) -> LossFn:
-    """The whole objective that the settings describe.
+def make_loss(
+    config: Config,
+    slow_value: TwoHotHead,
+    return_norm: ReturnNorm,
+    *,
+    feat_dtype: jnp.dtype | None = None,
+) -> LossFn:
+    """Make the whole objective that the settings describe.
 
     With `gpld.lambda0` 0 it is exactly `dreamer_loss`, whose arguments it takes.
     """
-    return with_penalties(dreamer_loss(config, slow_value, return_norm), config)
+    loss = dreamer_loss(config, slow_value, return_norm, feat_dtype=feat_dtype)
+    return with_penalties(loss, config)
 
 
 def with_penalties(loss: LossFn, config: Config) -> LossFn:
-    """Adds the penalties that the settings turn on to a loss."""
+    """Add the penalties that the settings turn on to a loss."""
     ratio = train_ratio(config)
     for name, lambda0 in config.gpld.coefficients.items():
         schedule = make_schedule(lambda0, config.gpld.schedule, ratio)

@@ -14,7 +14,7 @@ def lambda_returns(
     bootstrap: Float[Array, " time"],
     trace: Float[Array, " time"],
 ) -> Float[Array, " time"]:
-    """Returns that mix n-step returns of all lengths with geometric weights.
+    """Mix n-step returns of all lengths with geometric weights.
 
     `R_t = r_{t+1} + d_{t+1} ((1 - l_{t+1}) b_{t+1} + l_{t+1} R_{t+1})`, and beyond the last
     step `R = b`. With a trace l of 0 this is the one-step target, with 1 the Monte Carlo
@@ -55,7 +55,7 @@ class ReturnNorm(eqx.Module):
         self.high = jnp.zeros(())
 
     def update(self, returns: Float[Array, "..."], config: ActorCriticConfig) -> "ReturnNorm":
-        """Moves towards the percentiles of these returns."""
+        """Move towards the percentiles of these returns."""
         quantiles = jnp.array(config.return_percentiles, self.low.dtype)
         target = jnp.percentile(jax.lax.stop_gradient(returns), quantiles)
         rate = config.return_rate
@@ -69,5 +69,5 @@ class ReturnNorm(eqx.Module):
         )
 
     def scale(self, config: ActorCriticConfig) -> Float[Array, ""]:
-        """What advantages are divided by."""
+        """Return the scale that advantages are divided by."""
         return jnp.maximum(self.high - self.low, config.return_limit)

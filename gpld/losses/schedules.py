@@ -1,4 +1,4 @@
-"""How a penalty's coefficient changes with the number of updates (paper, algorithm 2).
+"""Schedules of a penalty's coefficient by the number of updates (paper, algorithm 2).
 
 A schedule maps the number n of completed updates to a coefficient. n may be traced. `initial`
 is the coefficient at n = 0 and `minimum` the least there is; `updates`, `scale` and `interval`
@@ -81,7 +81,7 @@ def delayed(schedule: Schedule, start: int) -> Schedule:
 
 
 def make_schedule(initial: float, config: ScheduleConfig, ratio: TrainRatio) -> Schedule:
-    """The schedule that the settings describe.
+    """Make the schedule that the settings describe.
 
     The coefficient is 0 in all updates that are made before `config.start` env steps were
     collected, of which there are none before training begins, and `initial` in the first one

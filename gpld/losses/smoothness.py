@@ -1,5 +1,6 @@
-"""How smooth the latent distributions are: numbers for the metrics, not for the loss."""
+"""Smoothness of the latent distributions: numbers for the metrics, not for the loss."""
 
+import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -31,7 +32,7 @@ with each."""
 
 
 class Smoothness(NamedTuple):
-    """Of one map at one state."""
+    """Smoothness of one map at one state."""
 
     exact: Float[Array, "*states"]
     """Squared Frobenius norm of a row's Jacobian, mean over rows (paper, equation 5)."""
@@ -41,24 +42,33 @@ class Smoothness(NamedTuple):
     at most, for a step of length one of the inputs."""
 
     variance: Float[Array, "*states"]
-    """Of one estimate of `exact`, by the run's estimator with its number of probes."""
+    """Variance of one estimate of `exact`, by the run's estimator with its number of probes."""
 
 
-def smoothness(fn: FactoredMap, inputs: Inputs, config: Config, *, key: PRNGKeyArray) -> Smoothness:
-    """Measures a map at one state.
+def smoothness(
+    fn: FactoredMap,
+    inputs: Inputs,
+    config: Config,
+    *,
+    row_by_row: bool = False,
+    key: PRNGKeyArray,
+) -> Smoothness:
+    """Measure the smoothness of a map at one state.
 
     Args:
         fn: The map.
         inputs: Where its Jacobian is taken.
         config: Estimator and number of probes.
+        row_by_row: Passed to `gram_penalty`.
         key: Random key.
     """
     estimator, num_probes = config.gpld.estimator, config.gpld.num_probes
     draws_key, start_key = jr.split(key)
-    estimate = gram_penalty(fn, estimator=estimator, num_probes=num_probes)
+    penalty = functools.partial(gram_penalty, fn, row_by_row=row_by_row)
+    estimate = penalty(estimator=estimator, num_probes=num_probes)
     draws = jax.vmap(lambda key: jnp.mean(estimate(*inputs, key=key)))
     return Smoothness(
-        exact=jnp.mean(gram_penalty(fn, estimator="exact")(*inputs)),
+        exact=jnp.mean(penalty(estimator="exact")(*inputs)),
         spectral_norm=spectral_norm(fn, inputs, num_iterations=NUM_ITERATIONS, key=start_key),
         variance=jnp.var(draws(jr.split(draws_key, NUM_DRAWS)), ddof=1),
     )
@@ -67,7 +77,7 @@ def smoothness(fn: FactoredMap, inputs: Inputs, config: Config, *, key: PRNGKeyA
 def spectral_norm(
     fn: TableFn, inputs: Inputs, *, num_iterations: int, key: PRNGKeyArray
 ) -> Float[Array, ""]:
-    """Largest singular value of a function's Jacobian, by power iteration on `J^T J`.
+    """Compute the largest singular value of a function's Jacobian, by power iteration on `J^T J`.
 
     Args:
         fn: Map of one sample, from arrays to an array.
@@ -93,7 +103,7 @@ def spectral_norm(
 def smoothness_report(
     model: Dreamer, batch: Batch, *, update: Int[Array, ""], config: Config, key: PRNGKeyArray
 ) -> dict[str, Float[Array, ""]]:
-    """Smoothness of posterior and prior on a batch, and the pull of the penalties.
+    """Measure the smoothness of posterior and prior on a batch, and the pull of the penalties.
 
     Args:
         model: Networks.
@@ -126,7 +136,7 @@ def smoothness_report(
 
         def measure(state, key, site=site):
             fn, inputs = site(model, state)
-            return smoothness(fn, inputs, config, key=key)
+            return smoothness(fn, inputs, config, row_by_row=model.rssm.forms.row_by_row, key=key)
 
         measured = jax.vmap(measure)(states, jr.split(site_key, num_states))
         exact = jnp.mean(measured.exact)

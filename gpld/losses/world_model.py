@@ -13,8 +13,8 @@ from .batch import Batch
 
 
 def observe(model: Dreamer, batch: Batch, *, key: PRNGKeyArray) -> Rollout:
-    """Posterior states along the sequences of a batch, from the stored context on."""
-    embed = map_states(model.encoder, batch.observation, in_chunks=_in_chunks(model))
+    """Infer the posterior states along the sequences of a batch, from the stored context on."""
+    embed = map_states(model.encoder, batch.observation, in_chunks=model.encoder.in_chunks)
     context = jax.vmap(model.rssm.restore)(batch.context)
     keys = jr.split(key, embed.shape[0])
     return jax.vmap(
@@ -32,7 +32,7 @@ def world_model_losses(
     discount: float,
     free_nats: float,
 ) -> tuple[dict[str, Float[Array, "batch time"]], dict[str, Float[Array, "batch time"]]]:
-    """Losses of every state of a batch, by name and unreduced.
+    """Compute the losses of every state of a batch, by name and unreduced.
 
     One for each observation, `rew`, `con`, `dyn` and `rep`.
 
@@ -76,10 +76,5 @@ def world_model_losses(
         batch.observation,
         batch.reward,
         batch.is_terminal,
-        in_chunks=_in_chunks(model),
+        in_chunks=model.encoder.in_chunks,
     )
-
-
-def _in_chunks(model: Dreamer) -> bool:
-    """Whether states are taken a few at a time: where there are pictures, on a CPU."""
-    return model.encoder.images is not None and jax.default_backend() == "cpu"

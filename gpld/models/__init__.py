@@ -1,6 +1,6 @@
 """Networks of DreamerV3 as Equinox modules, written for one sample."""
 
-from .blocks import BlockForm as BlockForm, BlockLinear as BlockLinear, each_block as each_block
+from .blocks import BlockLinear as BlockLinear, each_block as each_block
 from .decoder import Decoder as Decoder
 from .distributions import (
     Binary as Binary,
@@ -16,6 +16,7 @@ from .distributions import (
 from .dreamer import Dreamer as Dreamer, parameter_counts as parameter_counts
 from .encoder import Encoder as Encoder, split_shapes as split_shapes
 from .factored import FactoredMap as FactoredMap
+from .forms import Forms as Forms
 from .heads import (
     ContinueHead as ContinueHead,
     PolicyHead as PolicyHead,

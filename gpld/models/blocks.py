@@ -1,32 +1,29 @@
 """Block-diagonal layers: the same small layer for every block of a vector, with own weights."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .forms import BlockForm
 from .layers import RMSNorm, at_least_float32, truncated_normal_init
-
-BlockForm = Literal["auto", "batched", "separate"]
 
 Blocks = Float[Array, "blocks _"] | list[Float[Array, " _"]]
 """One vector for each block: rows of an array, or a list where blocks are kept separate."""
 
 
 def each_block(fn: Callable[..., Any], *args: Any, form: BlockForm) -> Any:
-    """`fn` of the values of every block.
+    """Apply a function to every block.
 
     Args:
         fn: Function of one block.
         args: Arrays with a leading axis of blocks, or lists of what belongs to each block.
-        form: batched: one operation for all blocks, and a leading axis in the results.
-            separate: one for each, and lists; on CPUs several times faster, because batched
-            products of matrices are slow there. auto: separate on a CPU, else batched.
+        form: batched: results have a leading axis. separate: they are lists.
     """
-    if form == "batched" or (form == "auto" and jax.default_backend() != "cpu"):
+    if form == "batched":
         return jax.vmap(fn)(*args)
     blocks = zip(*(x if isinstance(x, list) else jnp.unstack(x) for x in args), strict=True)
     return [fn(*block) for block in blocks]
@@ -50,17 +47,17 @@ class BlockLinear(eqx.Module):
         outputs: int,
         *,
         shared: int = 0,
-        form: BlockForm = "auto",
+        form: BlockForm = "batched",
         key: PRNGKeyArray,
     ):
-        """Initialises the map.
+        """Initialise the map.
 
         Args:
             blocks: Number of blocks.
             inputs: Width of one block's own input.
             outputs: Width of one block's output.
             shared: Width of the input that every block sees, after its own.
-            form: How the products of the blocks are taken, see `each_block`.
+            form: How the products of the blocks are taken.
             key: Random key.
         """
         shape = (blocks, inputs + shared, outputs)
@@ -69,7 +66,7 @@ class BlockLinear(eqx.Module):
         self.form = form
 
     def __call__(self, x: Blocks, shared: Float[Array, " shared"] | None = None) -> Blocks:
-        """One output per block, from the block's own input and the shared one."""
+        """Return one output per block, from the block's own input and the shared one."""
         kernel = self.kernel.astype(x[0].dtype)
         blocks, _, outputs = kernel.shape
         offset = self.bias.astype(x[0].dtype)
@@ -86,7 +83,7 @@ class BlockLinear(eqx.Module):
 
 
 def normalise_blocks(norm: RMSNorm, x: Blocks, *, form: BlockForm) -> Blocks:
-    """`norm` of a vector that is given by its blocks."""
+    """Normalise a vector that is given by its blocks."""
 
     def mean_square(x):
         return jnp.mean(jnp.square(at_least_float32(x)))

@@ -15,15 +15,15 @@ _KEPT = "kept"
 
 
 def keep(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-    """Marks what derivatives keep of each state, because computing it again would take long."""
+    """Mark a value that derivatives keep of each state, because computing it again takes long."""
     return checkpoint_name(x, _KEPT)
 
 
 def map_states(function: Callable[..., Any], *args: PyTree, in_chunks: bool) -> PyTree:
-    """A function of single states, mapped over batch and time.
+    """Map a function of single states over batch and time.
 
-    In chunks, what the function computes on its way to the results is never there for all states:
-    derivatives keep the arguments and what `keep` marks, and compute the rest again. On a CPU
+    In chunks, intermediate values never exist for all states at once: derivatives keep the
+    arguments and what `keep` marks, and compute the rest again. On a CPU
     pictures take less than half of the memory in this way, and time that is hardly more, because
     what was computed a moment ago is still in the caches. A GPU wants all states at once.
 

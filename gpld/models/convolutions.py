@@ -17,7 +17,7 @@ class Conv(eqx.Module):
     bias: Float[Array, " outputs"]
 
     def __init__(self, inputs: int, outputs: int, *, side: int, key: PRNGKeyArray):
-        """Initialises the kernel, whose fan-in counts all pixels that it sees."""
+        """Initialise the kernel, whose fan-in counts all pixels that it sees."""
         self.kernel = truncated_normal_init(key, (side, side, inputs, outputs))
         self.bias = jnp.zeros(outputs)
 
@@ -26,7 +26,7 @@ class Conv(eqx.Module):
         return convolve(x, self.kernel.astype(x.dtype)) + self.bias.astype(x.dtype)[None, None]
 
     def upsampled(self, x: Image) -> Image:
-        """What `self(upsample(x))` is, at less than half the cost.
+        """Compute `self(upsample(x))` at less than half the cost.
 
         Each pixel of `x` fills four of the upsampled image, so that a kernel of side 5 sees
         three different ones along each axis, and sums of its weights meet them. They differ
@@ -41,7 +41,7 @@ class Conv(eqx.Module):
         return y + self.bias.astype(x.dtype)[None, None]
 
     def pooled(self, x: Image) -> Image:
-        """What `pool(self(x))` is, faster where there are few channels.
+        """Compute `pool(self(x))`, faster where there are few channels.
 
         The four pixels that are pooled are computed side by side, from four times as many
         channels: those of 2 x 2 pixels. The kernel has zeros where one of the four sees less.
@@ -68,7 +68,7 @@ class ConvHidden(eqx.Module):
         self.norm = RMSNorm(outputs)
 
     def activate(self, y: Image) -> Image:
-        """What follows the convolution: `silu(norm(y))`, pixel by pixel."""
+        """Normalise and activate the convolution's output: `silu(norm(y))`, pixel by pixel."""
         return silu(jax.vmap(jax.vmap(self.norm))(y))
 
 
@@ -80,13 +80,13 @@ def convolve(x: Image, kernel: Float[Array, "side side inputs outputs"]) -> Imag
 
 
 def pool(x: Image) -> Image:
-    """The largest of each 2 x 2 pixels; equal ones share the derivative."""
+    """Take the largest of each 2 x 2 pixels; equal ones share the derivative."""
     height, width, channels = x.shape
     return jnp.max(x.reshape(height // 2, 2, width // 2, 2, channels), axis=(1, 3))
 
 
 def upsample(x: Image) -> Image:
-    """Each pixel four times, as 2 x 2 pixels."""
+    """Repeat each pixel four times, as 2 x 2 pixels."""
     return jnp.repeat(jnp.repeat(x, 2, axis=0), 2, axis=1)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from ..config import ModelConfig
 from .distributions import symlog_mse
 from .encoder import split_shapes
+from .forms import Forms
 from .images import ImageDecoder
 from .layers import at_least_float32
 from .rssm import Latent
@@ -18,17 +19,25 @@ from .vectors import Shapes, VectorDecoder
 
 
 class Decoder(eqx.Module):
-    """Predicts every vector in symlog space, and every image with values in [0, 1]."""
+    """Predictor of every vector in symlog space, and every image with values in [0, 1]."""
 
     vectors: VectorDecoder | None
     images: ImageDecoder | None
 
-    def __init__(self, shapes: Shapes, config: ModelConfig, *, key: PRNGKeyArray):
-        """Initialises the decoders that there are observations for.
+    def __init__(
+        self,
+        shapes: Shapes,
+        config: ModelConfig,
+        *,
+        forms: Forms = Forms(),  # noqa: B008
+        key: PRNGKeyArray,
+    ):
+        """Initialise the decoders that there are observations for.
 
         Args:
             shapes: Shape of each observation by its name, without batch axes.
             config: Sizes.
+            forms: Forms of computation.
             key: Random key.
         """
         vectors, images = split_shapes(shapes)
@@ -52,18 +61,19 @@ class Decoder(eqx.Module):
                 channels=config.channels,
                 side=config.kernel,
                 blocks=config.image_blocks,
+                form=forms.blocks,
                 key=image_key,
             )
 
     def __call__(self, latent: Latent) -> dict[str, Float[Array, "..."]]:
-        """Predictions in the shape of each observation; vectors in symlog space."""
+        """Predict each observation in its shape; vectors in symlog space."""
         parts = [part for part in (self.vectors, self.images) if part is not None]
         return {name: value for part in parts for name, value in part(latent).items()}
 
     def losses(
         self, latent: Latent, observation: Mapping[str, Shaped[Array, "..."]]
     ) -> dict[str, Float[Array, ""]]:
-        """Squared error of each observation, summed over its numbers.
+        """Compute the squared error of each observation, summed over its numbers.
 
         That of a vector is taken in symlog space, that of an image between values in [0, 1].
         """

@@ -6,7 +6,6 @@ Each object describes one event and raises its parameters to float32 on construc
 
 import math
 from functools import cache
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -16,8 +15,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from .layers import at_least_float32
-
-Sampling = Literal["auto", "inverse", "gumbel"]
 
 
 def symlog(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -45,28 +42,22 @@ class OneHotCategorical(eqx.Module):
     """
 
     probs: Float[Array, "rows classes"]
-    sampling: Sampling = eqx.field(static=True)
 
-    def __init__(
-        self, logits: Float[Array, "rows classes"], unimix: float, *, sampling: Sampling = "auto"
-    ):
-        """The distribution that logits stand for.
+    def __init__(self, logits: Float[Array, "rows classes"], unimix: float):
+        """Take the softmax of logits and mix it.
 
         Args:
             logits: Unnormalised logarithms of the probabilities before the mixture.
             unimix: Share of the uniform distribution, in [0, 1).
-            sampling: inverse (which auto takes): one uniform number per row inverts the
-                cumulative distribution. gumbel: the Gumbel maximum, which has the same law
-                and needs `classes` times as many random numbers.
         """
         self.probs = unimix_softmax(logits, unimix)
-        self.sampling = sampling
 
     def sample(self, key: PRNGKeyArray) -> Float[Array, "rows classes"]:
-        """One-hot sample whose gradient is that of the probabilities."""
-        if self.sampling == "gumbel":
-            logits = jnp.log(jax.lax.stop_gradient(self.probs))
-            return self._straight_through(jr.categorical(key, logits))
+        """One-hot sample whose gradient is that of the probabilities.
+
+        One uniform number per row inverts the cumulative distribution: the law is that of the
+        Gumbel maximum, which needs a random number for every class.
+        """
         cumulative = jnp.cumsum(jax.lax.stop_gradient(self.probs), axis=-1)
         uniform = jr.uniform(key, (self.probs.shape[0], 1), self.probs.dtype)
         # The last entry is 1 up to rounding and is left out, so the index is in range.
@@ -109,7 +100,7 @@ class BoundedNormal(eqx.Module):
         min_std: float = 0.1,
         max_std: float = 1.0,
     ):
-        """Bounds raw network outputs: tanh for the mean, a shifted sigmoid for the std."""
+        """Bound raw network outputs: tanh for the mean, a shifted sigmoid for the std."""
         std = (max_std - min_std) * jax.nn.sigmoid(raw_std + 2.0) + min_std
         self.mean = at_least_float32(jnp.tanh(raw_mean))
         self.std = at_least_float32(std)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from ..config import ComputeConfig, ModelConfig
+from ..config import ModelConfig
 from .decoder import Decoder
 from .encoder import Encoder
+from .forms import Forms
 from .heads import ContinueHead, PolicyHead, TwoHotHead
 from .rssm import RSSM
 
@@ -33,66 +34,35 @@ class Dreamer(eqx.Module):
         action_size: int,
         *,
         dtype: jnp.dtype = jnp.dtype("float32"),  # noqa: B008
-        compute: ComputeConfig = ComputeConfig(),  # noqa: B008
+        forms: Forms = Forms(),  # noqa: B008
         key: PRNGKeyArray,
     ):
-        """Initialises all networks.
+        """Initialise all networks.
 
         Args:
             config: Sizes.
             shapes: Shape of each observation by its key, without batch axes.
             action_size: Number of action dimensions.
             dtype: Compute dtype; parameters are float32 whatever it is.
-            compute: How it is computed.
+            forms: Forms of computation.
             key: Random key.
         """
-        names = ("encoder", "rssm", "decoder", "reward", "cont", "policy", "value")
-        keys = dict(zip(names, jr.split(key, len(names)), strict=True))
-        dims = config.dims
-        feat = dims.deter + config.stoch * dims.classes
-        self.encoder = Encoder(shapes, config, dtype=dtype, key=keys["encoder"])
-        self.rssm = RSSM(
-            self.encoder.embed_size,
-            action_size,
-            deter=dims.deter,
-            hidden=dims.hidden,
-            stoch=config.stoch,
-            classes=dims.classes,
-            blocks=config.blocks,
-            prior_layers=config.prior_layers,
-            posterior_layers=config.posterior_layers,
-            unimix=config.unimix,
-            dtype=dtype,
-            compute=compute,
-            key=keys["rssm"],
-        )
-        self.decoder = Decoder(shapes, config, key=keys["decoder"])
-        self.reward = TwoHotHead(
-            feat,
-            units=dims.units,
-            num_layers=config.reward_layers,
-            key=keys["reward"],
-        )
-        self.cont = ContinueHead(
-            feat,
-            units=dims.units,
-            num_layers=config.continue_layers,
-            key=keys["cont"],
-        )
+        encoder, rssm, decoder, reward, cont, policy, value = jr.split(key, 7)
+        units, feat = config.dims.units, config.dims.deter + config.stoch * config.dims.classes
+        self.encoder = Encoder(shapes, config, dtype=dtype, forms=forms, key=encoder)
+        embed = self.encoder.embed_size
+        self.rssm = RSSM(embed, action_size, config, dtype=dtype, forms=forms, key=rssm)
+        self.decoder = Decoder(shapes, config, forms=forms, key=decoder)
+        self.reward = TwoHotHead(feat, units=units, num_layers=config.reward_layers, key=reward)
+        self.cont = ContinueHead(feat, units=units, num_layers=config.continue_layers, key=cont)
         self.policy = PolicyHead(
-            feat,
-            action_size,
-            units=dims.units,
-            num_layers=config.policy_layers,
-            key=keys["policy"],
+            feat, action_size, units=units, num_layers=config.policy_layers, key=policy
         )
-        self.value = TwoHotHead(
-            feat, units=dims.units, num_layers=config.value_layers, key=keys["value"]
-        )
+        self.value = TwoHotHead(feat, units=units, num_layers=config.value_layers, key=value)
 
 
 def parameter_counts(model: Dreamer) -> dict[str, int]:
-    """Number of trained parameters of each network, by its name."""
+    """Count the trained parameters of each network, by its name."""
     return {
         name: sum(x.size for x in jax.tree.leaves(eqx.filter(module, eqx.is_array)))
         for name, module in vars(model).items()

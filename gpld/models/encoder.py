@@ -8,28 +8,41 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from ..config import ModelConfig
+from .forms import Forms
 from .images import ImageEncoder
 from .vectors import Shapes, VectorEncoder
 
 
 class Encoder(eqx.Module):
-    """The embeddings of vectors and of images, one behind the other."""
+    """Encoder of vectors and images: their embeddings, one behind the other."""
 
     vectors: VectorEncoder | None
     images: ImageEncoder | None
+    in_chunks: bool = eqx.field(static=True)
+    """True if there are images, and they are encoded and predicted a few at a time."""
 
-    def __init__(self, shapes: Shapes, config: ModelConfig, *, dtype: jnp.dtype, key: PRNGKeyArray):
-        """Initialises the encoders that there are observations for.
+    def __init__(
+        self,
+        shapes: Shapes,
+        config: ModelConfig,
+        *,
+        dtype: jnp.dtype,
+        forms: Forms = Forms(),  # noqa: B008
+        key: PRNGKeyArray,
+    ):
+        """Initialise the encoders that there are observations for.
 
         Args:
             shapes: Shape of each observation by its name, without batch axes.
             config: Sizes.
             dtype: Compute dtype of the embedding.
+            forms: Forms of computation.
             key: Random key.
         """
         vectors, images = split_shapes(shapes)
         vector_key, image_key = jr.split(key)
         self.vectors = self.images = None
+        self.in_chunks = forms.in_chunks and bool(images)
         if vectors:
             self.vectors = VectorEncoder(
                 vectors,
@@ -53,7 +66,7 @@ class Encoder(eqx.Module):
         return sum(part.embed_size for part in self._parts())
 
     def __call__(self, observation: Mapping[str, Shaped[Array, "..."]]) -> Float[Array, " embed"]:
-        """The embedding of one observation."""
+        """Embed one observation."""
         return jnp.concatenate([part(observation) for part in self._parts()])
 
     def _parts(self) -> list[VectorEncoder | ImageEncoder]:
@@ -61,7 +74,7 @@ class Encoder(eqx.Module):
 
 
 def split_shapes(shapes: Shapes) -> tuple[Shapes, Shapes]:
-    """Vectors, which have one axis or two or are numbers, and images, which have three.
+    """Split into vectors, which have up to two axes, and images, which have three.
 
     Raises:
         ValueError: If an observation has more axes, or there is none.

@@ -30,32 +30,36 @@ class FactoredMap(eqx.Module):
     rows: int = eqx.field(static=True)
 
     def __call__(self, *inputs: Float[Array, " _"]) -> Float[Array, "rows classes"]:
-        """The table at some inputs, which are concatenated."""
+        """Compute the table at some inputs, which are concatenated."""
         return self.tail(self.project(*inputs))
 
     def project(self, *inputs: Float[Array, " _"]) -> Float[Array, " pre"]:
-        """The affine part."""
+        """Apply the affine part."""
         return self.first(jnp.concatenate(inputs))
 
     def tail(self, y: Float[Array, " pre"]) -> Float[Array, "rows classes"]:
-        """Everything after the affine part."""
+        """Apply everything after the affine part."""
         return jax.vmap(self.output)(self.out(self.trunk(y)).reshape(self.rows, -1))
 
     def heads(self) -> Linear:
-        """Output layers by row: kernels `[rows, hidden, classes]`, biases `[rows, classes]`."""
+        """Split the output layer by rows.
+
+        Returns:
+            Kernels `[rows, hidden, classes]` and biases `[rows, classes]`.
+        """
         hidden, size = self.out.kernel.shape
         kernel = self.out.kernel.reshape(hidden, self.rows, size // self.rows)
         return self._out(kernel.swapaxes(0, 1), self.out.bias.reshape(self.rows, -1))
 
     def select(self, rows: Int[Array, " selected"]) -> "FactoredMap":
-        """The same map to some of the rows."""
+        """Restrict the map to some of the rows."""
         heads = jax.tree.map(lambda x: x[rows], self.heads())
         kernel = heads.kernel.swapaxes(0, 1).reshape(self.out.kernel.shape[0], -1)
         out = self._out(kernel, heads.bias.reshape(-1))
         return FactoredMap(self.first, self.trunk, out, self.output, rows.size)
 
     def flatten(self) -> "FactoredMap":
-        """The same map to a table of one row, which holds all rows."""
+        """Turn the map into one to a table of a single row, which holds all rows."""
 
         def output(logits):
             return jax.vmap(self.output)(logits.reshape(self.rows, -1)).reshape(-1)

@@ -13,7 +13,7 @@ from .layers import MLP, Linear, recalled, shared_input, split
 
 
 class Head(eqx.Module):
-    """A chain of hidden layers on the model feature, and what is made of its output."""
+    """A chain of hidden layers on the model feature, and a distribution made of its output."""
 
     mlp: eqx.AbstractVar[MLP]
 
@@ -27,7 +27,7 @@ class Head(eqx.Module):
 
 
 def first_layers(heads: Sequence[Head], feat: Float[Array, " feat"]) -> Float[Array, " units"]:
-    """What the affine maps of the heads' first layers say of one state, one behind the other."""
+    """Apply the affine maps of the heads' first layers to one state, one behind the other."""
     return shared_input(_first_linears(heads), feat)
 
 
@@ -37,7 +37,7 @@ def apply_heads(
     *,
     first: Float[Array, " units"] | None = None,
 ) -> tuple[Any, ...]:
-    """What several heads say of one state, with their first layers in one product.
+    """Apply several heads to one state, with their first layers in one product.
 
     Args:
         heads: Heads on the same feature.
@@ -56,7 +56,7 @@ def _first_linears(heads: Sequence[Head]) -> list[Linear]:
 
 
 class TwoHotHead(Head):
-    """Predicts a scalar as a symexp two-hot distribution (reward and value).
+    """Head that predicts a scalar as a symexp two-hot distribution (reward and value).
 
     The output layer starts at zero, so that the first predictions are exactly zero.
     """
@@ -83,7 +83,7 @@ class TwoHotHead(Head):
 
 
 class ContinueHead(Head):
-    """Predicts the discount of the next step: gamma, or 0 after a terminal state."""
+    """Head that predicts the discount of the next step: gamma, or 0 after a terminal state."""
 
     mlp: MLP
     out: Linear

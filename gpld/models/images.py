@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from .blocks import BlockLinear
 from .chunks import keep
 from .convolutions import Conv, ConvHidden, Image, pool
+from .forms import BlockForm
 from .layers import Hidden, Linear, RMSNorm, silu
 from .rssm import Latent
 from .vectors import Shapes
@@ -38,7 +39,7 @@ class ImageEncoder(eqx.Module):
         dtype: jnp.dtype,
         key: PRNGKeyArray,
     ):
-        """Initialises the encoder.
+        """Initialise the encoder.
 
         Args:
             shapes: Shapes of the images, `(height, width, channels)`, equal but for channels.
@@ -63,7 +64,7 @@ class ImageEncoder(eqx.Module):
         self.dtype = jnp.dtype(dtype)
 
     def __call__(self, observation: Mapping[str, Shaped[Array, "..."]]) -> Float[Array, " embed"]:
-        """The embedding of one observation's images, flattened by rows, columns, channels."""
+        """Embed one observation's images, flattened by rows, columns, channels."""
         images = jnp.concatenate([observation[k] for k in self.keys], axis=-1)
         x = images.astype(self.dtype) / 255 - 0.5
         # The first result is the largest, and costs least: its kernel sees few channels.
@@ -75,7 +76,7 @@ class ImageEncoder(eqx.Module):
 
 
 class ImageDecoder(eqx.Module):
-    """Predicts every image, from a small one that is enlarged step by step.
+    """Predictor of every image, from a small one that is enlarged step by step.
 
     The small image is the sum of two: `deter` enters by blocks, each of which draws its own
     channels, and `stoch` through a hidden layer.
@@ -99,9 +100,10 @@ class ImageDecoder(eqx.Module):
         channels: Sequence[int],
         side: int,
         blocks: int,
+        form: BlockForm = "batched",
         key: PRNGKeyArray,
     ):
-        """Initialises the decoder.
+        """Initialise the decoder.
 
         Args:
             shapes: Shapes of the images, `(height, width, channels)`, equal but for channels.
@@ -111,6 +113,7 @@ class ImageDecoder(eqx.Module):
             channels: Channels of the encoder's layers, which are taken in reverse order.
             side: Side of the kernels.
             blocks: Blocks of `deter`.
+            form: How products of the blocks are taken.
             key: Random key.
 
         Raises:
@@ -127,7 +130,8 @@ class ImageDecoder(eqx.Module):
                 )
         small = height * width >> 2 * len(channels)
         deter_key, in_key, out_key, image_key, *keys = jr.split(key, 4 + len(others))
-        self.deter_in = BlockLinear(blocks, deter // blocks, small * last // blocks, key=deter_key)
+        width, outputs = deter // blocks, small * last // blocks
+        self.deter_in = BlockLinear(blocks, width, outputs, form=form, key=deter_key)
         self.stoch_in = Hidden(stoch_size, 2 * units, key=in_key)
         self.stoch_out = Linear(2 * units, small * last, key=out_key)
         self.norm = RMSNorm(last)
@@ -140,7 +144,7 @@ class ImageDecoder(eqx.Module):
         self.shapes = tuple(sorted(shapes.items()))
 
     def __call__(self, latent: Latent) -> dict[str, Float[Array, "height width _"]]:
-        """Predictions in [0, 1], in the shape of each image."""
+        """Predict each image in its shape, with values in [0, 1]."""
         x = jax.nn.sigmoid(keep(self.out.upsampled(self._enlarged(latent))))
         ends = np.cumsum([shape[-1] for _, shape in self.shapes])[:-1]
         images = jnp.split(x, ends, axis=-1)
@@ -168,7 +172,7 @@ class ImageDecoder(eqx.Module):
 
 
 def _joined(shapes: Shapes, *, halvings: int) -> tuple[int, int, int]:
-    """Height, width and channels of all images side by side."""
+    """Return height, width and channels of all images side by side."""
     sizes = {shape[:2] for shape in shapes.values()}
     if len(sizes) != 1:
         raise ValueError(f"Images must be equally large, got {dict(shapes)}.")

@@ -18,14 +18,14 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 
 def at_least_float32(x: Shaped[Array, "..."]) -> Float[Array, "..."]:
-    """Raises half precision and integers to float32; keeps float32 and float64."""
+    """Raise half precision and integers to float32; keep float32 and float64."""
     return x if x.dtype in (jnp.float32, jnp.float64) else x.astype(jnp.float32)
 
 
 def truncated_normal_init(
     key: PRNGKeyArray, shape: tuple[int, ...], scale: float = 1.0
 ) -> Float[Array, "..."]:
-    """Kernel drawn from a normal truncated at two standard deviations.
+    """Draw a kernel from a normal truncated at two standard deviations.
 
     The variance is `scale**2 / fan_in`. All axes but the last count as fan-in, also
     the leading block axis of a block-linear kernel, whose weights are therefore
@@ -60,7 +60,7 @@ class Linear(eqx.Module):
 
 
 def shared_input(linears: Sequence[Linear], x: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
-    """Several affine maps of one input, one behind the other, in one product.
+    """Apply several affine maps to one input, one behind the other, in one product.
 
     Wide products are faster than narrow ones.
     """
@@ -71,15 +71,15 @@ def shared_input(linears: Sequence[Linear], x: Float[Array, " inputs"]) -> Float
 def recalled(
     linears: Sequence[Linear], x: Shaped[Array, " inputs"], y: Float[Array, " outputs"]
 ) -> Float[Array, " outputs"]:
-    """`y`, which is `shared_input(linears, x)`, with its derivative by the parameters.
+    """Return a kept `y = shared_input(linears, x)` with its derivative by the parameters.
 
-    For a result that was kept: only the derivative is computed. There is none by `x`.
+    Only the derivative is computed. There is none by `x`.
     """
     return _recalled(*_side_by_side(linears), x, y)
 
 
 def split(linears: Sequence[Linear], y: Float[Array, " outputs"]) -> list[Float[Array, " _"]]:
-    """The parts of `shared_input` that belong to each affine map."""
+    """Split the result of `shared_input` into the parts of each affine map."""
     return jnp.split(y, np.cumsum([linear.bias.size for linear in linears])[:-1])
 
 
@@ -162,7 +162,7 @@ class Hidden(eqx.Module):
         return self.activate(self.linear(x))
 
     def activate(self, y: Float[Array, " units"]) -> Float[Array, " units"]:
-        """What follows the affine map: `silu(norm(y))`."""
+        """Normalise and activate the affine map's output: `silu(norm(y))`."""
         return silu(self.norm(y))
 
 
@@ -179,11 +179,11 @@ class MLP(eqx.Module):
         )
 
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " units"]:
-        """All layers in turn."""
+        """Apply all layers in turn."""
         return self.trunk(self.layers[0].linear(x))
 
     def trunk(self, y: Float[Array, " units"]) -> Float[Array, " units"]:
-        """What follows the affine map of the first layer."""
+        """Apply everything after the affine map of the first layer."""
         x = self.layers[0].activate(y)
         for layer in self.layers[1:]:
             x = layer(x)

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from ..config import ComputeConfig
-from .blocks import BlockForm, BlockLinear, each_block, normalise_blocks
+from ..config import ModelConfig
+from .blocks import BlockLinear, each_block, normalise_blocks
 from .distributions import OneHotCategorical, unimix_softmax
 from .factored import FactoredMap
+from .forms import BlockForm, Forms
 from .layers import MLP, Hidden, Linear, RMSNorm, silu
 
 
@@ -37,14 +38,14 @@ class Latent(NamedTuple):
 
 
 class StoredLatent(NamedTuple):
-    """What replay keeps of a latent: each one-hot row as the number of its class."""
+    """A latent as replay keeps it: each one-hot row as the number of its class."""
 
     deter: Float[Array, "*batch deter"]
     classes: UInt8[Array, "*batch stoch"]
 
 
 class Rollout(NamedTuple):
-    """Posterior states along sequences, with what they were inferred from."""
+    """Posterior states along sequences, with embeddings and logits."""
 
     embed: Float[Array, "*batch embed"]
     latent: Latent
@@ -75,7 +76,7 @@ class BlockGRU(eqx.Module):
         *,
         hidden: int,
         blocks: int,
-        form: BlockForm = "auto",
+        form: BlockForm = "batched",
         key: PRNGKeyArray,
     ):
         dkey, skey, akey, hkey, gkey = jr.split(key, 5)
@@ -131,67 +132,45 @@ class RSSM(eqx.Module):
     classes: int = eqx.field(static=True)
     unimix: float = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
-    compute: ComputeConfig = eqx.field(static=True)
+    forms: Forms = eqx.field(static=True)
 
     def __init__(
         self,
         embed: int,
         action_size: int,
+        config: ModelConfig,
         *,
-        deter: int,
-        hidden: int,
-        stoch: int,
-        classes: int,
-        blocks: int,
-        prior_layers: int,
-        posterior_layers: int,
-        unimix: float,
         dtype: jnp.dtype,
-        compute: ComputeConfig = ComputeConfig(),  # noqa: B008
+        forms: Forms = Forms(),  # noqa: B008
         key: PRNGKeyArray,
     ):
-        """Initialises the model.
+        """Initialise the model.
 
         Args:
             embed: Width of the encoder's output.
             action_size: Number of action dimensions.
-            deter: Width of the deterministic state, a multiple of `blocks`.
-            hidden: Width of every hidden layer.
-            stoch: Number of categorical rows.
-            classes: Classes per row, at most 256.
-            blocks: Number of diagonal blocks in the sequence model.
-            prior_layers: Hidden layers of the prior.
-            posterior_layers: Hidden layers of the posterior.
-            unimix: Share of the uniform distribution in every categorical, in [0, 1).
+            config: Sizes.
             dtype: Compute dtype of the states.
-            compute: How it is computed.
+            forms: Forms of computation.
             key: Random key.
         """
         core_key, prior_key, prior_out_key, post_key, post_out_key = jr.split(key, 5)
+        self.stoch, self.classes, self.unimix = config.stoch, config.dims.classes, config.unimix
+        self.dtype, self.forms = jnp.dtype(dtype), forms
+        deter, hidden, size = config.dims.deter, config.dims.hidden, self.stoch * self.classes
         self.core = BlockGRU(
             deter,
-            stoch * classes,
+            size,
             action_size,
             hidden=hidden,
-            blocks=blocks,
-            form=compute.blocks,
+            blocks=config.blocks,
+            form=forms.blocks,
             key=core_key,
         )
-        self.prior_mlp = MLP(deter, hidden, prior_layers, key=prior_key)
-        self.prior_out = Linear(hidden, stoch * classes, key=prior_out_key)
-        self.posterior_mlp = MLP(deter + embed, hidden, posterior_layers, key=post_key)
-        self.posterior_out = Linear(hidden, stoch * classes, key=post_out_key)
-        self.stoch, self.classes = stoch, classes
-        self.unimix = unimix
-        self.dtype = jnp.dtype(dtype)
-        self.compute = compute
-
-    @property
-    def unroll(self) -> int:
-        """Steps of loops over time that are compiled as one."""
-        if self.compute.unroll is not None:
-            return self.compute.unroll
-        return 1 if jax.default_backend() == "cpu" else 4
+        self.prior_mlp = MLP(deter, hidden, config.prior_layers, key=prior_key)
+        self.prior_out = Linear(hidden, size, key=prior_out_key)
+        self.posterior_mlp = MLP(deter + embed, hidden, config.posterior_layers, key=post_key)
+        self.posterior_out = Linear(hidden, size, key=post_out_key)
 
     @property
     def deter(self) -> int:
@@ -218,8 +197,8 @@ class RSSM(eqx.Module):
         return logits.reshape(self.stoch, self.classes)
 
     def dist(self, logits: Float[Array, "stoch classes"]) -> OneHotCategorical:
-        """The distribution over z_t that logits of prior or posterior stand for."""
-        return OneHotCategorical(logits, self.unimix, sampling=self.compute.sampling)
+        """Make the distribution over z_t from logits of prior or posterior."""
+        return OneHotCategorical(logits, self.unimix)
 
     def prior_probs(self, deter: Float[Array, " deter"]) -> Float[Array, "stoch classes"]:
         """Class probabilities of p(z_t | h_t) after unimix; rows sum to one."""
@@ -255,7 +234,7 @@ class RSSM(eqx.Module):
         *,
         key: PRNGKeyArray,
     ) -> tuple[Latent, Float[Array, "stoch classes"]]:
-        """One posterior step: from the state at t - 1 to the state at t.
+        """Take one posterior step: from the state at t - 1 to the state at t.
 
         Args:
             latent: State at t - 1; replaced by zeros where an episode begins at t.
@@ -285,7 +264,7 @@ class RSSM(eqx.Module):
         *,
         key: PRNGKeyArray,
     ) -> Rollout:
-        """Posterior states along one sequence; gradients flow through time.
+        """Infer the posterior states along one sequence; gradients flow through time.
 
         Args:
             latent: State before the first step.
@@ -305,19 +284,19 @@ class RSSM(eqx.Module):
 
         keys = jr.split(key, embed.shape[0])
         inputs = (embed, prev_action, is_first, keys)
-        _, (latents, logits) = jax.lax.scan(step, latent, inputs, unroll=self.unroll)
+        _, (latents, logits) = jax.lax.scan(step, latent, inputs, unroll=self.forms.unroll)
         return Rollout(embed, latents, logits)
 
     def imagine(
         self, latent: Latent, action: Float[Array, " action"], *, key: PRNGKeyArray
     ) -> Latent:
-        """One step of imagination: the next state, sampled from the prior."""
+        """Imagine one step: sample the next state from the prior."""
         deter = self.core(latent.deter, latent.stoch, action)
         stoch = self.dist(self.prior_logits(deter)).sample(key)
         return Latent(deter, stoch.astype(self.dtype))
 
     def store(self, latent: Latent) -> StoredLatent:
-        """Compresses a sampled latent for replay, without loss.
+        """Compress a sampled latent for replay, without loss.
 
         Only a state that was sampled can be stored: the zeros of `initial` are not.
         """
@@ -325,6 +304,6 @@ class RSSM(eqx.Module):
         return StoredLatent(latent.deter, classes)
 
     def restore(self, stored: StoredLatent) -> Latent:
-        """The latent that `store` compressed."""
+        """Restore a latent that `store` compressed."""
         stoch = jax.nn.one_hot(stored.classes, self.classes, dtype=self.dtype)
         return Latent(stored.deter.astype(self.dtype), stoch)

@@ -19,7 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 def concat_vectors(
     values: Mapping[str, Shaped[Array, "..."]], keys: tuple[str, ...], dtype: jnp.dtype
 ) -> Float[Array, " size"]:
-    """Flattens the named values of one observation and joins them in that order.
+    """Flatten the named values of one observation and join them in that order.
 
     Symlog is taken in float32 before the cast to the compute dtype, because bfloat16
     would round large observations first.
@@ -44,7 +44,7 @@ class VectorEncoder(eqx.Module):
         dtype: jnp.dtype,
         key: PRNGKeyArray,
     ):
-        """Initialises the encoder.
+        """Initialise the encoder.
 
         Args:
             shapes: Shapes of the vectors.
@@ -64,12 +64,12 @@ class VectorEncoder(eqx.Module):
         return self.mlp.layers[-1].norm.scale.shape[-1]
 
     def __call__(self, observation: Mapping[str, Shaped[Array, "..."]]) -> Float[Array, " embed"]:
-        """The embedding of one observation's vectors."""
+        """Embed one observation's vectors."""
         return self.mlp(concat_vectors(observation, self.keys, self.dtype))
 
 
 class VectorDecoder(eqx.Module):
-    """Predicts every vector in symlog space, from one trunk.
+    """Predictor of every vector in symlog space, from one trunk.
 
     Its input is `stoch` before `deter`, the reverse of the feature that all heads see;
     this is the order in DreamerV3's code.
@@ -88,7 +88,7 @@ class VectorDecoder(eqx.Module):
         num_layers: int,
         key: PRNGKeyArray,
     ):
-        """Initialises the decoder.
+        """Initialise the decoder.
 
         Args:
             shapes: Shapes of the vectors.
@@ -106,6 +106,6 @@ class VectorDecoder(eqx.Module):
         }
 
     def __call__(self, latent: Latent) -> dict[str, Float[Array, "..."]]:
-        """Predictions in symlog space, in the shape of each vector."""
+        """Predict each vector in its shape, in symlog space."""
         x = self.mlp(jnp.concatenate([latent.stoch.reshape(-1), latent.deter]))
         return {name: self.outputs[name](x).reshape(s) for name, s in self.shapes}

@@ -16,6 +16,7 @@ from ..errors import MachineError, UsageError
 from ..machine.files import lock, open_to_append, write_json
 from ..machine.output import show
 from ..machine.provenance import provenance
+from ..xla.choices import Choices
 from ..xla.jax_settings import check_jax_settings, jax_settings
 from .folder import RunFolder
 
@@ -147,7 +148,7 @@ def record_run(
     record: Mapping[str, Any] | None,
     spec: EnvSpec,
     parameters: Mapping[str, int],
-    precision: str,
+    choices: Choices,
 ) -> None:
     """Write a run's record and settings; those that may change between two starts are updated.
 
@@ -157,13 +158,13 @@ def record_run(
         record: What `check_run` returned.
         spec: Shapes and sizes of the task.
         parameters: Parameter count of each network.
-        precision: What the networks compute in.
+        choices: How the networks are computed on this machine.
 
     Raises:
         MachineError: If it cannot be written.
     """
     if record is None:
-        record = _record(spec, parameters, precision)
+        record = _record(spec, parameters, choices)
     else:
         record = {**record, "resumed": [*record.get("resumed", []), provenance()]}
     try:
@@ -225,12 +226,13 @@ def _precision(record: Mapping[str, Any]) -> str:
     return record["precision"] if "precision" in record else record["dtype"]
 
 
-def _record(spec: EnvSpec, parameters: Mapping[str, int], precision: str) -> dict[str, Any]:
+def _record(spec: EnvSpec, parameters: Mapping[str, int], choices: Choices) -> dict[str, Any]:
     observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
     return {
         **provenance(),
         "jax": jax_settings(),
-        "precision": precision,
+        "precision": choices.precision,
+        "choices": choices._asdict(),
         "parameters": {**parameters, "total": sum(parameters.values())},
         "env": spec._asdict() | {"observation": observation},
     }

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..agent import choices
 from ..config import Config
 from ..envs import EnvSpec, TimeStep
 from ..errors import UsageError
@@ -14,7 +15,6 @@ from ..losses import Batch
 from ..models import StoredLatent
 from ..replay import AbstractReplay, DeviceReplay, Replay, Sample, StepSpec
 from ..seeding import derive_seed
-from ..xla.precision import compute_dtype
 
 LATENT = ("latent/deter", "latent/classes")
 """Names of the latent states in replay."""
@@ -31,7 +31,7 @@ def step_specs(config: Config, spec: EnvSpec) -> dict[str, StepSpec]:
         "is_first": StepSpec((), flag),
         "is_last": StepSpec((), flag),
         "is_terminal": StepSpec((), flag),
-        "latent/deter": StepSpec((model.dims.deter,), compute_dtype(config)),
+        "latent/deter": StepSpec((model.dims.deter,), np.dtype(choices(config).dtype)),
         "latent/classes": StepSpec((model.stoch,), np.dtype(np.uint8)),
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .. import agent
-from ..agent import AgentState, Memory
+from ..agent import AgentState, PolicyState
 from ..config import Config
 from ..envs import EnvSpec
 from ..models import Dreamer
@@ -26,8 +26,8 @@ class Programs(NamedTuple):
     """
 
     act: Callable[..., Any]
-    """`act(model, memory, step, env_step, key)`: the new memory, and the latent states of
-    each agent."""
+    """`act(model, policy_state, step, env_step, key)`: the new policy state, and the
+    latent states of each agent."""
 
     update: Callable[..., Any]
     """`update(state, batch, key)`: the new state, and the latent states and metrics of each
@@ -45,9 +45,11 @@ def make_programs(config: Config, seeds: SeedAxis) -> Programs:
         seeds: The axis along which agents are stacked.
     """
 
-    def act_one(model, memory, step, env_step, key):
+    def act_one(model, policy_state, step, env_step, key):
         key = jr.fold_in(key, env_step)
-        return agent.act(model, memory, step.observation, step.is_first, step.is_last, key=key)
+        return agent.act(
+            model, policy_state, step.observation, step.is_first, step.is_last, key=key
+        )
 
     def update_one(state, batch, key):
         key = jr.fold_in(key, state.update)
@@ -58,10 +60,10 @@ def make_programs(config: Config, seeds: SeedAxis) -> Programs:
         return agent.report(state, batch, config=config, key=key)
 
     @_jit
-    def act(model, memory, step, env_step, key):
+    def act(model, policy_state, step, env_step, key):
         act_all = seeds.vmap(act_one, shared=[3])
-        memory, latents = act_all(model, memory, step, env_step, key)
-        return seeds.put_acting(memory), seeds.unstack(latents)
+        policy_state, latents = act_all(model, policy_state, step, env_step, key)
+        return seeds.put_acting(policy_state), seeds.unstack(latents)
 
     @_jit
     def update(state, batch, key):
@@ -98,9 +100,9 @@ def init_agents(config: Config, spec: EnvSpec, *, keys: Sequence[PRNGKeyArray]) 
     return [init(config, shapes, spec.action_size, key=key) for key in keys]
 
 
-def initial_memory(seeds: SeedAxis, model: Dreamer, num_envs: int) -> Memory:
+def initial_policy_state(seeds: SeedAxis, model: Dreamer, num_envs: int) -> PolicyState:
     """Return what the policies carry before their first env step, stacked."""
-    initial = seeds.vmap(lambda model: agent.initial_memory(model, num_envs))
+    initial = seeds.vmap(lambda model: agent.initial_policy_state(model, num_envs))
     return seeds.put_acting(initial(model))
 
 

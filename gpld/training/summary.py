@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from ..agent import AgentState
+from ..agent import AgentState, choices
 from ..config import Config
 from ..config.train_ratio import train_ratio
 from ..envs import EnvSpec, choose_backend, probe
@@ -13,14 +13,15 @@ from ..envs.dmc.drawing import find_backend
 from ..machine.memory import available_memory, device_memory
 from ..models import parameter_counts, split_shapes
 from ..units import byte_size, count
-from ..xla.precision import choose_precision, describe_products
+from ..xla.precision import describe_products
 from .memory_estimate import free_disk, predict
 from .source import num_workers
 
 
 def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:
     """What a run will do, in a few lines."""
-    counts, products = parameter_counts(state.model), describe_products(config)
+    chosen, counts = choices(config), parameter_counts(state.model)
+    products = describe_products(chosen)
     ratio = train_ratio(config)
     replay, agent, checkpoints = map(byte_size, predict(config.share, spec, state))
     penalty = ", ".join(
@@ -34,7 +35,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
             f"inputs      {_inputs(config, spec)}",
             f"settings    preset {config.preset}, {_seeds(config)}, "
             f"penalty {penalty or 'off (DreamerV3)'}",
-            f"device      {_devices(config)}, computing in {_PRECISIONS[choose_precision(config)]}",
+            f"device      {_devices(config)}, computing in {_PRECISIONS[chosen.precision]}",
             f"loop        {_LOOPS[config.loop]}",
             *([f"products    {products}"] if products is not None else []),
             f"parameters  {sum(counts.values()):,}: "

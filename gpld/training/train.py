@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from ..agent import AgentState
+from ..agent import AgentState, choices
 from ..checkpoints.retention import Archive, Start
 from ..checkpoints.writer import Checkpointer
 from ..config import Config, to_dict
@@ -36,7 +36,6 @@ from ..runs.start import (
     planned_runs,
     record_run,
 )
-from ..xla.precision import choose_precision
 from . import memory_estimate
 from .device.trainer import DeviceTrainer
 from .evaluator import Evaluator
@@ -109,11 +108,12 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
         settings = {path: config, **settings}
     for folder in settings:
         enter(locked(folder))
-    precision = choose_precision(config)
-    everywhere = (planned_runs(config, path, i) for i in range(processes.count))
+    chosen = choices(config)
+    everywhere = (planned_runs(config, path, i) for i in range(config.distributed.processes))
     parts = [run.path for own in everywhere for run in own]
     records = {
-        folder: check_run(folder, own, precision, parts=parts) for folder, own in settings.items()
+        folder: check_run(folder, own, chosen.precision, parts=parts)
+        for folder, own in settings.items()
     }
     console = enter(_console(config, len(runs)))
     interrupts = enter(Interrupts(console.print, outlook))
@@ -143,7 +143,7 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     for run, start in zip(runs, starts, strict=True):
         check_settings(run.path, run.config, start.manifest.get("settings", {}))
     for folder, own in settings.items():
-        record_run(folder, own, records[folder], spec, counts, precision)
+        record_run(folder, own, records[folder], spec, counts, chosen)
     console.print(description)
     checkpointer.prepare()
     return _Opened(runs, sources, checkpointer, starts, loop_keys, console, interrupts)

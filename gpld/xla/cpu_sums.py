@@ -25,7 +25,7 @@ _FEW_CLASSES = 64
 
 
 def vectorised_sums(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn` with its sums in forms that are faster on CPUs.
+    """Take the sums of a function in forms that are faster on CPUs.
 
     To be applied outside of differentiation.
 
@@ -76,7 +76,7 @@ def _over_rows(x: Float[Array, "..."], num_axes: int) -> Float[Array, "..."]:
 
 
 def _cumulative(x: Float[Array, "*rows columns"]) -> Float[Array, "*rows columns"]:
-    """Cumulative sum along the last axis, as a product with a triangle of ones."""
+    """Sum up along the last axis, as a product with a triangle of ones."""
     triangle = np.triu(np.ones((x.shape[-1], x.shape[-1]), x.dtype))
     flat = x.reshape(-1, x.shape[-1])
     return jnp.dot(flat, triangle, precision=jax.lax.Precision.HIGHEST).reshape(x.shape)

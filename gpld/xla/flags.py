@@ -1,4 +1,4 @@
-"""What must be told to XLA before JAX starts."""
+"""Options of XLA, most of which must be set before JAX starts."""
 
 import importlib.metadata
 import os
@@ -18,7 +18,7 @@ _KNOWN = ("0.10", "0.11")  # as pyproject.toml bounds them
 
 
 def limit_fusions() -> None:
-    """Leaves XLA's CPU programs one kind of fusion that gives right numbers, and is needed.
+    """Turn off the fusions of XLA's CPU programs that give wrong numbers.
 
     From jaxlib 0.10.2 on, XLA hands sums and small products on CPUs to another library,
     which crashes for some shapes (github.com/jax-ml/jax, issues 39257 and 40412) and
@@ -51,7 +51,7 @@ def limit_fusions() -> None:
 
 
 def simulation_options() -> dict[str, bool]:
-    """Options of `jax.jit` for programs that simulate: thousands of operations on a few numbers.
+    """Return options of `jax.jit` for simulators: thousands of operations on a few numbers.
 
     On CPUs each of their fusions is compiled by a pipeline of its own, unless that is turned off:
     walker and quadruped then compile in 0.6 times the time, and run about as fast; cartpole,
@@ -65,7 +65,7 @@ def simulation_options() -> dict[str, bool]:
 
 
 def make_deterministic() -> None:
-    """Makes GPU programs give the same numbers every time; CPU programs do so anyway.
+    """Make GPU programs give the same numbers every time; CPU programs do so anyway.
 
     Raises:
         UsageError: If JAX has started, which reads these options once.
@@ -81,19 +81,19 @@ def make_deterministic() -> None:
 
 
 def _has_started() -> bool:
-    """Whether JAX has its devices, and XLA has read its options."""
+    """Return whether JAX has its devices, and XLA has read its options."""
     bridge = sys.modules.get("jax._src.xla_bridge")
     return bridge is not None and bridge.backends_are_initialized()
 
 
 def _are_options_known() -> bool:
-    """Whether the installed XLA has the options of this file; it does not start with others."""
+    """Return whether the installed XLA knows these options; with others it does not start."""
     version = _jaxlib()
     return version is not None and version.startswith(tuple(f"{known}." for known in _KNOWN))
 
 
 def _jaxlib() -> str | None:
-    """The version that is installed; whoever needs it will say so, the doctor does not."""
+    """Return the version of jaxlib; None if there is none, which importing JAX reports."""
     try:
         return importlib.metadata.version("jaxlib")
     except importlib.metadata.PackageNotFoundError:

@@ -1,7 +1,7 @@
 """JAX's own settings, as the shell or the program around a run has chosen them.
 
-They are honoured where a run begins, and recorded. Those of them that change its numbers must be
-the same when it goes on.
+A run honours and records them. Those that change its numbers must be the same when it is
+resumed.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _EQUAL_ON_CPUS = {"default", "high", "highest", "float32", "tensorfloat32", "bfl
 
 
 def jax_settings() -> dict[str, Any]:
-    """Reads the settings of this process, as a run records them.
+    """Read the settings of this process, as a run records them.
 
     Raises:
         UsageError: If one of them makes runs impossible.
@@ -49,7 +49,7 @@ def jax_settings() -> dict[str, Any]:
 
 
 def check_jax_settings(stored: Mapping[str, Any] | None, now: Mapping[str, Any], run: str) -> None:
-    """Checks that the numbers of a run stay what they were.
+    """Check that a run is resumed with the settings that its numbers depend on.
 
     Args:
         stored: What `jax_settings` gave where the run began; None if that was not recorded yet.
@@ -73,6 +73,6 @@ def check_jax_settings(stored: Mapping[str, Any] | None, now: Mapping[str, Any],
 
 
 def _value(name: str) -> Any:
-    """The value of a setting; None if this version of JAX has no such setting."""
+    """Return the value of a setting; None if this version of JAX has no such setting."""
     value = getattr(jax.config, name, None)
     return getattr(value, "value", value) if name == "jax_numpy_dtype_promotion" else value

@@ -10,8 +10,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +18,8 @@ from jax.extend.core import JaxprEqn
 from jax.extend.core.primitives import conv_general_dilated_p, dot_general_p
 from jaxtyping import Array, Float, Shaped
 
-from ..config import Config
-from .conv_products import conv_as_products
+from .choices import Choices
+from .convolutions import conv_as_products, product
 from .rewrite import bind, rewritten
 
 # XLA takes batches of bfloat16 products on CPUs one by one in plain loops; up to so many are
@@ -28,8 +27,8 @@ from .rewrite import bind, rewritten
 _MAX_UNROLLED = 16
 
 
-def mixed(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn` with its float32 products taken in bfloat16 and summed in float32.
+def mixed(fn: Callable[..., Any], *, on_cpu: bool, tiles: bool = False) -> Callable[..., Any]:
+    """Take the float32 products of a function in bfloat16, and sum them in float32.
 
     To be applied outside of differentiation, so that derivatives are covered: `mixed` of a
     gradient, not the gradient of `mixed`. Products that ask for `jax.lax.Precision.HIGHEST`
@@ -37,34 +36,18 @@ def mixed(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         fn: Any function of trees, of which some leaves may be no arrays.
+        on_cpu: Whether to write products in the form that is fast on CPUs.
+        tiles: Whether a CPU multiplies matrices of bfloat16 in tiles (AMX). Without,
+            convolutions stay in float32 there.
 
     Returns:
         A function of the same signature and result types.
     """
-    return rewritten(fn, _round_factors)
+    return rewritten(fn, functools.partial(_round_factors, on_cpu, tiles))
 
 
-def choose_precision(config: Config) -> Literal["float32", "mixed", "bfloat16"]:
-    """What `config.precision` stands for on the device that is in use."""
-    if config.precision != "auto":
-        return config.precision
-    if jax.default_backend() != "cpu":
-        return "bfloat16"
-    return "mixed" if has_fast_bfloat16() and config.compute.rewrite else "float32"
-
-
-def compute_dtype(config: Config) -> jnp.dtype:
-    """The dtype of the networks' states, on the device that is in use."""
-    return jnp.dtype("bfloat16" if choose_precision(config) == "bfloat16" else "float32")
-
-
-def factor_dtype(config: Config) -> jnp.dtype | None:
-    """The dtype in which what only products read may be kept; None for its own."""
-    return jnp.dtype("bfloat16") if choose_precision(config) == "mixed" else None
-
-
-def full_products(dtype: jnp.dtype) -> contextlib.AbstractContextManager:
-    """Within it, products of float32 round no factors, as GPUs would to TF32.
+def full_products(dtype: jnp.dtype | str) -> contextlib.AbstractContextManager:
+    """Keep GPUs, within this context, from rounding factors of float32 products to TF32.
 
     It does nothing on CPUs, where they never do; for factors of another dtype; and where the user
     has chosen a precision of products, for instance with `JAX_DEFAULT_MATMUL_PRECISION`.
@@ -72,52 +55,29 @@ def full_products(dtype: jnp.dtype) -> contextlib.AbstractContextManager:
     Args:
         dtype: Of the factors.
     """
-    if dtype != jnp.float32 or jax.default_backend() == "cpu" or _chosen_products() is not None:
+    rounds = jnp.dtype(dtype) == jnp.float32 and jax.default_backend() != "cpu"
+    if not rounds or _chosen_products() is not None:
         return contextlib.nullcontext()
     return jax.default_matmul_precision("highest")
 
 
-def describe_products(config: Config) -> str | None:
-    """How products of matrices are taken, where that does not follow from what is computed in."""
+def describe_products(choices: Choices) -> str | None:
+    """Say how products of matrices are taken; None where that follows from the precision."""
     if (chosen := _chosen_products()) is not None:
         return f"at the precision {chosen}, which JAX was told to take"
-    if choose_precision(config) != "float32" or jax.default_backend() == "cpu":
+    if choices.precision != "float32" or choices.backend == "cpu":
         return None
     return "in float32, with no factor rounded to TF32"
 
 
 def _chosen_products() -> str | None:
-    """JAX's own setting, which is None by default."""
+    """Return JAX's own setting, which is None by default."""
     return jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether the processor multiplies matrices of bfloat16: in tiles (AMX), or in vectors.
-
-    Without, such products are slower than those of float32. False where it is not known.
-    """
-    return has_tiles() or "avx512_bf16" in _processor()
-
-
-def has_tiles() -> bool:
-    """Whether the processor multiplies matrices of bfloat16 in tiles (AMX).
-
-    Vectors take half as long as with float32, which is less than it takes to write
-    convolutions as products of matrices. False where it is not known.
-    """
-    return "amx_bf16" in _processor()
-
-
-@functools.cache
-def _processor() -> str:
-    """What Linux tells about it."""
-    try:
-        return Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""
-
-
-def _round_factors(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
+def _round_factors(
+    on_cpu: bool, tiles: bool, equation: JaxprEqn, inputs: list[Any]
+) -> list[Any] | None:
     if equation.primitive not in (dot_general_p, conv_general_dilated_p):
         return None
     x, y = inputs
@@ -125,26 +85,23 @@ def _round_factors(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
     exact = precision is not None and jax.lax.Precision.HIGHEST in precision
     if exact or not x.dtype == y.dtype == jnp.float32:
         return None
-    on_cpu = jax.default_backend() == "cpu"
     if equation.primitive is conv_general_dilated_p and on_cpu:
-        y = conv_as_products(x, y, equation.params) if has_tiles() else None
+        y = conv_as_products(x, y, equation.params) if tiles else None
         return None if y is None else [y]
     rounded = (x.astype(jnp.bfloat16), y.astype(jnp.bfloat16))
     if equation.primitive is conv_general_dilated_p:
         params = {**equation.params, "preferred_element_type": jnp.float32}
         return bind(equation.replace(params=params), rounded)
     dimension_numbers = equation.params["dimension_numbers"]
-    if not on_cpu:
-        product = jax.lax.dot_general(
-            *rounded, dimension_numbers, preferred_element_type=jnp.float32
-        )
+    if on_cpu:
+        y = _product_on_cpu(*rounded, dimension_numbers)
     else:
-        product = _product_on_cpu(*rounded, dimension_numbers)
-    return None if product is None else [product]
+        y = jax.lax.dot_general(*rounded, dimension_numbers, preferred_element_type=jnp.float32)
+    return None if y is None else [y]
 
 
 def _product_on_cpu(x, y, dimension_numbers) -> Float[Array, "..."] | None:
-    """The product in the one form that XLA has fast programs for; None if it has not."""
+    """Take a product in the one form that XLA has fast programs for; None if it has none."""
     (x_axes, y_axes), (x_batch, y_batch) = dimension_numbers
     batch = tuple(x.shape[axis] for axis in x_batch)
     if math.prod(batch) > _MAX_UNROLLED:
@@ -153,10 +110,7 @@ def _product_on_cpu(x, y, dimension_numbers) -> Float[Array, "..."] | None:
     y, _, y_rest = _arranged(y, y_batch, y_axes, contracted_last=False)
     if x_transposed:  # without the barriers XLA would undo that
         x = jax.lax.optimization_barrier(x)
-    products = [
-        jax.lax.dot_general(a, b, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
-        for a, b in zip(x, y, strict=True)
-    ]
+    products = [product(a, b) for a, b in zip(x, y, strict=True)]
     if x_transposed:
         products = jax.lax.optimization_barrier(products)
     return jnp.stack(products).reshape(*batch, *x_rest, *y_rest)
@@ -169,7 +123,11 @@ def _arranged(
     *,
     contracted_last: bool,
 ) -> tuple[Shaped[Array, "batch _ _"], bool, tuple[int, ...]]:
-    """A factor as a batch of matrices; whether that moves the contracted axes; other sizes."""
+    """Arrange a factor as a batch of matrices.
+
+    Returns:
+        The matrices; whether that moves the contracted axes; sizes of the other axes.
+    """
     rest = [axis for axis in range(x.ndim) if axis not in (*batch, *contracted)]
     order = [*batch, *rest, *contracted] if contracted_last else [*batch, *contracted, *rest]
     sizes = [math.prod(x.shape[axis] for axis in axes) for axes in (batch, rest, contracted)]

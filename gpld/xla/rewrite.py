@@ -1,4 +1,4 @@
-"""Functions rewritten as programs: traced, then evaluated equation by equation by other rules.
+"""Rewriting of programs: a function is traced, then evaluated equation by equation by rules.
 
 A rule decides what becomes of an equation of the traced program (a jaxpr), wherever it is:
 calls are inlined, and the bodies of loops and branches are rewritten in the same way. Applied
@@ -39,7 +39,7 @@ _SHARD_MAP = "shard_map"  # which JAX does not export
 
 
 def rewritten(fn: Callable[..., Any], rule: Rule) -> Callable[..., Any]:
-    """`fn`, with some of its equations evaluated by a rule.
+    """Evaluate some equations of a function by a rule.
 
     Args:
         fn: Any function of trees, of which some leaves may be no arrays.
@@ -65,7 +65,7 @@ def rewritten(fn: Callable[..., Any], rule: Rule) -> Callable[..., Any]:
 def evaluate(
     jaxpr: Jaxpr, consts: Sequence[Any], *args: Any, rule: Rule, also: Sequence[Var] = ()
 ) -> list[Any]:
-    """Results of a program under a rule, and the values of further variables of it."""
+    """Evaluate a program under a rule; return its results and the values of further variables."""
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atom):
@@ -80,7 +80,7 @@ def evaluate(
 
 @contextlib.contextmanager
 def origin(equation: JaxprEqn) -> Iterator[None]:
-    """Within it, new equations have the names, source lines and context of another one.
+    """Give new equations, within this context, the names, source lines and context of another.
 
     So profiles and errors lead to where it was written, not to what rewrites it.
     """
@@ -93,7 +93,7 @@ def origin(equation: JaxprEqn) -> Iterator[None]:
 
 
 def bind(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
-    """Results of an equation as it is, within its `origin`."""
+    """Evaluate an equation as it is, within its `origin`."""
     primitive = equation.primitive
     results = primitive.bind(*inputs, **primitive.get_bind_params(equation.params))
     return results if primitive.multiple_results else [results]
@@ -116,7 +116,7 @@ def _apply(equation: JaxprEqn, inputs: list[Any], rule: Rule) -> list[Any]:
 
 
 def _shard_map(params: dict[str, Any], inputs: Sequence[Any], rule: Rule) -> list[Any]:
-    """What each device does with its part, rewritten."""
+    """Rewrite the program that each device runs on its part."""
 
     def part(*args):
         return tuple(evaluate(params["jaxpr"], (), *args, rule=rule))
@@ -133,7 +133,7 @@ def _shard_map(params: dict[str, Any], inputs: Sequence[Any], rule: Rule) -> lis
 
 
 def _rewritten_param(param: Any, rule: Rule) -> Any:
-    """A parameter of a primitive, rewritten if it is a program (a loop's body), or several."""
+    """Rewrite a parameter of a primitive if it is a program (a loop's body), or several."""
     if isinstance(param, ClosedJaxpr):
         program = functools.partial(evaluate, param.jaxpr, param.consts, rule=rule)
         return jax.make_jaxpr(program)(*param.in_avals)

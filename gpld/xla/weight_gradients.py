@@ -14,8 +14,8 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, primitives
 
 from .rewrite import bind, evaluate, origin, rewritten
 
-# What commutes with a sum over time: how derivatives of a value that is used several times are
-# added up; and moving numbers about (padding, in a derivative, is with zeros).
+# Primitives linear in their operands, which commute with the sum over time. `_ADD` adds up the
+# derivatives of a value that is used several times; padding, in a derivative, is with zeros.
 _ADD = primitives.add_jaxvals_p
 _LINEAR = (
     _ADD,
@@ -30,7 +30,7 @@ _STACK = "stack"  # linear as well; JAX does not export it
 
 
 def sum_after_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, with the products that its scans sum up taken after them.
+    """Take products that the scans of a function sum up after these scans.
 
     To be applied outside of differentiation. Results are the same up to the order of sums;
     the factors of the products are kept for all steps of a loop.
@@ -45,7 +45,7 @@ def sum_after_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
-    """A scan without the carries that only sum up products."""
+    """Evaluate a scan without the carries that only sum up products."""
     if equation.primitive is not primitives.scan_p:
         return None
     params = equation.params
@@ -82,7 +82,7 @@ def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
 
 
 class _Sums:
-    """The carries of a scan's body that only sum up products of what changes with time.
+    """Carries of a scan's body that only sum up products of what changes with time.
 
     Attributes:
         jaxpr: The body.
@@ -114,7 +114,7 @@ class _Sums:
                 self.factors += [x for x in dict.fromkeys(factors) if x not in self.factors]
 
     def _added(self, x: Any) -> list[Any]:
-        """What is added up to a value that is used nowhere else."""
+        """List the terms that add up to a value that is used nowhere else."""
         if isinstance(x, Literal) or x not in self._producers or self._uses[x] > 1:
             return [x]
         equation = self._producers[x]
@@ -123,7 +123,7 @@ class _Sums:
         return [part for operand in equation.invars for part in self._added(operand)]
 
     def _collect(self, term: Any, factors: list[Var]) -> bool:
-        """Notes the factors of the products that a term is linear in; False if it is not."""
+        """Collect the factors of the products that a term is linear in; False if it is not."""
         equation = None if isinstance(term, Literal) else self._producers.get(term)
         if equation is None:
             return False
@@ -137,7 +137,7 @@ class _Sums:
         )
 
     def over_time(self, term: Any, stacked: dict[Var, Any]) -> Any:
-        """The sum of a term over all steps, of which the factors are given."""
+        """Sum a term over all steps, from its stacked factors."""
         if isinstance(term, Literal):
             return term.val
         equation = self._producers[term]

@@ -95,9 +95,9 @@ def test_evaluate_prints_every_return(finished):
 def test_five_lines_of_python(finished):
     agent = gpld.load(finished[0])
     env = gpld.make_env(agent.config.task, seed=0, action_repeat=agent.config.env.action_repeat)
-    step, memory, length = env.reset(), agent.memory(), 1
+    step, state, length = env.reset(), agent.initial_state(), 1
     while not step.is_last:
-        action, memory = agent.act(step, memory)
+        action, state = agent.act(step, state)
         step, length = env.step(action), length + 1
     assert length == 501
 

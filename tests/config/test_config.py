@@ -17,7 +17,6 @@ from gpld.config import (
     SIZES,
     ActorCriticConfig,
     CheckpointConfig,
-    ComputeConfig,
     Config,
     DistributedConfig,
     EnvConfig,
@@ -32,7 +31,7 @@ from gpld.config import (
     from_dict,
     to_dict,
 )
-from gpld.config.config import _BEFORE
+from gpld.config.config import _BEFORE, _RETIRED
 from gpld.config.presets import PRESETS
 from gpld.seeding import derive_seed
 
@@ -63,7 +62,6 @@ _OUT_OF_RANGE = [
     (Config, "env_steps", 0, "at least 1"),
     (Config, "profile", -1, "non-negative"),
     (Config, "seeds", 0, "at least 1"),
-    (ComputeConfig, "compute.unroll", 0, "at least 1"),
     (DistributedConfig, "distributed.processes", 0, "at least 1"),
     (Config, "devices", 0, "a divisor of `replay.batch_size` (16)"),
     (Config, "devices", 3, "a divisor of `replay.batch_size` (16)"),
@@ -295,6 +293,18 @@ def test_runs_older_than_a_setting_had_what_it_replaced():
     values = stored()
     del values["compute"]["rewrite"]
     assert from_dict(values).compute.rewrite
+
+
+@pytest.mark.parametrize("name", _RETIRED)
+def test_a_setting_that_is_no_more_is_read_if_it_had_its_default(name):
+    values, only = stored(), _RETIRED[name]
+    group, own = name.split(".")
+    values[group][own] = only
+    assert from_dict(values) == Config()
+    values[group][own] = 3
+    message = f"`{name}` must be {only}, since it is no setting any more, got 3."
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        from_dict(values)
 
 
 def test_no_stored_setting_is_taken_for_granted():

@@ -33,7 +33,7 @@ class Tape:
 
 def replayed(model, num_envs, num_steps, key, modes):
     """Actions by the definition: the agent's own function, keys split one after the other."""
-    memory = agent.initial_memory(model, num_envs)
+    memory = agent.initial_policy_state(model, num_envs)
     action, actions = np.zeros((num_envs, 1), np.float32), []
     with make_vector_env("probe_memory", num_envs=num_envs, seed=3) as envs:
         for _ in range(num_steps):

@@ -31,10 +31,10 @@ def test_value_of_a_constant_reward(trained):
     folder = trained("probe_constant", 1000)
     player = gpld.load(folder.path)
     env = gpld.make_env("probe_constant", seed=1)
-    step, memory, values = env.reset(), player.memory(), []
+    step, state, values = env.reset(), player.initial_state(), []
     while not step.is_last:
-        action, memory = player.act(step, memory)
-        feat = jax.tree.map(lambda x: x[0], memory.memory.latent).feat()
+        action, state = player.act(step, state)
+        feat = jax.tree.map(lambda x: x[0], state.policy.latent).feat()
         values.append(float(player.state.model.value(feat).mean()))
         step = env.step(action)
     np.testing.assert_allclose(values, player.config.ac.horizon, rtol=0.2)

@@ -39,13 +39,13 @@ def _probes(fn, inputs, estimator, num_probes=2):
     return jax.vmap(draw)(jr.split(jr.key(1), STATES), *inputs)
 
 
-def _both(rssm, name, inputs, estimator, probes):
+def _both(rssm, name, inputs, estimator, probes, *, row_by_row=False):
     """Values of both paths at every state, and their gradients by parameters and inputs."""
 
     def values(path, rssm, inputs):
         literal, factored = _maps(rssm)[name]
         if path == "gram":
-            penalty = gram_penalty(factored, estimator=estimator)
+            penalty = gram_penalty(factored, estimator=estimator, row_by_row=row_by_row)
         else:
             penalty = gradient_penalty(literal, estimator=estimator)
         return jax.vmap(lambda u, e: penalty(*u, probes=e))(inputs, probes)
@@ -110,13 +110,16 @@ def test_same_probes_same_values_and_gradients(name, estimator):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_identity_to_double_precision(estimator):
+@pytest.mark.parametrize(
+    ("estimator", "row_by_row"),
+    [*((name, False) for name in ESTIMATORS), ("rowwise", True), ("exact", True)],
+)
+def test_identity_to_double_precision(estimator, row_by_row):
     inputs = jax.tree.map(lambda x: x.astype(jnp.float64), _inputs("posterior"))
     rssm = tiny_rssm()
     probes = _probes(rssm.posterior_probs, inputs, estimator)
     (gram, gram_grads), (literal, literal_grads) = _both(
-        rssm, "posterior", inputs, estimator, probes
+        rssm, "posterior", inputs, estimator, probes, row_by_row=row_by_row
     )
     assert gram.dtype == jnp.float64
     np.testing.assert_allclose(gram, literal, rtol=1e-12, atol=1e-13 * np.max(literal))

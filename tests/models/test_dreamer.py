@@ -12,7 +12,7 @@ from helpers import ACTION_SIZE, CONFIG, SHAPES, build, tiny_model
 
 import gpld.models.layers
 from gpld import agent
-from gpld.config import ComputeConfig, ModelConfig
+from gpld.config import ModelConfig
 from gpld.models import (
     ContinueHead,
     Decoder,
@@ -271,11 +271,18 @@ def test_first_layers_that_were_kept_are_not_computed_again():
     assert np.all(outputs(heads, feat, first + 1) != outputs(heads, feat))  # it is read
 
 
-def test_settings_of_how_it_is_computed_reach_the_model():
-    compute = ComputeConfig(blocks="batched", sampling="gumbel", unroll=3)
-    config = dataclasses.replace(CONFIG, compute=compute)
-    make = lambda key: agent.init(config, SHAPES, ACTION_SIZE, key=key)  # noqa: E731
-    rssm = eqx.filter_eval_shape(make, jax.random.key(0)).model.rssm
-    assert {rssm.core.form, rssm.core.hidden.form, rssm.core.gates.form} == {"batched"}
-    assert rssm.dist(jnp.zeros((3, 4))).sampling == "gumbel"
-    assert rssm.unroll == 3
+@pytest.mark.parametrize(
+    ("backend", "form", "unroll"), [("cpu", "separate", 1), ("gpu", "batched", 4)]
+)
+def test_layers_take_the_forms_that_are_fast_on_the_device(backend, form, unroll, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    shapes = SHAPES | {"image": (16, 16, 3)}
+    config = dataclasses.replace(CONFIG.model, depth=2, image_blocks=2)
+    config = dataclasses.replace(CONFIG, model=config)
+    make = lambda key: agent.init(config, shapes, ACTION_SIZE, key=key)  # noqa: E731
+    model = eqx.filter_eval_shape(make, jr.key(0)).model
+    core = model.rssm.core
+    layers = (core, core.hidden, core.gates, model.decoder.images.deter_in)
+    assert {layer.form for layer in layers} == {form}
+    assert model.rssm.forms.unroll == unroll
+    assert model.encoder.in_chunks == model.rssm.forms.row_by_row == (backend == "cpu")

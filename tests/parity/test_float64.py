@@ -37,7 +37,8 @@ def _update(precision, dtype):
         draws = {name: jnp.asarray(probe[:, None], dtype) for name, probe in probes.items()}
         patch.setattr(gpld.losses.gpld, "draw_states", lambda *_: jnp.asarray(states))
         patch.setattr(gpld.losses.gpld, "draw_state_probes", lambda *args: draws[args[-1]])
-        patch.setattr(agent, "compute_dtype", lambda config: jnp.dtype(dtype))
+        choices = agent.choices(config)._replace(dtype=jnp.dtype(dtype).name)
+        patch.setattr(agent, "choices", lambda _: choices)
         inputs = (recording.initial_state(), recording.updates[0].batch)
         state, batch = jax.tree.map(cast, inputs)
         compute = lambda state, batch: agent.loss_and_grads(  # noqa: E731

@@ -55,7 +55,7 @@ def test_a_second_compilation_is_an_error(config):
         act, *_ = make_programs(config, SeedAxis())
         step = envs.step(np.zeros((2, 1), np.float32))
     for _ in range(2):
-        memory = agent.initial_memory(state.model, 2)
+        memory = agent.initial_policy_state(state.model, 2)
         act(state.model, memory, step, np.uint32(0), jax.random.key(0))
     one = jax.tree.map(lambda x: x[:1], (memory, step))
     with pytest.raises(RuntimeError, match="can only be traced 1 times"):

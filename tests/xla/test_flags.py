@@ -140,11 +140,12 @@ def test_large_batches_of_penalties_are_right():
     """A program that XLA miscomputes on some processors without the option."""
     code = """
 import gpld, jax, jax.numpy as jnp, jax.random as jr, numpy as np
+from gpld.config import ModelConfig
 from gpld.models import RSSM
 from gpld.losses import gram_penalty
-rssm = RSSM(8, 2, deter=16, hidden=8, stoch=3, classes=4, blocks=4, prior_layers=1,
-            posterior_layers=1, unimix=0.01, dtype=jnp.dtype("float32"), key=jr.key(0))
-penalty = gram_penalty(rssm.posterior_map())
+config = ModelConfig(deter=16, hidden=8, stoch=3, classes=4, blocks=4, prior_layers=1)
+rssm = RSSM(8, 2, config, dtype=jnp.dtype("float32"), key=jr.key(0))
+penalty = gram_penalty(rssm.posterior_map(), row_by_row=True)
 norms = lambda h, e, key: penalty(h, e, key=key)
 inputs = (jr.normal(jr.key(1), (40, 16)), jr.normal(jr.key(2), (40, 8)))
 batched = lambda key: jax.vmap(norms)(*inputs, jr.split(key, 40))

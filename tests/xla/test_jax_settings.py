@@ -85,7 +85,7 @@ def test_a_policy_carries_the_same_types_in_float64(recorded):
         flags = jnp.zeros(2, bool)
 
         def carried(model, key):
-            before = agent.initial_memory(model, 2)
+            before = agent.initial_policy_state(model, 2)
             return before, agent.act(model, before, observation, flags, flags, key=key)[0]
 
         before, after = jax.eval_shape(carried, model, jax.random.key(0))

@@ -1,15 +1,17 @@
 """Mixed precision: which products are rounded, wherever they are."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 
-from gpld.config.presets import PRESETS
 from gpld.models.convolutions import convolve
-from gpld.xla.precision import choose_precision, mixed
+from gpld.xla import precision
 
+mixed = functools.partial(precision.mixed, on_cpu=jax.default_backend() == "cpu")
 X, Y = jr.normal(jr.key(0), (5, 7)), jr.normal(jr.key(1), (7, 7))
 
 
@@ -84,10 +86,7 @@ def test_products_of_derivatives_are_rounded(name):
 
 @pytest.mark.parametrize("inputs", [1, 3])
 @pytest.mark.parametrize("tiles", [True, False])
-def test_convolutions_and_their_derivatives_are_rounded_where_there_are_tiles(
-    inputs, tiles, monkeypatch
-):
-    monkeypatch.setattr("gpld.xla.precision.has_tiles", lambda: tiles)
+def test_convolutions_and_their_derivatives_are_rounded_where_there_are_tiles(inputs, tiles):
     keys = jr.split(jr.key(0), 3)
     x = jr.normal(keys[0], (3, 2, 6, 8, inputs))
     kernel = jr.normal(keys[1], (5, 5, inputs, 4))
@@ -95,24 +94,14 @@ def test_convolutions_and_their_derivatives_are_rounded_where_there_are_tiles(
     fn = jax.vmap(jax.vmap(convolve, (0, None)), (0, None))
     gradient = jax.grad(lambda *args: jnp.sum(weights * fn(*args)), argnums=(0, 1))
     outputs = lambda *args: (fn(*args), *gradient(*args))  # noqa: E731
-    actual = jax.jit(mixed(outputs))(x, kernel)
+    actual = jax.jit(mixed(outputs, tiles=tiles))(x, kernel)
     expected = outputs(_rounded(x), _rounded(kernel))
     for a, b, whole in zip(actual, expected, outputs(x, kernel), strict=True):
         np.testing.assert_allclose(a, b if tiles else whole, rtol=1e-4, atol=1e-4)
         assert np.max(np.abs(b - whole)) > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("flags", "chosen"),
-    [("avx2", "float32"), ("avx512f avx512_bf16", "mixed"), ("avx512f amx_bf16", "mixed")],
-)
-def test_the_precision_follows_the_processor(flags, chosen, monkeypatch):
-    monkeypatch.setattr("gpld.xla.precision._processor", lambda: f"flags : {flags}")
-    assert choose_precision(PRESETS["paper"]) == chosen
-
-
-def test_convolutions_of_other_kinds_are_right_as_well(monkeypatch):
-    monkeypatch.setattr("gpld.xla.precision.has_tiles", lambda: True)
+def test_convolutions_of_other_kinds_are_right_as_well():
     x, kernel = jr.normal(jr.key(0), (2, 8, 8, 4)), jr.normal(jr.key(1), (3, 3, 2, 4))
     strided = lambda x, kernel: jax.lax.conv_general_dilated(  # noqa: E731
         x,
@@ -122,7 +111,8 @@ def test_convolutions_of_other_kinds_are_right_as_well(monkeypatch):
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=2,
     )
-    np.testing.assert_allclose(mixed(strided)(x, kernel), strided(x, kernel), rtol=0.05, atol=0.2)
+    actual = mixed(strided, tiles=True)(x, kernel)
+    np.testing.assert_allclose(actual, strided(x, kernel), rtol=0.05, atol=0.2)
 
 
 def _rounded(x):

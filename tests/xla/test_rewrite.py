@@ -22,7 +22,7 @@ from gpld import agent
 from gpld.config import ComputeConfig, differences, flatten, from_dict, to_dict
 from gpld.losses import make_loss
 from gpld.xla import rewrite, weight_gradients
-from gpld.xla.precision import choose_precision, describe_products, mixed
+from gpld.xla.precision import describe_products, mixed
 from gpld.xla.rewrite import rewritten
 
 X = jr.normal(jr.key(0), (4, 4))
@@ -160,7 +160,7 @@ def test_products_summed_after_a_loop_have_the_names_of_those_in_it():
 def test_parts_on_devices_are_rewritten():
     fn = on_devices(lambda x: x @ jnp.ones((4, 4)) / 3)
     expected = np.asarray(X, jnp.bfloat16).astype(np.float64).sum(1) / 3
-    actual = jax.jit(mixed(fn))(X)
+    actual = jax.jit(mixed(fn, on_cpu=jax.default_backend() == "cpu"))(X)
     np.testing.assert_allclose(actual[:, 0], expected, rtol=1e-5, atol=1e-6)
     assert np.max(np.abs(fn(X)[:, 0] - expected)) > 1e-4
 
@@ -206,13 +206,15 @@ def test_all_rewriting_can_be_turned_off():
 
 
 def test_without_rewriting_there_is_no_mixed_precision(monkeypatch):
-    monkeypatch.setattr("gpld.xla.precision.has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr("gpld.xla.choices._processor", lambda: "flags : avx512_bf16")
     off = ComputeConfig(rewrite=False)
     with pytest.raises(ValueError, match="`precision` must be float32, bfloat16 or auto without"):
         dataclasses.replace(CONFIG, precision="mixed", compute=off)
     auto = dataclasses.replace(CONFIG, precision="auto")
-    assert choose_precision(auto) == ("mixed" if jax.default_backend() == "cpu" else "bfloat16")
-    assert choose_precision(dataclasses.replace(auto, compute=off)) != "mixed"
+    assert agent.choices(auto).precision == (
+        "mixed" if jax.default_backend() == "cpu" else "bfloat16"
+    )
+    assert agent.choices(dataclasses.replace(auto, compute=off)).precision != "mixed"
 
 
 def test_a_run_does_not_go_on_when_it_is_rewritten_otherwise():
@@ -230,7 +232,7 @@ def test_what_is_rewritten_of_the_agent_leads_to_its_code():
     assert any(e.primitive.name == "optimization_barrier" for e in found)  # of `vectorised_sums`
     lines = {source_info_util.summarize(e.source_info) for e in found}
     assert any("rssm.py" in line for line in lines)
-    assert not any("programs.py" in line for line in lines)
+    assert not any("xla/rewrite.py" in line for line in lines)
 
 
 def products(fn, *args):
@@ -245,7 +247,7 @@ HIGHEST = (jax.lax.Precision.HIGHEST,) * 2
 
 
 def act(state, key):
-    memory, flags = agent.initial_memory(state.model, 1), jnp.zeros(1, bool)
+    memory, flags = agent.initial_policy_state(state.model, 1), jnp.zeros(1, bool)
     observation = {name: jnp.zeros((1, *shape)) for name, shape in SHAPES.items()}
     return agent.act(state.model, memory, observation, flags, flags, key=key)
 
@@ -263,7 +265,7 @@ def test_products_of_float32_ask_a_gpu_for_all_of_it(precision, dtypes, said, mo
     assert products(act, STATE, jr.key(0)) == ({"float32"}, {HIGHEST})
     config = dataclasses.replace(WORLD_MODEL, precision=precision)
     assert products(partial(compute, config), *ARGUMENTS) == (dtypes, {HIGHEST})
-    assert describe_products(config) == said
+    assert describe_products(agent.choices(config)) == said
 
 
 def test_the_users_precision_of_products_stands(monkeypatch):
@@ -271,5 +273,5 @@ def test_the_users_precision_of_products_stands(monkeypatch):
     with jax.default_matmul_precision("tensorfloat32"):
         (asked,) = products(act, STATE, jr.key(0))[1]
         assert asked != HIGHEST
-        said = describe_products(CONFIG)
+        said = describe_products(agent.choices(CONFIG))
     assert said == "at the precision tensorfloat32, which JAX was told to take"

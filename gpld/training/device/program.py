@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ... import agent
-from ...agent import AgentState, Memory
+from ...agent import AgentState, PolicyState
 from ...config import Config
 from ...envs import FunctionalVectorEnv
 from ...losses import Batch
@@ -28,7 +28,7 @@ from ...replay.functional import Counters, Layout, Steps, Windows
 from ...runs.metrics import Sums, add_metrics, zero_sums
 from ...xla import flags
 from ..experience import LATENT, by_name, step_specs, to_batch, to_steps
-from ..programs import initial_memory
+from ..programs import initial_policy_state
 from .state import Keys, Learned, ProgramClock, Progress, Records, Request, Training
 
 
@@ -75,7 +75,7 @@ class DeviceProgram:
         init = jax.jit(seeds.vmap(self._env.init))
         training = Training(
             agent=state,
-            memory=initial_memory(seeds, state.model, self._env.num_envs),
+            policy_state=initial_policy_state(seeds, state.model, self._env.num_envs),
             envs=init(seeds.stack(env_keys)),
             learned=seeds.stack([self._nothing_learned()] * seeds.size),
         )
@@ -159,7 +159,7 @@ class DeviceProgram:
     def _collect(self, now: Progress, *, keys: Keys) -> Progress:
         """One env step of every environment of every agent."""
         collect = self._seeds.vmap(self._collect_one, shared=(3, 4))
-        steps, memory, envs, records, finite = collect(
+        steps, policy_state, envs, records, finite = collect(
             now.steps, now.training, now.records, now.clock, now.collected, keys.act
         )
         clock = now.clock
@@ -169,7 +169,7 @@ class DeviceProgram:
         )
         return now._replace(
             steps=steps,
-            training=now.training._replace(memory=memory, envs=envs),
+            training=now.training._replace(policy_state=policy_state, envs=envs),
             records=records,
             finite=finite,
             clock=clock,
@@ -185,18 +185,24 @@ class DeviceProgram:
         clock: ProgramClock,
         row: Int[Array, ""],
         key: PRNGKeyArray,
-    ) -> tuple[Steps, Memory, PyTree, Records, Bool[Array, " env"]]:
-        model, memory = training.agent.model, training.memory
+    ) -> tuple[Steps, PolicyState, PyTree, Records, Bool[Array, " env"]]:
+        model, policy_state = training.agent.model, training.policy_state
         # The action was chosen after the last time step; the first one is ignored.
-        envs, step = self._env.step(training.envs, memory.action)
+        envs, step = self._env.step(training.envs, policy_state.action)
         key = jr.fold_in(key, clock.env_step)
-        memory, latent = agent.act(
-            model, memory, step.observation, step.is_first, step.is_last, key=key
+        policy_state, latent = agent.act(
+            model, policy_state, step.observation, step.is_first, step.is_last, key=key
         )
-        steps = functional.append(steps, clock.replay, to_steps(step, memory.action, latent))
+        steps = functional.append(steps, clock.replay, to_steps(step, policy_state.action, latent))
         happened = Records(step.reward, step.is_first, step.is_last, *self._env.cut(envs))
         records = jax.tree.map(lambda rows, new: rows.at[row].set(new), records, happened)
-        return steps, memory, envs, records, jnp.all(jnp.isfinite(memory.action), axis=1)
+        return (
+            steps,
+            policy_state,
+            envs,
+            records,
+            jnp.all(jnp.isfinite(policy_state.action), axis=1),
+        )
 
     def _learn(self, now: Progress, *, keys: Keys) -> Progress:
         """One update of every agent, and what the one before has left to be done."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray, PyTree, UInt32
 
-from ...agent import AgentState, Memory
+from ...agent import AgentState, PolicyState
 from ...losses import Batch
 from ...models import StoredLatent
 from ...replay.functional import Counters, Steps, Windows
@@ -33,7 +33,7 @@ class Training(NamedTuple):
     """What changes in the course of a run, besides the steps in replay."""
 
     agent: AgentState
-    memory: Memory
+    policy_state: PolicyState
     envs: PyTree
     learned: Learned
 

@@ -210,9 +210,9 @@ class DeviceTrainer:
         before = self.clock.env_step - self._config.env.num_envs
         if not np.all(finite):
             for i, run in enumerate(self._runs):
-                memory = self._seeds.take(self._training.memory, i)
+                policy_state = self._seeds.take(self._training.policy_state, i)
                 with run.failing_as():
-                    check_finite(np.asarray(memory.action), before)
+                    check_finite(np.asarray(policy_state.action), before)
         for i, (run, skips) in enumerate(
             zip(self._runs, np.atleast_1d(skips_in_a_row), strict=True)
         ):

@@ -15,7 +15,7 @@ from ...parallel.devices import fetch
 from ...parallel.seeds import SeedAxis
 from ...runs.clock import Clock
 from ..experience import to_steps
-from ..programs import initial_memory
+from ..programs import initial_policy_state
 from ..seed_run import Failure, SeedRun
 
 
@@ -44,7 +44,7 @@ class Collector:
         """
         self._seeds, self._runs, self._envs = seeds, runs, envs
         self._act, self._key = act, seeds.stack(keys)
-        self._memory = initial_memory(seeds, seeds.actor(model), envs[0].num_envs)
+        self._policy_state = initial_policy_state(seeds, seeds.actor(model), envs[0].num_envs)
         self._stopwatch = runs[0].recorder.stopwatch
 
     def collect(self, model: Dreamer, clock: Clock) -> Clock:
@@ -68,12 +68,14 @@ class Collector:
         with self._stopwatch("policy"):
             step = seeds.put_acting(seeds.stack([envs.newest for envs in self._envs]))
             env_step = np.uint32(clock.env_step)
-            memory, latents = self._act(seeds.actor(model), self._memory, step, env_step, self._key)
-            actions = seeds.unstack(np.asarray(memory.action))
+            policy_state, latents = self._act(
+                seeds.actor(model), self._policy_state, step, env_step, self._key
+            )
+            actions = seeds.unstack(np.asarray(policy_state.action))
         for run, action in zip(runs, actions, strict=True):
             with run.failing_as():
                 check_finite(action, clock.env_step)
-        self._memory = memory
+        self._policy_state = policy_state
         steps = [envs.recv() for envs in self._envs]
         for envs, action in zip(self._envs, actions, strict=True):
             envs.send(action)  # the environments step while the agent updates
@@ -88,15 +90,15 @@ class Collector:
 
     def get_state(self, index: int) -> dict[str, Any]:
         """Return the environments of a run, and what its policy remembers in each."""
-        memory = jax.device_get(self._seeds.take(self._memory, index))
-        return {"memory": jax.tree.leaves(memory), "envs": self._envs[index].get_state()}
+        policy_state = jax.device_get(self._seeds.take(self._policy_state, index))
+        return {"memory": jax.tree.leaves(policy_state), "envs": self._envs[index].get_state()}
 
     def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from the results of `get_state`, one per run."""
-        structure = jax.tree.structure(self._memory)
-        memory = self._seeds.stack([state["memory"] for state in states])
-        memory = jax.tree.unflatten(structure, map(jnp.asarray, memory))
-        self._memory = self._seeds.put_acting(memory)
+        structure = jax.tree.structure(self._policy_state)
+        leaves = self._seeds.stack([state["memory"] for state in states])
+        policy_state = jax.tree.unflatten(structure, map(jnp.asarray, leaves))
+        self._policy_state = self._seeds.put_acting(policy_state)
         for envs, state in zip(self._envs, states, strict=True):
             envs.set_state(state["envs"])
 

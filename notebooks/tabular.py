@@ -56,7 +56,7 @@ def smooth_mdp(side: int, num_actions: int, *, drift: float, spread: float) -> E
     embedding = jnp.stack(jnp.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
     angles = 2 * jnp.pi * jnp.arange(num_actions) / num_actions
     drifts = drift * jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1)
-    row = lambda x, drift: gaussian_drift(x, drift, embedding, spread)  # noqa: E731
+    row = lambda x, drift: gaussian_drift(x, drift, embedding, spread)
     table = jax.vmap(jax.vmap(row, (None, 0)), (0, None))
     return EmbeddedMDP(embedding, table(embedding, drifts))
 

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from gpld.losses import tabular
+import tabular
 
 pytestmark = pytest.mark.slow
 

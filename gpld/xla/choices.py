@@ -1,0 +1,87 @@
+"""Choices that depend on the machine: made once per run, recorded, and passed down as values.
+
+They change what is computed by rounding alone, and how long it takes.
+"""
+
+import functools
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+
+
+class Choices(NamedTuple):
+    """Precision, forms and rewriting of the networks' programs on one machine."""
+
+    backend: str
+    """Platform that JAX runs on: cpu, gpu or tpu."""
+
+    precision: Literal["float32", "mixed", "bfloat16"]
+    dtype: str
+    """Dtype of the networks' states and activations."""
+
+    tiles: bool
+    """True for a CPU that multiplies matrices of bfloat16 in tiles (AMX): then mixed precision
+    takes convolutions as products of matrices. Where products of bfloat16 are taken in vectors
+    they are half as long as those of float32, which is less than writing convolutions so costs."""
+
+    rewrite: bool
+    """True if gradients are rewritten before they are compiled, see `optimise`."""
+
+    blocks: Literal["batched", "separate"]
+    """Products of the sequence model's blocks: batched products are slow on CPUs, several times
+    slower than one product for each block."""
+
+    unroll: int
+    """Steps of loops over time that are compiled as one: on CPUs, where a step is long, more
+    would only take longer to compile."""
+
+    in_chunks: bool
+    """True if pictures go through the networks a few at a time, which stay in a CPU's caches."""
+
+    row_by_row: bool
+    """True if the penalty takes one row after the other, for the same reason."""
+
+    @property
+    def factors(self) -> str:
+        """Dtype that factors of products are rounded to."""
+        return "bfloat16" if self.precision == "mixed" else self.dtype
+
+
+def choose(precision: Literal["auto", "float32", "mixed", "bfloat16"], *, rewrite: bool) -> Choices:
+    """Choose for the device that JAX runs on.
+
+    Args:
+        precision: What to compute in. auto: bfloat16 on a GPU or TPU; on a CPU mixed where it
+            multiplies matrices of bfloat16 faster than those of float32, else float32.
+        rewrite: Whether gradients may be rewritten, without which `auto` is never mixed.
+    """
+    backend = jax.default_backend()
+    on_cpu = backend == "cpu"
+    tiles = on_cpu and "amx_bf16" in _processor()
+    if precision == "auto" and not on_cpu:
+        precision = "bfloat16"
+    elif precision == "auto":
+        # Other CPUs multiply matrices of bfloat16 more slowly than those of float32.
+        fast = tiles or "avx512_bf16" in _processor()
+        precision = "mixed" if rewrite and fast else "float32"
+    return Choices(
+        backend=backend,
+        precision=precision,
+        dtype="bfloat16" if precision == "bfloat16" else "float32",
+        tiles=tiles,
+        rewrite=rewrite,
+        blocks="separate" if on_cpu else "batched",
+        unroll=1 if on_cpu else 4,
+        in_chunks=on_cpu,
+        row_by_row=on_cpu,
+    )
+
+
+@functools.cache
+def _processor() -> str:
+    """Linux's description of the processor; empty where there is none."""
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
