@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from . import probe
-from .dmc.drawing import find_backend
+from .dmc.opengl import find_backend
 from .names import SHORT_NAMES, canonical_name
 from .timestep import Environment
 

@@ -8,7 +8,7 @@ import jax
 from ..agent import AgentState
 from ..config import Config
 from ..envs import EnvSpec, choose_backend, probe
-from ..envs.dmc.drawing import find_backend
+from ..envs.dmc.opengl import find_backend
 from ..machine.memory import available_memory, device_memory
 from ..models import parameter_counts, split_shapes
 from ..units import byte_size, count

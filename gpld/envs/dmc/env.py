@@ -32,7 +32,7 @@ except (AttributeError, ImportError, RuntimeError) as error:
 
 from ..names import canonical_name
 from ..timestep import IMAGE, ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
-from .drawing import CAMERAS, draw_with
+from .opengl import CAMERAS, draw_with
 from .state import Snapshots
 
 # MuJoCo's compiler objects to an attribute in dm_control's own cheetah.
