@@ -184,7 +184,10 @@ def check_name(path: Path) -> None:
 
 
 def _encode(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
-    """Pipes frames through ffmpeg.
+    """Pipe frames through ffmpeg.
+
+    The writer of imageio-ffmpeg neither looks at ffmpeg's exit code, so that a full disk passes for
+    success, nor takes in what ffmpeg says.
 
     Raises:
         OSError: If ffmpeg is missing or fails, as on a full disk.

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..config import Config
-from ..envs import EnvSpec, FunctionalVectorEnv, VectorEnv, make_functional_env, make_vector_env
+from ..envs import EnvSpec, VectorEnv, make_functional_env, make_vector_env
+from ..envs.functional.auto_reset import AutoReset
 from ..machine.provenance import num_cores
 from ..replay import AbstractReplay
 from ..seeding import derive_seed
@@ -24,7 +25,7 @@ class Supply(NamedTuple):
     source: Source | None = None
     """The run that has stored it, where there are no environments."""
 
-    functional: FunctionalVectorEnv | None = None
+    functional: AutoReset | None = None
     """Environments that the program of the device loop holds."""
 
     @property

@@ -8,7 +8,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, Int8, Key, PRNGKeyArray
 
 from ..timestep import EnvSpec, TimeStep
-from .env import Cut, FunctionalEnv
+from .env import FunctionalEnv
 
 
 class AutoResetState(NamedTuple):
@@ -30,8 +30,20 @@ class AutoResetState(NamedTuple):
     """Which environments the next step resets."""
 
 
+class Cut(NamedTuple):
+    """Episodes that were ended for no reason of the task's, so that they have no score."""
+
+    interrupted: Bool[Array, " num_envs"]
+    spoilt: Int8[Array, " num_envs"]
+    """Place of the number that is not finite, as `find_spoilt` has it; 0 where there is none."""
+
+
 class AutoReset:
-    """A `FunctionalVectorEnv` made from a `FunctionalEnv`.
+    """Functional environments stepped together, each reset after its last time step.
+
+    Time steps are those of `VectorEnv`: the first step resets all of them. Later, an
+    environment whose previous time step had `is_last` is reset by the step that follows:
+    its action is ignored, its reward is 0 and its time step has `is_first`.
 
     Every reset draws a new initial state. The environments that are due are taken in
     chunks, so that a reset that costs as much as many steps is computed where it is needed
@@ -55,7 +67,6 @@ class AutoReset:
         num_envs: int,
         *,
         stagger: bool = False,
-        chunk_size: int | None = None,
     ):
         """Wraps an environment.
 
@@ -65,20 +76,16 @@ class AutoReset:
             stagger: Whether the first episode of each environment is cut short after a
                 number of steps drawn from 1 to `spec.episode_steps`. Episodes of tasks
                 with a time limit would otherwise end all at once.
-            chunk_size: How many environments are reset together, in 1 to `num_envs`; by
-                default a 64th of them. It changes no result.
 
         Raises:
-            ValueError: If an argument is out of range.
+            ValueError: If `num_envs < 1`.
         """
         if num_envs < 1:
             raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
-        if chunk_size is None:
-            chunk_size = max(1, num_envs // 64)
-        if not 1 <= chunk_size <= num_envs:
-            raise ValueError(f"`chunk_size` must lie in [1, {num_envs}], got {chunk_size}.")
         self.spec, self.num_envs = env.spec, num_envs
-        self._env, self._stagger, self._chunk_size = env, stagger, chunk_size
+        self._env, self._stagger = env, stagger
+        # Environments that are reset together: any number gives the same results.
+        self._chunk_size = max(1, num_envs // 64)
 
     def init(self, key: PRNGKeyArray) -> AutoResetState:
         """The state before the first step, which resets every environment."""

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from ... import agent
 from ...agent import AgentState, Memory
 from ...config import Config
-from ...envs import FunctionalVectorEnv
+from ...envs.functional.auto_reset import AutoReset
 from ...losses import Batch
 from ...models import StoredLatent
 from ...parallel.seeds import Population
@@ -38,7 +38,7 @@ class DeviceProgram:
         self,
         config: Config,
         population: Population,
-        env: FunctionalVectorEnv,
+        env: AutoReset,
         layout: Layout,
         *,
         max_steps: int,

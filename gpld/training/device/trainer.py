@@ -12,9 +12,9 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ...agent import AgentState
 from ...config import Config
-from ...envs import FunctionalVectorEnv, TimeStep
-from ...envs.spoilt import describe_spoilt
-from ...envs.vector.restarts import Restarts
+from ...envs import TimeStep
+from ...envs.failures import Failures
+from ...envs.functional.auto_reset import AutoReset
 from ...losses import Batch
 from ...parallel.seeds import Population
 from ...replay import DeviceReplay, Snapshot
@@ -50,7 +50,7 @@ class DeviceTrainer:
         population: Population,
         members: Sequence[Member],
         state: AgentState,
-        env: FunctionalVectorEnv,
+        env: AutoReset,
         *,
         act_keys: Sequence[PRNGKeyArray],
         update_keys: Sequence[PRNGKeyArray],
@@ -79,8 +79,8 @@ class DeviceTrainer:
         self._keys = Keys(*map(population.stack, keys))
         self._training = self._program.begin(state, env_keys)
         self._steps = _taken(population, replays)
-        self._env = env
-        self._restarts = [Restarts(limit=config.env.max_restarts) for _ in members]
+        limit = config.env.max_restarts
+        self._failures = [Failures(config.task, env.spec, limit) for _ in members]
         self._no_sums: Sums = {}
         self._work = 1
 
@@ -135,8 +135,8 @@ class DeviceTrainer:
         rests = [jax.tree.unflatten(structure, state["device"]) for state in states]
         rest = self._population.stack([_like(rest, like) for rest in rests])
         self._training = Training(self._training.agent, *rest)
-        for restarts, member in zip(self._restarts, self._members, strict=True):
-            restarts.count = member.recorder.restarts
+        for failures, member in zip(self._failures, self._members, strict=True):
+            failures.count = member.recorder.restarts
 
     def _rest(self, index: int) -> PyTree:
         """All that changes in a run besides agent and replay."""
@@ -199,14 +199,13 @@ class DeviceTrainer:
 
     def _count_spoilt(self, index: int, spoilt: Int[np.ndarray, "steps env"]) -> None:
         """Takes note of numbers of a run's environments that are not finite."""
-        member, restarts = self._members[index], self._restarts[index]
+        member, failures = self._members[index], self._failures[index]
         try:
             with member.blamed():
-                for step, env in np.argwhere(spoilt).tolist():
-                    place, spec = int(spoilt[step, env]), self._env.spec
-                    restarts.truncated(describe_spoilt(member.config.task, env, place, spec))
+                for row in spoilt:
+                    failures.add_spoilt(row)
         finally:
-            member.recorder.restarted(restarts.count, restarts.failures)
+            member.recorder.restarted(failures.count, failures.messages)
 
     def _adapt(self, seconds: float, done: int) -> None:
         """Makes calls longer that have ended soon, and those shorter that took long."""
