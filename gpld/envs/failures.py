@@ -26,7 +26,7 @@ class Failures:
     messages: list[str]
 
     def __init__(self, task: str, spec: EnvSpec, limit: int):
-        """Begin to count.
+        """Begin with no failures.
 
         Args:
             task: What messages call the task.

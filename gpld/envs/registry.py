@@ -1,4 +1,4 @@
-"""The names of all tasks, and environments of each: one, many, or as pure functions.
+"""Names of all tasks, and environments of each: one, many, or as pure functions.
 
 What an environment needs is imported when it is made: MuJoCo and JAX take long to import, and
 worker processes do without.

@@ -21,7 +21,7 @@ from ..machine.files import create
 
 
 class FirstEpisode:
-    """The first episode of the first environment: a `record` of `run_episodes`.
+    """First episode of the first environment: a `record` of `run_episodes`.
 
     Attributes:
         score: Its return, so far.
@@ -35,7 +35,7 @@ class FirstEpisode:
         self._ended = False
 
     def __call__(self, step: TimeStep, action: Float32[np.ndarray, "env action"]) -> None:
-        """Takes in one time step of every environment, and the actions that answer it."""
+        """Take in one time step of every environment, and the actions that answer it."""
         if self._ended:
             return
         self.score += float(step.reward[0])
@@ -44,12 +44,12 @@ class FirstEpisode:
 
     @property
     def actions(self) -> Float32[np.ndarray, "time action"]:
-        """The actions between its time steps."""
+        """Actions between its time steps."""
         return np.stack(self._actions[:-1])
 
 
 class Video(NamedTuple):
-    """A video of an episode that was written."""
+    """Video of an episode that was written."""
 
     path: Path
     frames: int
@@ -61,7 +61,7 @@ class Video(NamedTuple):
     """Return of the episode. The same, since tasks are deterministic."""
 
     def __str__(self) -> str:
-        """What was written, in one line."""
+        """Say in one line what was written."""
         line = f"wrote {self.path}: {self.frames} frames, {self.fps:g} per second"
         if self.score != self.original_score:
             line += (
@@ -82,7 +82,7 @@ def record_video(
     width: int = 320,
     should_stop: Callable[[], bool] | None = None,
 ) -> Video:
-    """Repeats an episode in a process that draws it, and writes a video in simulated time.
+    """Repeat an episode in a process that draws it, and write a video in simulated time.
 
     Args:
         path: File to write; `.gif` gives a GIF, `.mp4` a video in H.264.
@@ -106,7 +106,7 @@ def record_video(
 def play_video(
     path: Path, playback: Playback, *, should_stop: Callable[[], bool] | None = None
 ) -> Video:
-    """Draws an episode from its states in a process, and writes a video in simulated time.
+    """Draw an episode from its states in a process, and write a video in simulated time.
 
     Args:
         path: As for `record_video`, like the last.
@@ -143,7 +143,7 @@ def _draw(
 def write_video(
     path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, fps: float
 ) -> int:
-    """Writes frames as they come; the file is complete or absent.
+    """Write frames as they come; the file is complete or absent.
 
     Args:
         path: File to write, `.mp4` or `.gif`; its folder is made.
@@ -174,7 +174,7 @@ def write_video(
 
 
 def check_name(path: Path) -> None:
-    """Checks the ending of a file's name.
+    """Check the ending of a file's name.
 
     Raises:
         UsageError: If it is not one of a video.
@@ -227,7 +227,7 @@ def _encode(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
 
 
 def _codec(path: Path) -> list[str]:
-    """How ffmpeg encodes a file of this name."""
+    """Return ffmpeg's options to encode a file of this name."""
     if path.suffix == ".gif":
         colors = "split[a][b];[a]palettegen[colors];[b][colors]paletteuse"
         return ["-vf", f"fps='min(50,source_fps)',{colors}"]

@@ -23,7 +23,7 @@ _PATIENCE = 120
 
 
 class Repetition(NamedTuple):
-    """The episode to repeat, and how large to draw it."""
+    """Episode that is drawn by repeating it, and the size of its pictures."""
 
     task: str
     seed: int
@@ -34,7 +34,7 @@ class Repetition(NamedTuple):
 
 
 class Playback(NamedTuple):
-    """An episode that was simulated elsewhere, state by state, and how large to draw it."""
+    """Episode that was simulated elsewhere, state by state, and the size of its pictures."""
 
     task: str
     action_repeat: int
@@ -52,7 +52,7 @@ class Playback(NamedTuple):
 
 
 class Drawing(contextlib.AbstractContextManager):
-    """The pictures of an episode, one for each env step, as they are drawn.
+    """Pictures of an episode, one for each env step, as they are drawn.
 
     Without shadows and reflections, with which a processor takes four times as long.
 

@@ -1,4 +1,4 @@
-"""The OpenGL library that draws: which one works is found out in processes that may die of it."""
+"""OpenGL library that draws; each candidate is tried in a process that may die of it."""
 
 import functools
 import importlib
@@ -69,7 +69,7 @@ def draw_with(backend: str) -> None:
 
 @functools.cache
 def _try(backend: str) -> Outcome:
-    """Find out whether a library draws, or why not."""
+    """Try a library in a process; the text says why it does not draw."""
     code = f"from {__name__} import draw; draw()"
     return run_python(code, timeout=_PATIENCE, MUJOCO_GL=backend)
 

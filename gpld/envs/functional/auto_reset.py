@@ -12,7 +12,7 @@ from .env import FunctionalEnv
 
 
 class AutoResetState(NamedTuple):
-    """What `AutoReset` remembers; every array leads with the axis of the environments.
+    """State of an `AutoReset`; every array leads with the axis of the environments.
 
     No environment's part depends on those of the others.
     """
@@ -21,13 +21,13 @@ class AutoResetState(NamedTuple):
     """States of the environments."""
 
     key: Key[Array, " num_envs"]
-    """Where the key of the next reset comes from."""
+    """Random key from which that of the next reset is split."""
 
     left: Int[Array, " num_envs"]
     """Steps until the episode is cut short, if it does not end by itself."""
 
     due: Bool[Array, " num_envs"]
-    """Which environments the next step resets."""
+    """Environments that the next step resets."""
 
 
 class Cut(NamedTuple):
@@ -68,7 +68,7 @@ class AutoReset:
         *,
         stagger: bool = False,
     ):
-        """Wraps an environment.
+        """Wrap an environment.
 
         Args:
             env: The environment.
@@ -88,7 +88,7 @@ class AutoReset:
         self._chunk_size = max(1, num_envs // 64)
 
     def init(self, key: PRNGKeyArray) -> AutoResetState:
-        """The state before the first step, which resets every environment."""
+        """Return the state before the first step, which resets every environment."""
         key, stagger_key = jr.split(key)
         left = jnp.full(self.num_envs, self.spec.episode_steps)
         if self._stagger:
@@ -100,7 +100,7 @@ class AutoReset:
     def step(
         self, state: AutoResetState, action: Float[Array, "num_envs action"]
     ) -> tuple[AutoResetState, TimeStep]:
-        """Steps every environment, and resets those whose last time step had `is_last`."""
+        """Step every environment, and reset those whose last time step had `is_last`."""
         stepped = jax.vmap(self._env.step)(state.env, action)
         env, key = self._reset(stepped, state.key, state.due)
         spoilt = _spoilt(env.timestep) > 0
@@ -122,14 +122,14 @@ class AutoReset:
         return AutoResetState(env, key, left, due=is_last), timestep
 
     def cut(self, state: AutoResetState) -> Cut:
-        """Which episodes the last step has ended for no reason of the task's."""
+        """Return the episodes that the last step has ended for no reason of the task's."""
         spoilt = _spoilt(state.env.timestep)
         return Cut(state.due & ~state.env.timestep.is_last | (spoilt > 0), spoilt)
 
     def _reset(
         self, env: Any, key: Key[Array, " num_envs"], due: Bool[Array, " num_envs"]
     ) -> tuple[Any, Key[Array, " num_envs"]]:
-        """Replaces the states of the environments that are due, and uses up their keys."""
+        """Replace the states of the environments that are due, and use up their keys."""
 
         def reset_chunk(carry):
             env, key, due = carry
@@ -149,7 +149,7 @@ class AutoReset:
 
 
 def _spoilt(timestep: TimeStep) -> Int8[Array, " num_envs"]:
-    """Finds the environments with a number that is not finite, as `find_spoilt` does."""
+    """Find the environments with a number that is not finite, as `find_spoilt` does."""
     names = sorted(timestep.observation)
     spoilt = jnp.zeros(timestep.reward.shape, jnp.int8)
     for place, array in enumerate([*(timestep.observation[k] for k in names), timestep.reward], 1):
@@ -159,12 +159,12 @@ def _spoilt(timestep: TimeStep) -> Int8[Array, " num_envs"]:
 
 
 def _finite(array: Array) -> Array:
-    """An array with 0 in place of what is not finite."""
+    """Replace what is not finite by 0."""
     return jnp.where(jnp.isfinite(array), array, 0)
 
 
 def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
-    """Stands for an array of a state that does not exist yet."""
+    """Return a placeholder for an array of a state that does not exist yet."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.broadcast_to(jr.key(0), leaf.shape)
     return jnp.zeros(leaf.shape, leaf.dtype)

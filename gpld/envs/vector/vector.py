@@ -100,7 +100,7 @@ class VectorEnv(contextlib.AbstractContextManager):
 
     @property
     def failures(self) -> list[str]:
-        """What failed and what became of it, in order; only what happened here."""
+        """Messages of what failed here and what became of it, in order."""
         return self._failures.messages
 
     def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
