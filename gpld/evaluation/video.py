@@ -99,18 +99,20 @@ def record_video(
         UsageError: If the task cannot be drawn, or the file has another ending.
         MachineError: If nothing can be drawn here, or the file cannot be written.
     """
-    repetition = Repetition(task, env_seed(seed, 0), action_repeat, episode.actions, height, width)
-    return _draw(path, repetition, episode.score, should_stop)
+    repetition = Repetition(
+        task, env_seed(seed, 0), action_repeat, episode.actions, episode.score, height, width
+    )
+    return play_video(path, repetition, should_stop=should_stop)
 
 
 def play_video(
-    path: Path, playback: Playback, *, should_stop: Callable[[], bool] | None = None
+    path: Path, episode: Repetition | Playback, *, should_stop: Callable[[], bool] | None = None
 ) -> Video:
-    """Draw an episode from its states in a process, and write a video in simulated time.
+    """Draw an episode in a process, and write a video in simulated time.
 
     Args:
         path: As for `record_video`, like the last.
-        playback: The episode.
+        episode: Actions to repeat, or states to show.
         should_stop: Asked at every frame whether to give up.
 
     Raises:
@@ -118,15 +120,6 @@ def play_video(
         UsageError: If the task cannot be drawn, or the file has another ending.
         MachineError: If nothing can be drawn here, or the file cannot be written.
     """
-    return _draw(path, playback, playback.score, should_stop)
-
-
-def _draw(
-    path: Path,
-    episode: Repetition | Playback,
-    score: float,
-    should_stop: Callable[[], bool] | None,
-) -> Video:
     check_name(path)
 
     def frames(drawing):
@@ -137,7 +130,7 @@ def _draw(
 
     with Drawing(episode) as drawing:
         count = write_video(path, frames(drawing), fps=drawing.fps)
-        return Video(path, count, drawing.fps, drawing.score, score)
+        return Video(path, count, drawing.fps, drawing.score, episode.score)
 
 
 def write_video(

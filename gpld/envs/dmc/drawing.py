@@ -29,6 +29,9 @@ class Repetition(NamedTuple):
     seed: int
     action_repeat: int
     actions: Float32[np.ndarray, "time action"]
+    score: float
+    """Return of the episode, as far as the actions go."""
+
     height: int
     width: int
 

@@ -21,7 +21,7 @@ def repetition(task, num_steps, **changes):
     actions = actions.astype(np.float32)
     env.reset()
     score = sum(float(env.step(action).reward) for action in actions)
-    return Repetition(task, 4, 2, actions, 120, 160)._replace(**changes), score
+    return Repetition(task, 4, 2, actions, score, 120, 160)._replace(**changes), score
 
 
 # The terrain of quadruped_escape is drawn at every reset.
@@ -71,4 +71,4 @@ def test_nobody_has_to_look_at_all_pictures(gl):
 def test_probes_have_no_picture():
     assert not can_draw("probe_memory")
     with pytest.raises(UsageError, match="probe_memory has no picture"):
-        Drawing(Repetition("probe_memory", 0, 1, np.zeros((1, 1), np.float32), 8, 8))
+        Drawing(Repetition("probe_memory", 0, 1, np.zeros((1, 1), np.float32), 0, 8, 8))

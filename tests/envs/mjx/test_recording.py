@@ -33,7 +33,7 @@ def test_pictures_equal_dm_control(gl, task):
     simulated = jax.tree.map(lambda *x: np.stack(x), *[state.simulation for state in states])
     with Drawing(playback(env, simulated, height=120, width=160)) as drawing:
         mine = np.stack(list(drawing))
-    with Drawing(Repetition(task, SEED, REPEAT, actions, 120, 160)) as drawing:
+    with Drawing(Repetition(task, SEED, REPEAT, actions, 0, 120, 160)) as drawing:
         theirs = np.stack(list(drawing))
     # An edge may be on the other side of a pixel's centre.
     assert mine.shape == theirs.shape == (NUM_STEPS + 1, 120, 160, 3)

@@ -210,15 +210,6 @@ def test_close_ends_the_workers_and_may_be_repeated(workers, pending):
         env.recv()
 
 
-def test_a_worker_that_does_not_stop_is_killed(monkeypatch):
-    monkeypatch.setattr("gpld.machine.subprocesses._EXIT_SECONDS", 0.1)
-    env = make_vector_env("probe_constant", num_envs=1, seed=0, workers=1)
-    (process,) = processes(env)
-    process.send_signal(signal.SIGSTOP)
-    env.close()
-    assert process.returncode == -signal.SIGKILL
-
-
 def test_workers_ignore_sigint():
     with make_vector_env("probe_constant", num_envs=1, seed=0, workers=1) as env:
         (process,) = processes(env)

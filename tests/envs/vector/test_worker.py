@@ -323,33 +323,6 @@ def test_restarts_of_earlier_processes_count():
         env.step(action)
 
 
-def many_probes():
-    """A worker whose states exceed what a pipe buffers."""
-    worker = Worker(Memory, range(9000), name="Many")
-    assert worker.spec.action_size == 1
-    return worker
-
-
-def test_a_worker_that_stops_in_the_middle_of_an_answer_is_noticed():
-    worker = many_probes()
-    worker._child.send(("get_states",))
-    assert worker._child._connection.poll(60)  # the answer has begun; nobody reads it
-    time.sleep(0.5)
-    stop(worker)
-    with pytest.raises(WorkerError, match="Many did not answer"):
-        worker._child.recv()
-    assert worker._child._process.returncode == -signal.SIGKILL
-
-
-def test_a_stopped_worker_does_not_block_what_is_sent_to_it():
-    worker = many_probes()
-    states = worker.get_states()
-    stop(worker)
-    with pytest.raises(WorkerError, match="Many did not answer"):
-        worker.set_states(states)
-    assert worker._child._process.returncode == -signal.SIGKILL
-
-
 def test_timeout_reaches_the_workers():
     with make(timeout=12.5) as env:
         for worker in workers_of(env):
