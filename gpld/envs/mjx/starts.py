@@ -248,11 +248,8 @@ def _joints(simulation: Simulation) -> Callable[[PRNGKeyArray], Float[Array, " n
     dm_control, and so is not uniform.
     """
     model, types = simulation.task.model, _mujoco.mjtJoint
-    hinge_or_slide = np.isin(model.jnt_type, (types.mjJNT_HINGE.value, types.mjJNT_SLIDE.value))
     free = np.flatnonzero(model.jnt_type == types.mjJNT_FREE.value)
-    if np.any(~hinge_or_slide & (model.jnt_type != types.mjJNT_FREE.value)):
-        raise ValueError(f"`simulation` must have no ball joints, got {simulation.task.name}.")
-    limited = np.flatnonzero(hinge_or_slide & (model.jnt_limited == 1))
+    limited = np.flatnonzero(model.jnt_limited)
     turning = np.flatnonzero((model.jnt_type == types.mjJNT_HINGE.value) & (model.jnt_limited == 0))
     joints = np.r_[limited, turning]
     low = np.r_[model.jnt_range[limited, 0], np.full(turning.size, -np.pi)]

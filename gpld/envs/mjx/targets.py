@@ -75,12 +75,6 @@ class Target:
         if self._is_lit:
             model.light_pos[model.light("target_light").id, :2] = target
 
-    def read(self, model: Any) -> Float[np.ndarray, " target"]:
-        """Read the entries of an episode from a `mujoco.MjModel`."""
-        if self._field is None:
-            return np.zeros(0)
-        return getattr(model, self._field)[self._index]
-
     def _put(self, field: str, row: int, columns: tuple[int, ...]) -> None:
         self._field = field
         self._index = np.full(len(columns), row), np.array(columns)
