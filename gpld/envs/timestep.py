@@ -113,6 +113,12 @@ def single_timestep(
     )
 
 
+def blank_timestep(spec: EnvSpec) -> TimeStep:
+    """Make the time step of an environment before its first reset: zeros with `is_last`."""
+    zeros = {key: np.zeros(*array) for key, array in spec.observation.items()}
+    return single_timestep(zeros, is_last=True)
+
+
 def map_timestep(function: Callable[[np.ndarray], np.ndarray], timestep: TimeStep) -> TimeStep:
     """Apply `function` to every array of a time step."""
     return join_timesteps(lambda arrays: function(*arrays), [timestep])

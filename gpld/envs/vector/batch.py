@@ -6,13 +6,13 @@ from typing import Any
 
 import mujoco.batch
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
 from ..dmc.env import DMControl, convert
 from ..dmc.state import PHYSICS, same_bits, task_state
 from ..rewards import Physics, make_task
 from ..timestep import EnvState, TimeStep
-from .group import Group
+from .group import Actions, Group, Mask
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
 # What dm_control's legacy step leaves behind: positions and velocities of the new state.
@@ -72,12 +72,7 @@ class BatchGroup(Group):
         }
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="envs")
 
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
         """Set what the next step does."""
         self._sent, self._step = (action, skip), None
         if reset is not None:
@@ -145,9 +140,7 @@ class BatchGroup(Group):
         self._thread.shutdown()
         self._dmc.close()
 
-    def _advance(
-        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
-    ) -> TimeStep:
+    def _advance(self, action: Actions, skip: Mask) -> TimeStep:
         reset = self._reset_next & ~skip
         run = ~(self._reset_next | skip)
         # What has diverged may be of any size.
@@ -182,8 +175,8 @@ class BatchGroup(Group):
         )
 
     def _simulate(
-        self, action: Float32[np.ndarray, "num_envs action"], run: Bool[np.ndarray, " num_envs"]
-    ) -> tuple[Float32[np.ndarray, " num_envs"], Bool[np.ndarray, " num_envs"]]:
+        self, action: Actions, run: Mask
+    ) -> tuple[Float32[np.ndarray, " num_envs"], Mask]:
         """Step the environments of `run`; return sums of rewards, and which have diverged."""
         reward = np.zeros(self.num_envs, np.float32)
         diverged = np.zeros(self.num_envs, bool)

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from ..timestep import Environment, EnvSpec, EnvState, TimeStep, join_timesteps, single_timestep
+from ..timestep import Environment, EnvSpec, EnvState, TimeStep, blank_timestep, join_timesteps
+
+Actions = Float32[np.ndarray, "num_envs action"]
+Mask = Bool[np.ndarray, " num_envs"]
+"""Some of the environments."""
 
 
 class Group(abc.ABC):
@@ -23,15 +27,10 @@ class Group(abc.ABC):
 
     spec: EnvSpec
     num_envs: int
-    interrupted: Bool[np.ndarray, " num_envs"] | bool = False
+    interrupted: Mask | bool = False
 
     @abc.abstractmethod
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
         """Set what the next step does.
 
         Args:
@@ -72,15 +71,9 @@ class EnvGroup(Group):
         self.num_envs = len(envs)
         self._envs = tuple(envs)
         self._reset_next = [True] * len(envs)
-        zeros = {key: np.zeros(*array) for key, array in self.spec.observation.items()}
-        self._skipped = single_timestep(zeros, is_last=True)
+        self._skipped = blank_timestep(self.spec)
 
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
         """Set what the next `recv` does."""
         self._action, self._skip = action, skip
         if reset is not None:

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Bool, Float32
 
 from ...xla import flags
 from ..functional.auto_reset import AutoReset, AutoResetState
 from ..timestep import EnvSpec, EnvState, TimeStep
-from .group import Group
+from .group import Actions, Group, Mask
 
 
 class FunctionalGroup(Group):
@@ -41,12 +40,7 @@ class FunctionalGroup(Group):
         self._state: AutoResetState = self._init(jr.key(seed))
         self._reset_next = np.ones(self.num_envs, bool)
 
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
         """Start a step of every environment but those to `skip`.
 
         Raises:

@@ -4,11 +4,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32
 
 from ..failures import Failures, WorkerError, find_spoilt
-from ..timestep import EnvSpec, EnvState, TimeStep, join_timesteps, map_timestep
-from .group import Group
+from ..timestep import EnvSpec, EnvState, TimeStep, blank_timestep, join_timesteps, map_timestep
+from .group import Actions, Group, Mask
 from .worker import Worker
 
 
@@ -42,7 +41,7 @@ class VectorEnv(contextlib.AbstractContextManager):
     spec: EnvSpec
     num_envs: int
     newest: TimeStep
-    interrupted: Bool[np.ndarray, " num_envs"]
+    interrupted: Mask
 
     def __init__(
         self,
@@ -76,16 +75,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         ends = np.cumsum([group.num_envs for group in groups]).tolist()
         self._parts = [slice(*ends) for ends in zip([0, *ends[:-1]], ends, strict=True)]
         self.num_envs = ends[-1]
-        self.newest = TimeStep(
-            {
-                key: np.zeros((self.num_envs, *shape), dtype)
-                for key, (shape, dtype) in self.spec.observation.items()
-            },
-            reward=np.zeros(self.num_envs, np.float32),
-            is_first=np.zeros(self.num_envs, bool),
-            is_last=np.ones(self.num_envs, bool),
-            is_terminal=np.zeros(self.num_envs, bool),
-        )
+        self.newest = join_timesteps(np.stack, [blank_timestep(self.spec)] * self.num_envs)
         # `interrupted` of the newest time step, which may not have been returned yet.
         self._interrupted = self.interrupted = np.zeros(self.num_envs, bool)
         # Environments that were made anew in the middle of an episode.
@@ -103,7 +93,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         """Messages of what failed here and what became of it, in order."""
         return self._failures.messages
 
-    def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
+    def send(self, action: Actions) -> None:
         """Start a step; workers or threads carry it out while the caller goes on.
 
         Raises:
@@ -138,7 +128,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         self.interrupted = self._interrupted
         return map_timestep(np.copy, self.newest)
 
-    def step(self, action: Float32[np.ndarray, "num_envs action"]) -> TimeStep:
+    def step(self, action: Actions) -> TimeStep:
         """Step every environment, as `send` and then `recv` do."""
         self._send(action)
         return self.recv()
@@ -222,7 +212,7 @@ class VectorEnv(contextlib.AbstractContextManager):
             self.close()
             raise
 
-    def _send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
+    def _send(self, action: Actions) -> None:
         shape = (self.num_envs, self.spec.action_size)
         if action.shape != shape:
             raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
@@ -247,14 +237,13 @@ class VectorEnv(contextlib.AbstractContextManager):
         self._interrupted = failed.copy()
         for group, part in zip(self._groups, self._parts, strict=True):
             self._interrupted[part] |= group.interrupted
-        if failed.any():
-            truncated = self.newest._replace(
-                reward=np.zeros_like(stepped.reward),
-                is_first=stepped.is_first,  # where a reset gives such a number
-                is_last=np.ones_like(stepped.is_last),
-                is_terminal=np.zeros_like(stepped.is_terminal),
-            )
-            stepped = _select(failed, truncated, stepped)
+        if failed.any():  # `is_first` stays, where a reset gives such a number
+            stepped = map_timestep(np.copy, stepped)
+            for key, array in stepped.observation.items():
+                array[failed] = self.newest.observation[key][failed]
+            stepped.reward[failed] = 0
+            stepped.is_last[failed] = True
+            stepped.is_terminal[failed] = False
         self.newest = stepped
         self._kept = True
 
@@ -297,13 +286,3 @@ class VectorEnv(contextlib.AbstractContextManager):
         self._groups[index] = worker
         part = self._parts[index]
         self._renewed[part] = ~self.newest.is_last[part]
-
-
-def _select(mask: Bool[np.ndarray, " batch"], a: TimeStep, b: TimeStep) -> TimeStep:
-    """Take the time steps of `a` where `mask` is true, and of `b` elsewhere."""
-
-    def select(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        x, y = arrays
-        return np.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, y)
-
-    return join_timesteps(select, [a, b])

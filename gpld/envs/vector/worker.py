@@ -5,13 +5,10 @@ import math
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
-import numpy as np
-from jaxtyping import Bool, Float32
-
 from ...machine.subprocesses import Child
 from ..failures import WorkerError
 from ..timestep import Environment, EnvSpec, EnvState, TimeStep
-from .group import EnvGroup, Group
+from .group import Actions, EnvGroup, Group, Mask
 
 
 class Worker(Group):
@@ -48,12 +45,7 @@ class Worker(Group):
         """Sizes of the task; waits until the environments are made."""
         return self._child.recv()
 
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
         """Start a step of every environment but those to `skip`."""
         self._child.send(("step", action, skip, reset))
 
