@@ -70,11 +70,11 @@ def draw_with(backend: str) -> None:
 @functools.cache
 def _try(backend: str) -> Outcome:
     """Try a library in a process; the text says why it does not draw."""
-    code = f"from {__name__} import draw; draw()"
+    code = f"from {__name__} import draw_ball; draw_ball()"
     return run_python(code, timeout=_PATIENCE, MUJOCO_GL=backend)
 
 
-def draw() -> None:
+def draw_ball() -> None:
     """Draw a ball and look whether it is there; runs in a process that tries a library.
 
     Raises:
