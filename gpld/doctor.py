@@ -277,7 +277,7 @@ def tiny_episode() -> str:
 
 def check_rendering() -> Check:
     """Whether videos can be drawn, which nothing else depends on."""
-    from .envs.dmc.drawing import find_backend
+    from .envs.dmc.opengl import find_backend
     from .errors import MachineError
 
     try:

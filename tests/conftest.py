@@ -80,7 +80,7 @@ def real_programs(shared_compilations):
 @pytest.fixture(scope="session")
 def gl():
     """Skips what draws where no OpenGL library does."""
-    from gpld.envs.dmc.drawing import find_backend
+    from gpld.envs.dmc.opengl import find_backend
     from gpld.errors import MachineError
 
     try:

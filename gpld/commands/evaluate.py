@@ -11,7 +11,8 @@ import tyro
 
 from ..analysis.scores import CHECKPOINT_SCORES, identity
 from ..cli import check_least, check_task, one_line_errors, parse
-from ..envs.dmc.drawing import can_draw, find_backend
+from ..envs.dmc.drawing import can_draw
+from ..envs.dmc.opengl import find_backend
 from ..errors import MachineError, UsageError
 from ..evaluation import trained_agent
 from ..evaluation.episodes import Evaluation, evaluate

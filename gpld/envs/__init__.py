@@ -1,16 +1,15 @@
 """Environments: tasks by name, one at a time or many together."""
 
 from .backend import Backend as Backend, choose_backend as choose_backend
-from .functional.env import (
-    FunctionalEnv as FunctionalEnv,
-    FunctionalState as FunctionalState,
-    FunctionalVectorEnv as FunctionalVectorEnv,
-)
-from .functional_registry import make_functional_env as make_functional_env
+from .failures import WorkerError as WorkerError
+from .functional.env import FunctionalEnv as FunctionalEnv
 from .names import canonical_name as canonical_name
 from .registry import (
     env_factory as env_factory,
+    env_seed as env_seed,
     make_env as make_env,
+    make_functional_env as make_functional_env,
+    make_vector_env as make_vector_env,
     task_names as task_names,
 )
 from .timestep import (
@@ -22,5 +21,3 @@ from .timestep import (
     TimeStep as TimeStep,
 )
 from .vector.vector import VectorEnv as VectorEnv
-from .vector.worker import WorkerError as WorkerError
-from .vector_registry import env_seed as env_seed, make_vector_env as make_vector_env

@@ -1,4 +1,4 @@
-"""Which engine steps a task."""
+"""Choice of the engine that steps a task."""
 
 from typing import Literal, get_args
 
@@ -8,13 +8,13 @@ from .names import canonical_name
 Backend = Literal["auto", "dmc", "batch", "mjx"]
 
 Implementation = Literal["jax", "warp"]
-"""Of MJX's steps: JAX's own, which also differentiates, or Warp's for NVIDIA GPUs."""
+"""Implementation of MJX: JAX's own, which also differentiates, or Warp's for NVIDIA GPUs."""
 
 
 def choose_backend(
     task: str, backend: str = "auto", observations: str = "vectors"
 ) -> Literal["dmc", "batch", "mjx"]:
-    """The engine that steps a task; `auto` takes batch where it can.
+    """Return the engine that steps a task; `auto` takes batch where it can.
 
     Probes are stepped as tasks of dmc are, one after the other; for mjx some are functions too.
 
@@ -45,14 +45,14 @@ def choose_backend(
 
 
 def check_implementation(argument: str, impl: str) -> None:
-    """Raises a `ValueError` that names the argument, if there is no such implementation."""
+    """Raise a `ValueError` that names the argument, if there is no such implementation."""
     if impl not in get_args(Implementation):
         allowed = ", ".join(get_args(Implementation))
         raise ValueError(f"`{argument}` must be one of {allowed}, got {impl!r}.")
 
 
 def _why_not(task: str, observations: str) -> str | None:
-    """Why batch and MJX, which cover the same tasks, do not step this one."""
+    """Return why batch and MJX, which cover the same tasks, do not step this one, or None."""
     if task in probe.TASKS:
         return "a probe is no task of MuJoCo"
     if observations != "vectors":

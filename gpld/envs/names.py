@@ -7,5 +7,5 @@ SHORT_NAMES = tuple(_SHORT)
 
 
 def canonical_name(task: str) -> str:
-    """The one name of a task, under which settings, results and published scores have it."""
+    """Return the one name of a task, which settings, results and published scores have."""
     return _SHORT.get(task, task)

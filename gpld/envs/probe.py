@@ -16,7 +16,7 @@ from .timestep import ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 
 
 class Probe(abc.ABC):
-    """What the probes share: a clock, random numbers and the observation.
+    """Probe with a clock and random numbers.
 
     Attributes:
         length: Steps after which an episode is truncated.
@@ -32,7 +32,7 @@ class Probe(abc.ABC):
     }
 
     def __init__(self, *, seed: int):
-        """Seeds what the probe draws.
+        """Seed what the probe draws.
 
         Raises:
             ValueError: If `seed < 0`.
@@ -52,13 +52,13 @@ class Probe(abc.ABC):
         )
 
     def reset(self) -> TimeStep:
-        """Starts an episode."""
+        """Start an episode."""
         self._elapsed = 0
         self._signal = self._begin()
         return single_timestep(self._observation(), is_first=True)
 
     def step(self, action: Float32[np.ndarray, " action"]) -> TimeStep:
-        """Advances the clock and answers the sign of `action`."""
+        """Advance the clock and answer the sign of `action`."""
         self._elapsed += 1
         reward, is_terminal = self._answer(float(np.sign(action[0])))
         return single_timestep(
@@ -69,17 +69,17 @@ class Probe(abc.ABC):
         )
 
     def get_state(self) -> EnvState:
-        """The clock, the random numbers and what else the probe remembers: all numbers."""
+        """Return the clock, the random numbers and what else the probe remembers: all numbers."""
         memory = {name: value for name, value in vars(self).items() if name != "_rng"}
         return {"random": self._rng.bit_generator.state, "memory": memory}
 
     def set_state(self, state: EnvState) -> None:
-        """Continues where the probe of `state` was."""
+        """Continue where the probe of `state` was."""
         self._rng.bit_generator.state = state["random"]
         vars(self).update(state["memory"])
 
     def close(self) -> None:  # noqa: B027 (nothing to do, not forgotten)
-        """Does nothing: a probe holds no resources."""
+        """Do nothing: a probe holds no resources."""
 
     def _observation(self) -> dict[str, np.ndarray]:
         return {
@@ -88,16 +88,16 @@ class Probe(abc.ABC):
         }
 
     def _begin(self) -> float:
-        """Prepares an episode and returns the signal of its first observation."""
+        """Prepare an episode and return the signal of its first observation."""
         return 0.0
 
     @abc.abstractmethod
     def _answer(self, sign: float) -> tuple[float, bool]:
-        """Reward and `is_terminal` for an action of this sign; may set the signal."""
+        """Return reward and `is_terminal` for an action of this sign; may set the signal."""
 
 
 class ConstantReward(Probe):
-    """Pays 1 at every step whatever the action: tests values across truncation.
+    """Probe that pays 1 at every step whatever the action: tests values across truncation.
 
     Every policy returns `length`. The end is a time limit and not a termination, so
     under a discount g the value of every state, the last ones included, is 1 / (1 - g).
@@ -111,7 +111,7 @@ class ConstantReward(Probe):
 
 
 class DelayedReward(Probe):
-    """Pays the sign of the first action at the last step: tests credit over time.
+    """Probe that pays the sign of the first action at the last step: tests credit over time.
 
     The signal shows the chosen sign from the first step on, so every state is fully
     observed. The best policy acts positively at first and returns 1.
@@ -127,7 +127,7 @@ class DelayedReward(Probe):
 
 
 class Termination(Probe):
-    """Pays 1 at every step, and a negative action terminates: tests the continue head.
+    """Probe that pays 1 at every step until a negative action: tests the continue head.
 
     Both choices pay the same at once; only an agent that knows that nothing follows a
     termination prefers to go on. Going on returns `length`, a uniformly random policy
@@ -143,7 +143,7 @@ class Termination(Probe):
 
 
 class Memory(Probe):
-    """Pays 1 if the sign of the last action matches a cue shown at first: tests memory.
+    """Probe that pays 1 if the last action's sign matches a cue shown at first: tests memory.
 
     The cue, -1 or 1 with equal odds, is the signal of the first observation; later ones
     are 0. A policy that remembers it returns 1, one that does not 0.5 on average.
@@ -162,7 +162,7 @@ class Memory(Probe):
 
 
 class Picture(Probe):
-    """Pays 1 if the action points to the bright half of a picture: tests image encoders.
+    """Probe that pays 1 for pointing to the bright half of a picture: tests image encoders.
 
     Which half is bright is drawn anew at every step, and nothing else tells it. A policy that
     looks returns `length`, one that does not half as much on average.

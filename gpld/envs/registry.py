@@ -1,20 +1,33 @@
-"""The names of all tasks and how to make one environment of each."""
+"""Names of all tasks, and environments of each: one, many, or as pure functions.
+
+What an environment needs is imported when it is made: MuJoCo and JAX take long to import, and
+worker processes do without.
+"""
 
 import difflib
 import functools
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
 
 from . import probe
-from .dmc.drawing import find_backend
+from .backend import Backend, Implementation, check_implementation, choose_backend
+from .dmc.opengl import find_backend
 from .names import SHORT_NAMES, canonical_name
 from .timestep import Environment
+from .vector.group import EnvGroup
+from .vector.vector import VectorEnv
+from .vector.worker import Worker
+
+if TYPE_CHECKING:
+    import gpld.envs.functional.auto_reset
 
 Observations = Literal["vectors", "pixels", "both"]
 
 
 def task_names() -> tuple[str, ...]:
-    """Names of all tasks: those of the DeepMind Control suite, then the probes."""
+    """Return the names of all tasks: those of the DeepMind Control suite, then the probes."""
     from .dmc.env import TASKS  # slow to import, and the probes do without
 
     return (*sorted(TASKS), *sorted(probe.TASKS))
@@ -27,7 +40,7 @@ def env_factory(
     observations: Observations = "vectors",
     image_size: int = 64,
 ) -> Callable[..., Environment]:
-    """Checks its arguments and returns what makes the environment from a seed.
+    """Check the arguments and return a function that makes the environment from a seed.
 
     The factory can be pickled, so that a worker process can make the environment. A new
     engine gives its tasks a branch here and their names to `task_names`.
@@ -89,7 +102,7 @@ def make_env(
     observations: Observations = "vectors",
     image_size: int = 64,
 ) -> Environment:
-    """Makes one environment.
+    """Make one environment.
 
     Args:
         task: One of `task_names()`, or the usual short form `cup_catch`.
@@ -106,3 +119,144 @@ def make_env(
         task, action_repeat=action_repeat, observations=observations, image_size=image_size
     )
     return factory(seed=seed)
+
+
+def make_vector_env(
+    task: str,
+    *,
+    num_envs: int,
+    seed: int,
+    action_repeat: int = 1,
+    observations: Observations = "vectors",
+    image_size: int = 64,
+    backend: Backend = "auto",
+    mjx_impl: Implementation = "jax",
+    stagger: bool = False,
+    workers: int = 0,
+    timeout: float = 300.0,
+    max_restarts: int = 0,
+    replace_workers: bool = True,
+) -> VectorEnv:
+    """Make environments with different seeds.
+
+    Neither the number of workers nor a choice between dmc and batch changes a result. With mjx,
+    everything that is drawn follows from `seed`, and results differ by rounding.
+
+    Args:
+        task: One of `task_names()`, or the usual short form `cup_catch`.
+        num_envs: Number of environments, at least 1.
+        seed: At least 0; environment i is seeded from the pair of `seed` and i.
+        action_repeat: Control steps per environment step, at least 1; 1 for a probe.
+        observations: vectors, pixels or both; a probe has its own.
+        image_size: Pixels along both sides of a picture, at least 1.
+        backend: The engine: dmc, batch, mjx, or what `choose_backend` takes for auto.
+        mjx_impl: Which of MJX's implementations simulates; of no account elsewhere.
+        stagger: With mjx, whether the first episode of each environment ends early, after a
+            random number of steps.
+        workers: Processes that share the environments, one per environment at most; 0
+            steps them in this process, where an exception of theirs is raised as it is
+            and nothing can be restarted. With batch: threads of this process, at least one.
+        timeout: Seconds, positive, in which a worker must answer; it fails otherwise.
+        max_restarts: How many failures are allowed in all, at least 0: workers that are
+            replaced, and episodes that are truncated because a number is not finite. The
+            environments of a worker that replaces another at the n-th of them are seeded from
+            `seed`, i and n.
+        replace_workers: Whether workers are replaced at all; otherwise the first that fails is
+            the last.
+
+    Raises:
+        ValueError: If an argument is out of range, `task` is unknown, or `backend` cannot
+            step it.
+        MachineError: If there are pictures and no OpenGL library can draw them here.
+        WorkerError: If a worker could not make its environments.
+    """
+    if num_envs < 1:
+        raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
+    for name, number in (("seed", seed), ("workers", workers), ("max_restarts", max_restarts)):
+        if number < 0:
+            raise ValueError(f"`{name}` must be at least 0, got {number}.")
+    check_implementation("mjx_impl", mjx_impl)
+    if not timeout > 0:
+        raise ValueError(f"`timeout` must be positive, got {timeout}.")
+    factory = env_factory(
+        task, action_repeat=action_repeat, observations=observations, image_size=image_size
+    )
+    engine = choose_backend(task, backend, observations)
+    seeds = [env_seed(seed, i) for i in range(num_envs)]
+    replace = None
+    if engine == "mjx":
+        from .vector.jax_group import FunctionalGroup
+
+        envs = make_functional_env(
+            task, num_envs=num_envs, action_repeat=action_repeat, impl=mjx_impl, stagger=stagger
+        )
+        groups = [FunctionalGroup(envs, seed=env_seed(seed))]
+    elif engine == "batch":
+        from .vector.batch import BatchGroup
+
+        groups = [BatchGroup(task, seeds, action_repeat=action_repeat, threads=max(workers, 1))]
+    elif workers == 0:
+        groups = [EnvGroup([factory(seed=seed) for seed in seeds])]
+    else:
+        shares = np.array_split(np.arange(num_envs), min(workers, num_envs))
+
+        def start(index: int, *restart: int) -> Worker:
+            share = shares[index].tolist()
+            return Worker(
+                factory,
+                [env_seed(seed, i, *restart) for i in share],
+                name=f"Worker of environments {share[0]} to {share[-1]} of {task}",
+                timeout=timeout,
+            )
+
+        groups = [start(index) for index in range(len(shares))]
+        replace = start if replace_workers else None
+    return VectorEnv(groups, task=task, max_failures=max_restarts, replace=replace)
+
+
+def env_seed(*entropy: int) -> int:
+    """Return the seed of one environment of a vector environment.
+
+    Args:
+        *entropy: Seed of the vector environment, index of the environment, number of the restart.
+    """
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def make_functional_env(
+    task: str,
+    *,
+    num_envs: int,
+    action_repeat: int = 1,
+    impl: Implementation = "jax",
+    stagger: bool = False,
+    num_copies: int = 1,
+) -> "gpld.envs.functional.auto_reset.AutoReset":
+    """Make environments that programs can hold.
+
+    Args:
+        task: A task of the suite that MJX can simulate, or one of some probes.
+        num_envs: Number of environments, at least 1.
+        action_repeat: Control steps per environment step, at least 1; 1 for a probe.
+        impl: Which implementation of MJX takes the steps; of no account for a probe.
+        stagger: Whether the first episode of each environment ends early, after a random
+            number of steps.
+        num_copies: For how many agents a program maps them.
+
+    Raises:
+        ValueError: If there is no such task, or an argument is not allowed with it.
+        MachineError: If the implementation does not work here.
+    """
+    from .functional.auto_reset import AutoReset
+
+    env_factory(task, action_repeat=action_repeat)  # checks both
+    choose_backend(task, "mjx")
+    if task in probe.TASKS:
+        from .functional.probe import TASKS
+
+        env = TASKS[task]()
+    else:
+        from .mjx import MJXEnv
+
+        env = MJXEnv(task, action_repeat=action_repeat, impl=impl, max_envs=num_envs * num_copies)
+    return AutoReset(env, num_envs, stagger=stagger)

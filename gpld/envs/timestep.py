@@ -1,4 +1,4 @@
-"""The time step that every environment speaks, and what describes its arrays."""
+"""Time steps of environments, and the specification of their arrays."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -10,7 +10,7 @@ IMAGE = "image"
 """Name of the observation that is a picture."""
 
 EnvState = dict[str, Any]
-"""What something has to remember in order to continue bit for bit.
+"""State with which something continues bit for bit.
 
 Dictionaries, nested, of NumPy arrays and of what JSON knows: None, bool, int, float, str.
 """
@@ -24,7 +24,7 @@ class ArraySpec(NamedTuple):
 
 
 class EnvSpec(NamedTuple):
-    """What an agent must know of a task before it acts.
+    """Specification of a task.
 
     Attributes:
         observation: Arrays of an observation by name, names sorted; no reward or flags.
@@ -40,7 +40,7 @@ class EnvSpec(NamedTuple):
 
 
 class TimeStep(NamedTuple):
-    """What an environment returns from a reset or a step.
+    """Result of a reset or a step of an environment.
 
     Every array leads with the batch axes: none for one environment, `num_envs` for a
     vector environment. Arrays are NumPy's, or JAX's where the environment is functional.
@@ -63,7 +63,7 @@ class TimeStep(NamedTuple):
 
 @runtime_checkable
 class Environment(Protocol):
-    """One environment.
+    """Interface of one environment.
 
     `step` may be called after a `reset` and until a time step has `is_last`; then comes
     the next `reset`.
@@ -75,23 +75,23 @@ class Environment(Protocol):
         ...
 
     def reset(self) -> TimeStep:
-        """Starts an episode; the time step has `is_first` and reward 0."""
+        """Start an episode; the time step has `is_first` and reward 0."""
         ...
 
     def step(self, action: Float32[np.ndarray, " action"]) -> TimeStep:
-        """Applies `action`, clipped to [-1, 1], for `spec.action_repeat` steps."""
+        """Apply `action`, clipped to [-1, 1], for `spec.action_repeat` steps."""
         ...
 
     def get_state(self) -> EnvState:
-        """What the environment remembers, its random numbers included; shares no memory."""
+        """Return the state, random numbers included; shares no memory with the environment."""
         ...
 
     def set_state(self, state: EnvState) -> None:
-        """Continues, bit for bit, where an environment made with the same arguments was."""
+        """Continue, bit for bit, where an environment made with the same arguments was."""
         ...
 
     def close(self) -> None:
-        """Releases what the environment holds; it is not used afterwards."""
+        """Release what the environment holds; it is not used afterwards."""
         ...
 
 
@@ -103,7 +103,7 @@ def single_timestep(
     is_last: bool = False,
     is_terminal: bool = False,
 ) -> TimeStep:
-    """Time step of one environment, its scalars as arrays without axes."""
+    """Make a time step of one environment, its scalars as arrays without axes."""
     return TimeStep(
         observation=observation,
         reward=np.asarray(reward, np.float32),
@@ -113,15 +113,21 @@ def single_timestep(
     )
 
 
+def blank_timestep(spec: EnvSpec) -> TimeStep:
+    """Make the time step of an environment before its first reset: zeros with `is_last`."""
+    zeros = {key: np.zeros(*array) for key, array in spec.observation.items()}
+    return single_timestep(zeros, is_last=True)
+
+
 def map_timestep(function: Callable[[np.ndarray], np.ndarray], timestep: TimeStep) -> TimeStep:
-    """Applies `function` to every array of a time step."""
+    """Apply `function` to every array of a time step."""
     return join_timesteps(lambda arrays: function(*arrays), [timestep])
 
 
 def join_timesteps(
     join: Callable[[Sequence[np.ndarray]], np.ndarray], timesteps: Sequence[TimeStep]
 ) -> TimeStep:
-    """Joins time steps array by array.
+    """Join time steps array by array.
 
     Args:
         join: `np.stack` for time steps of single environments, `np.concatenate` for

@@ -21,7 +21,7 @@ from ..machine.files import create
 
 
 class FirstEpisode:
-    """The first episode of the first environment: a `record` of `run_episodes`.
+    """First episode of the first environment: a `record` of `run_episodes`.
 
     Attributes:
         score: Its return, so far.
@@ -35,7 +35,7 @@ class FirstEpisode:
         self._ended = False
 
     def __call__(self, step: TimeStep, action: Float32[np.ndarray, "env action"]) -> None:
-        """Takes in one time step of every environment, and the actions that answer it."""
+        """Take in one time step of every environment, and the actions that answer it."""
         if self._ended:
             return
         self.score += float(step.reward[0])
@@ -49,7 +49,7 @@ class FirstEpisode:
 
 
 class Video(NamedTuple):
-    """A video of an episode that was written."""
+    """Video of an episode that was written."""
 
     path: Path
     frames: int
@@ -82,7 +82,7 @@ def record_video(
     width: int = 320,
     should_stop: Callable[[], bool] | None = None,
 ) -> Video:
-    """Repeats an episode in a process that draws it, and writes a video in simulated time.
+    """Repeat an episode in a process that draws it, and write a video in simulated time.
 
     Args:
         path: File to write; `.gif` gives a GIF, `.mp4` a video in H.264.
@@ -99,18 +99,20 @@ def record_video(
         UsageError: If the task cannot be drawn, or the file has another ending.
         MachineError: If nothing can be drawn here, or the file cannot be written.
     """
-    repetition = Repetition(task, env_seed(seed, 0), action_repeat, episode.actions, height, width)
-    return _draw(path, repetition, episode.score, should_stop)
+    repetition = Repetition(
+        task, env_seed(seed, 0), action_repeat, episode.actions, episode.score, height, width
+    )
+    return play_video(path, repetition, should_stop=should_stop)
 
 
 def play_video(
-    path: Path, playback: Playback, *, should_stop: Callable[[], bool] | None = None
+    path: Path, episode: Repetition | Playback, *, should_stop: Callable[[], bool] | None = None
 ) -> Video:
-    """Draws an episode from its states in a process, and writes a video in simulated time.
+    """Draw an episode in a process, and write a video in simulated time.
 
     Args:
         path: As for `record_video`, like the last.
-        playback: The episode.
+        episode: Actions to repeat, or states to show.
         should_stop: Asked at every frame whether to give up.
 
     Raises:
@@ -118,15 +120,6 @@ def play_video(
         UsageError: If the task cannot be drawn, or the file has another ending.
         MachineError: If nothing can be drawn here, or the file cannot be written.
     """
-    return _draw(path, playback, playback.score, should_stop)
-
-
-def _draw(
-    path: Path,
-    episode: Repetition | Playback,
-    score: float,
-    should_stop: Callable[[], bool] | None,
-) -> Video:
     check_name(path)
 
     def frames(drawing):
@@ -137,13 +130,13 @@ def _draw(
 
     with Drawing(episode) as drawing:
         count = write_video(path, frames(drawing), fps=drawing.fps)
-        return Video(path, count, drawing.fps, drawing.score, score)
+        return Video(path, count, drawing.fps, drawing.score, episode.score)
 
 
 def write_video(
     path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, fps: float
 ) -> int:
-    """Writes frames as they come; the file is complete or absent.
+    """Write frames as they come; the file is complete or absent.
 
     Args:
         path: File to write, `.mp4` or `.gif`; its folder is made.
@@ -184,7 +177,10 @@ def check_name(path: Path) -> None:
 
 
 def _encode(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
-    """Pipes frames through ffmpeg.
+    """Pipe frames through ffmpeg.
+
+    The writer of imageio-ffmpeg neither looks at ffmpeg's exit code, so that a full disk passes for
+    success, nor takes in what ffmpeg says.
 
     Raises:
         OSError: If ffmpeg is missing or fails, as on a full disk.
@@ -224,7 +220,7 @@ def _encode(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
 
 
 def _codec(path: Path) -> list[str]:
-    """How ffmpeg encodes a file of this name."""
+    """Return ffmpeg's options to encode a file of this name."""
     if path.suffix == ".gif":
         colors = "split[a][b];[a]palettegen[colors];[b][colors]paletteuse"
         return ["-vf", f"fps='min(50,source_fps)',{colors}"]

@@ -7,13 +7,8 @@ from typing import Any, NamedTuple
 from ..checkpoints import checkpoint
 from ..checkpoints.checkpoint import Damaged, Unsuitable
 from ..config import Config
-from ..envs import (
-    EnvSpec,
-    FunctionalVectorEnv,
-    VectorEnv,
-    make_functional_env,
-    make_vector_env,
-)
+from ..envs import EnvSpec, VectorEnv, make_functional_env, make_vector_env
+from ..envs.functional.auto_reset import AutoReset
 from ..errors import MachineError, UsageError
 from ..machine.provenance import num_cores
 from ..replay import AbstractReplay, ReplayStore, UnsuitableReplayError
@@ -27,7 +22,7 @@ class Source(NamedTuple):
 
     spec: EnvSpec
     envs: VectorEnv | None = None
-    functional: FunctionalVectorEnv | None = None
+    functional: AutoReset | None = None
     """Environments that the program of the device loop holds."""
 
     stored: "StoredReplay | None" = None

@@ -9,7 +9,7 @@ from ..agent import AgentState, choices
 from ..config import Config
 from ..config.train_ratio import train_ratio
 from ..envs import EnvSpec, choose_backend, probe
-from ..envs.dmc.drawing import find_backend
+from ..envs.dmc.opengl import find_backend
 from ..machine.memory import available_memory, device_memory
 from ..models import parameter_counts, split_shapes
 from ..units import byte_size, count

@@ -10,7 +10,7 @@ from run_script import run
 
 from gpld.analysis.scores import CHECKPOINT_SCORES, read_checkpoint_scores
 from gpld.commands.evaluate import main as evaluate
-from gpld.envs.dmc.drawing import find_backend
+from gpld.envs.dmc.opengl import find_backend
 from gpld.errors import MachineError
 
 pytestmark = pytest.mark.slow

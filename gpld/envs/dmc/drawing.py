@@ -1,20 +1,12 @@
 """Pictures of an episode, drawn in a process of its own.
 
-OpenGL is a matter of that process alone: which library works is found out in processes that
-may die of it, and whoever trains or evaluates never loads one. An episode of dm_control follows
-from the seed of its environment and the actions, so that nothing else has to be handed over. One
-that another engine has simulated is drawn from its states.
+OpenGL is a matter of that process alone: whoever trains or evaluates never loads it. An episode
+of dm_control follows from the seed of its environment and the actions, so that nothing else has
+to be handed over. One that another engine has simulated is drawn from its states.
 """
 
 import contextlib
-import functools
-import importlib
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -22,116 +14,30 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from ...errors import MachineError, UsageError
-from ...machine.subprocesses import Outcome, python_command, python_environment, run_python
+from ...machine.subprocesses import Child
 from .. import probe
+from .opengl import CAMERAS, find_backend
 
-# Seconds within which a library must have drawn its first picture, and the next ones.
+# Seconds within which the process must have sent its first picture, and the next ones.
 _PATIENCE = 120
-
-# What dm_control takes for "no rendering". `gpld.envs.dmc.env` sets "off" itself, so that it says
-# nothing about what the user wants.
-_OFF = ("", "off", "disable", "disabled", "false", "0")
-
-CAMERAS = {"quadruped": 2}
-"""Cameras of the domains that are not seen by their first one, as in DreamerV3."""
-
-
-def find_backend() -> str:
-    """The OpenGL library to draw with: the first of EGL, OSMesa and GLFW that works.
-
-    GLFW needs a display. A library that the user has chosen by MUJOCO_GL is the only one
-    that is tried.
-
-    Raises:
-        MachineError: If none works; says what to install.
-    """
-    chosen = os.environ.get("MUJOCO_GL", "").lower()
-    if chosen not in _OFF:
-        candidates = (chosen,)
-    elif sys.platform in ("darwin", "win32"):
-        candidates = ("glfw",)
-    else:
-        display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-        candidates = ("egl", "osmesa", "glfw") if display else ("egl", "osmesa")
-    drawn, outcome = _probe(candidates)
-    if drawn:
-        return outcome
-    started, problem = _try("off")
-    if not started:
-        raise MachineError(f"dm_control does not start, so nothing can be drawn: {problem}.")
-    if chosen not in _OFF:
-        raise MachineError(
-            f"MUJOCO_GL={chosen} cannot draw here ({outcome}); unset it to have others tried."
-        )
-    raise MachineError(
-        f"No OpenGL library can draw here (tried {', '.join(candidates)}); "
-        "`apt install libegl1 libgl1` or `apt install libosmesa6` adds one."
-    )
-
-
-def draw_with(backend: str) -> None:
-    """Lets dm_control draw in this process, also if it was imported without OpenGL.
-
-    Args:
-        backend: What `find_backend` has found.
-    """
-    from dm_control import _render
-
-    if backend != _render.BACKEND:
-        os.environ["MUJOCO_GL"] = backend
-        importlib.reload(_render)  # reads the variable
-
-
-@functools.cache
-def _probe(candidates: tuple[str, ...]) -> Outcome:
-    """The first candidate that draws, or why the last one does not."""
-    outcome = Outcome(False, "")
-    for backend in candidates:
-        outcome = _try(backend)
-        if outcome.ok:
-            return Outcome(True, backend)
-    return outcome
-
-
-@functools.cache
-def _try(backend: str) -> Outcome:
-    """Whether a library draws, or why not."""
-    code = "from gpld.envs.dmc.drawing import draw; draw()"
-    return run_python(code, timeout=_PATIENCE, MUJOCO_GL=backend)
-
-
-def draw() -> None:
-    """Runs in a process that tries a library: draws a ball and looks whether it is there.
-
-    Raises:
-        RuntimeError: If it is not.
-    """
-    from dm_control import mujoco
-
-    physics = mujoco.Physics.from_xml_string(
-        "<mujoco><worldbody><light pos='0 0 3'/><geom size='1'/></worldbody></mujoco>"
-    )
-    if os.environ["MUJOCO_GL"] == "off":
-        return
-    picture = physics.render(64, 64)
-    physics.free()
-    if not picture.any():
-        raise RuntimeError("its pictures are black")
 
 
 class Repetition(NamedTuple):
-    """The episode to repeat, and how large to draw it."""
+    """Episode that is drawn by repeating it, and the size of its pictures."""
 
     task: str
     seed: int
     action_repeat: int
     actions: Float32[np.ndarray, "time action"]
+    score: float
+    """Return of the episode, as far as the actions go."""
+
     height: int
     width: int
 
 
 class Playback(NamedTuple):
-    """An episode that was simulated elsewhere, state by state, and how large to draw it."""
+    """Episode that was simulated elsewhere, state by state, and the size of its pictures."""
 
     task: str
     action_repeat: int
@@ -149,7 +55,7 @@ class Playback(NamedTuple):
 
 
 class Drawing(contextlib.AbstractContextManager):
-    """The pictures of an episode, one for each env step, as they are drawn.
+    """Pictures of an episode, one for each env step, as they are drawn.
 
     Without shadows and reflections, with which a processor takes four times as long.
 
@@ -162,7 +68,7 @@ class Drawing(contextlib.AbstractContextManager):
     score: float
 
     def __init__(self, episode: Repetition | Playback):
-        """Starts the process, which resets its environment.
+        """Start the process, which resets its environment.
 
         Args:
             episode: The episode; the seed of one to repeat is the one of `make_env`.
@@ -173,86 +79,50 @@ class Drawing(contextlib.AbstractContextManager):
         """
         if not can_draw(episode.task):
             raise UsageError(f"{episode.task} has no picture: only tasks of dm_control do.")
-        backend = find_backend()
-        self._connection, remote = Pipe()
-        with remote:
-            descriptor = remote.fileno()
-            self._process = subprocess.Popen(
-                python_command(_SERVE.format(descriptor)),
-                env=python_environment(MUJOCO_GL=backend),
-                pass_fds=[descriptor],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        self._child = Child(
+            draw_on_request,
+            name="The drawing process",
+            error=MachineError,
+            timeout=_PATIENCE,
+            quiet=True,
+            MUJOCO_GL=find_backend(),
+        )
         try:
-            self._connection.send(episode)
-            self.fps = self._recv()
+            self._child.send(episode)
+            self.fps = self._child.recv()
         except BaseException:
-            self.__exit__()
+            self._child.close()
             raise
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-        """Takes the pictures, once.
+        """Take the pictures, once.
 
         Raises:
             MachineError: If the process failed.
         """
-        while isinstance(message := self._recv(), np.ndarray):
+        while isinstance(message := self._child.recv(), np.ndarray):
             yield message
         self.score = message
 
     def __exit__(self, *_: object) -> None:
-        """Ends the process."""
-        self._connection.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _recv(self):
-        try:
-            if not self._connection.poll(_PATIENCE):
-                raise MachineError(f"The drawing process gave no answer within {_PATIENCE} s.")
-            message = self._connection.recv()
-        except (EOFError, OSError):
-            code = self._process.wait()
-            raise MachineError(f"The drawing process died with exit code {code}.") from None
-        if isinstance(message, str):
-            raise MachineError(f"The drawing process failed: {message}.")
-        return message
+        """End the process."""
+        self._child.close()
 
 
 def can_draw(task: str) -> bool:
-    """Whether there is anything to see of a task."""
+    """Return whether there is anything to see of a task."""
     return task not in probe.TASKS
 
 
-_SERVE = "from gpld.envs.dmc.drawing import serve; serve({})"
-
-
-def serve(descriptor: int) -> None:
-    """Runs in the drawing process: sends frames per second, pictures and return.
+def draw_on_request(connection: Connection) -> None:
+    """Send frames per second, pictures and return of an episode; runs in the drawing process.
 
     Args:
-        descriptor: File descriptor of the process's end of the pipe.
+        connection: The process's end of the pipe.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Connection(descriptor) as connection, contextlib.suppress(BrokenPipeError):
-        try:
-            for message in _draw(connection.recv()):
-                connection.send(message)
-        except BrokenPipeError:
-            raise  # nobody looks any more
-        except Exception as error:
-            connection.send(f"{type(error).__name__}: {error}".splitlines()[0])
+    from .env import TASKS, DMControl  # imports dm_control
 
-
-def _draw(episode: Repetition | Playback) -> Iterator[float | np.ndarray]:
-    from .env import TASKS, DMControl
-
+    episode = connection.recv()
     seed = episode.seed if isinstance(episode, Repetition) else 0
     env = DMControl(episode.task, action_repeat=episode.action_repeat, seed=seed)
     physics = env._env.physics
@@ -260,27 +130,23 @@ def _draw(episode: Repetition | Playback) -> Iterator[float | np.ndarray]:
     # contexts that can be made.
     vars(physics).pop("_make_rendering_contexts", None)
     domain, _ = TASKS[env.name]
-    yield 1 / (env._env.control_timestep() * episode.action_repeat)
-
-    def picture():
-        return physics.render(
+    connection.send(1 / (env._env.control_timestep() * episode.action_repeat))
+    score = 0.0
+    scenes = _repeat(env, episode) if isinstance(episode, Repetition) else _play(env, episode)
+    for score in scenes:  # noqa: B007
+        picture = physics.render(
             episode.height,
             episode.width,
             camera_id=CAMERAS.get(domain, 0),
             render_flag_overrides={"shadow": False, "reflection": False},
         )
-
-    score = 0.0
-    scenes = _repeat(env, episode) if isinstance(episode, Repetition) else _play(env, episode)
-    for scene_score in scenes:
-        score = scene_score
-        yield picture()
+        connection.send(picture)
     env.close()
-    yield score
+    connection.send(score)
 
 
 def _repeat(env: Any, episode: Repetition) -> Iterator[float]:
-    """Puts the environment into each state of the episode; gives the return so far."""
+    """Put the environment into each state of the episode; yield the return so far."""
     step, score = env.reset(), 0.0
     yield score
     for action in episode.actions:
@@ -292,7 +158,7 @@ def _repeat(env: Any, episode: Repetition) -> Iterator[float]:
 
 
 def _play(env: Any, episode: Playback) -> Iterator[float]:
-    """The same for an episode whose states are known; gives its return."""
+    """Put the environment into each of the known states; yield the known return."""
     env.reset()
     physics = env._env.physics
     for name, array in episode.model.items():

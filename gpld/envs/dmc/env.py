@@ -32,7 +32,7 @@ except (AttributeError, ImportError, RuntimeError) as error:
 
 from ..names import canonical_name
 from ..timestep import IMAGE, ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
-from .drawing import CAMERAS, draw_with
+from .opengl import CAMERAS, draw_with
 from .state import Snapshots
 
 # MuJoCo's compiler objects to an attribute in dm_control's own cheetah.
@@ -80,7 +80,7 @@ class DMControl:
         backend: str | None = None,
         seed: int,
     ):
-        """Builds the task.
+        """Build the task.
 
         Args:
             task: A key of `TASKS`, or a short form.
@@ -126,12 +126,12 @@ class DMControl:
         )
 
     def reset(self) -> TimeStep:
-        """Starts an episode from a newly drawn initial state."""
+        """Start an episode from a newly drawn initial state."""
         self._observation = self._observe(self._env.reset().observation)
         return single_timestep(self._observation, is_first=True)
 
     def step(self, action: Float32[np.ndarray, " action"]) -> TimeStep:
-        """Applies `action` for up to `spec.action_repeat` control steps.
+        """Apply `action` for up to `spec.action_repeat` control steps.
 
         Raises:
             ValueError: If `action` is not finite, which would otherwise pass for
@@ -159,12 +159,12 @@ class DMControl:
         )
 
     def control(self, action: Float32[np.ndarray, "*batch action"]) -> np.ndarray:
-        """Actions in the units of the actuators."""
+        """Return actions in the units of the actuators."""
         fraction = (np.clip(action, -1, 1).astype(np.float64) + 1) / 2
         return fraction * (self._high - self._low) + self._low
 
     def get_state(self) -> EnvState:
-        """The state of simulator and task, and the last observation."""
+        """Return the state of simulator and task, and the last observation."""
         observation = {key: value.copy() for key, value in self._observation.items()}
         return {
             "name": self.name,
@@ -174,7 +174,7 @@ class DMControl:
         }
 
     def set_state(self, state: EnvState) -> None:
-        """Continues where the environment of `state` was.
+        """Continue where the environment of `state` was.
 
         Raises:
             ValueError: If the state is one of another task.
@@ -190,12 +190,12 @@ class DMControl:
             self._env.physics._free_rendering_contexts()
 
     def check_state(self, state: EnvState) -> None:
-        """Raises a ValueError if `state` is one of another task."""
+        """Raise a ValueError if `state` is one of another task."""
         if state["name"] != self.name:
             raise ValueError(f"`state` must be one of {self.name}, got one of {state['name']}.")
 
     def close(self) -> None:
-        """Frees the simulator."""
+        """Free the simulator."""
         self._env.physics.free()
 
     def _load(self, seed: int) -> None:
@@ -229,7 +229,7 @@ class DMControl:
 def convert(
     observation: Mapping[str, np.ndarray | np.generic],
 ) -> dict[str, np.ndarray]:
-    """Copies an observation of dm_control to our names, dtypes and order."""
+    """Copy an observation of dm_control to our names, dtypes and order."""
     converted = {}
     for key, value in observation.items():
         value = np.asarray(value)

@@ -1,4 +1,4 @@
-"""What an environment of dm_control has to remember in order to continue bit for bit."""
+"""State with which an environment of dm_control continues bit for bit."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,14 +11,14 @@ from ..timestep import EnvState
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
 PHYSICS = _mujoco.mjtState.mjSTATE_INTEGRATION.value
-"""What of MuJoCo's data decides how a simulation continues."""
+"""Parts of MuJoCo's data that decide how a simulation continues."""
 
 # Textures, meshes and what is derived from them: most of a model, and changed by no task.
 _ASSETS = ("tex_", "mesh_", "skin_", "bvh_", "oct_")
 
 
 class Snapshots:
-    """Takes and restores the state of one environment.
+    """State of one environment, taken and restored.
 
     Tasks draw targets, terrain and gains into the arrays of MuJoCo's model. Those that
     differ from the model as it was built belong to the state, so tasks are not told apart.
@@ -30,12 +30,12 @@ class Snapshots:
     built: dict[str, np.ndarray]
 
     def __init__(self, env: control.Environment):
-        """Notes the model of `env`, which was just built and never reset."""
+        """Note the model of `env`, which was just built and never reset."""
         self._env = env
         self.built = {name: array.copy() for name, array in self._model_arrays()}
 
     def take(self) -> EnvState:
-        """The state of the environment, its random numbers included."""
+        """Return the state of the environment, its random numbers included."""
         physics, task = self._env.physics, self._env.task
         return {
             "physics": physics.get_state(sig=PHYSICS),
@@ -51,7 +51,7 @@ class Snapshots:
         }
 
     def restore(self, state: EnvState) -> None:
-        """Puts the environment into a state that was taken from one built like it."""
+        """Put the environment into a state that was taken from one built like it."""
         physics, task = self._env.physics, self._env.task
         for name, array in self._model_arrays():
             value = state["model"].get(name, self.built[name])
@@ -78,7 +78,7 @@ class Snapshots:
 
 
 def task_state(task: control.Task) -> EnvState:
-    """What dm_control's task remembers besides its random numbers."""
+    """Return the state of dm_control's task, without its random numbers."""
     return {
         name: np.array(value) if isinstance(value, np.generic | np.ndarray) else value
         for name, value in vars(task).items()
@@ -87,5 +87,5 @@ def task_state(task: control.Task) -> EnvState:
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Unlike ==, this tells 0 from -0 and finds NaN equal to itself."""
+    """Return whether arrays are equal bit by bit, which tells 0 from -0 and equates NaN."""
     return a.tobytes() == b.tobytes()

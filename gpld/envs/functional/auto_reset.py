@@ -8,11 +8,11 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, Int8, Key, PRNGKeyArray
 
 from ..timestep import EnvSpec, TimeStep
-from .env import Cut, FunctionalEnv
+from .env import FunctionalEnv
 
 
 class AutoResetState(NamedTuple):
-    """What `AutoReset` remembers; every array leads with the axis of the environments.
+    """State of an `AutoReset`; every array leads with the axis of the environments.
 
     No environment's part depends on those of the others.
     """
@@ -21,17 +21,29 @@ class AutoResetState(NamedTuple):
     """States of the environments."""
 
     key: Key[Array, " num_envs"]
-    """Where the key of the next reset comes from."""
+    """Random key from which that of the next reset is split."""
 
     left: Int[Array, " num_envs"]
     """Steps until the episode is cut short, if it does not end by itself."""
 
     due: Bool[Array, " num_envs"]
-    """Which environments the next step resets."""
+    """Environments that the next step resets."""
+
+
+class Cut(NamedTuple):
+    """Episodes that were ended for no reason of the task's, so that they have no score."""
+
+    interrupted: Bool[Array, " num_envs"]
+    spoilt: Int8[Array, " num_envs"]
+    """Place of the number that is not finite, as `find_spoilt` has it; 0 where there is none."""
 
 
 class AutoReset:
-    """A `FunctionalVectorEnv` made from a `FunctionalEnv`.
+    """Functional environments stepped together, each reset after its last time step.
+
+    Time steps are those of `VectorEnv`: the first step resets all of them. Later, an
+    environment whose previous time step had `is_last` is reset by the step that follows:
+    its action is ignored, its reward is 0 and its time step has `is_first`.
 
     Every reset draws a new initial state. The environments that are due are taken in
     chunks, so that a reset that costs as much as many steps is computed where it is needed
@@ -55,9 +67,8 @@ class AutoReset:
         num_envs: int,
         *,
         stagger: bool = False,
-        chunk_size: int | None = None,
     ):
-        """Wraps an environment.
+        """Wrap an environment.
 
         Args:
             env: The environment.
@@ -65,23 +76,19 @@ class AutoReset:
             stagger: Whether the first episode of each environment is cut short after a
                 number of steps drawn from 1 to `spec.episode_steps`. Episodes of tasks
                 with a time limit would otherwise end all at once.
-            chunk_size: How many environments are reset together, in 1 to `num_envs`; by
-                default a 64th of them. It changes no result.
 
         Raises:
-            ValueError: If an argument is out of range.
+            ValueError: If `num_envs < 1`.
         """
         if num_envs < 1:
             raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
-        if chunk_size is None:
-            chunk_size = max(1, num_envs // 64)
-        if not 1 <= chunk_size <= num_envs:
-            raise ValueError(f"`chunk_size` must lie in [1, {num_envs}], got {chunk_size}.")
         self.spec, self.num_envs = env.spec, num_envs
-        self._env, self._stagger, self._chunk_size = env, stagger, chunk_size
+        self._env, self._stagger = env, stagger
+        # Environments that are reset together: any number gives the same results.
+        self._chunk_size = max(1, num_envs // 64)
 
     def init(self, key: PRNGKeyArray) -> AutoResetState:
-        """The state before the first step, which resets every environment."""
+        """Return the state before the first step, which resets every environment."""
         key, stagger_key = jr.split(key)
         left = jnp.full(self.num_envs, self.spec.episode_steps)
         if self._stagger:
@@ -93,7 +100,7 @@ class AutoReset:
     def step(
         self, state: AutoResetState, action: Float[Array, "num_envs action"]
     ) -> tuple[AutoResetState, TimeStep]:
-        """Steps every environment, and resets those whose last time step had `is_last`."""
+        """Step every environment, and reset those whose last time step had `is_last`."""
         stepped = jax.vmap(self._env.step)(state.env, action)
         env, key = self._reset(stepped, state.key, state.due)
         spoilt = _spoilt(env.timestep) > 0
@@ -115,14 +122,14 @@ class AutoReset:
         return AutoResetState(env, key, left, due=is_last), timestep
 
     def cut(self, state: AutoResetState) -> Cut:
-        """Which episodes the last step has ended for no reason of the task's."""
+        """Return the episodes that the last step has ended for no reason of the task's."""
         spoilt = _spoilt(state.env.timestep)
         return Cut(state.due & ~state.env.timestep.is_last | (spoilt > 0), spoilt)
 
     def _reset(
         self, env: Any, key: Key[Array, " num_envs"], due: Bool[Array, " num_envs"]
     ) -> tuple[Any, Key[Array, " num_envs"]]:
-        """Replaces the states of the environments that are due, and uses up their keys."""
+        """Replace the states of the environments that are due, and use up their keys."""
 
         def reset_chunk(carry):
             env, key, due = carry
@@ -142,7 +149,7 @@ class AutoReset:
 
 
 def _spoilt(timestep: TimeStep) -> Int8[Array, " num_envs"]:
-    """Finds the environments with a number that is not finite, as `find_spoilt` does."""
+    """Find the environments with a number that is not finite, as `find_spoilt` does."""
     names = sorted(timestep.observation)
     spoilt = jnp.zeros(timestep.reward.shape, jnp.int8)
     for place, array in enumerate([*(timestep.observation[k] for k in names), timestep.reward], 1):
@@ -152,12 +159,12 @@ def _spoilt(timestep: TimeStep) -> Int8[Array, " num_envs"]:
 
 
 def _finite(array: Array) -> Array:
-    """An array with 0 in place of what is not finite."""
+    """Replace what is not finite by 0."""
     return jnp.where(jnp.isfinite(array), array, 0)
 
 
 def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
-    """Stands for an array of a state that does not exist yet."""
+    """Return a placeholder for an array of a state that does not exist yet."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.broadcast_to(jr.key(0), leaf.shape)
     return jnp.zeros(leaf.shape, leaf.dtype)

@@ -20,11 +20,11 @@ class ProbeState(NamedTuple):
     timestep: TimeStep
     elapsed: Int[Array, ""]
     memory: Float[Array, ""]
-    """What the first step has chosen or was shown."""
+    """Sign that the first step has chosen, or the cue that it was shown."""
 
 
 class FunctionalProbe(abc.ABC):
-    """What the probes share: a clock and the observation."""
+    """Probe as pure functions, with a clock."""
 
     original: ClassVar[type[probe.Probe]]
 
@@ -34,12 +34,12 @@ class FunctionalProbe(abc.ABC):
         return self.original(seed=0).spec
 
     def reset(self, key: PRNGKeyArray) -> ProbeState:
-        """Starts an episode."""
+        """Start an episode."""
         memory = self._begin(key)
         return self._state(memory, memory, 0.0, jnp.int32(0), is_terminal=jnp.zeros((), bool))
 
     def step(self, state: ProbeState, action: Float[Array, " action"]) -> ProbeState:
-        """Advances the clock and answers the sign of `action`."""
+        """Advance the clock and answer the sign of `action`."""
         elapsed = state.elapsed + 1
         memory, signal, reward, is_terminal = self._answer(
             state.memory, jnp.sign(action[0]), elapsed
@@ -61,17 +61,17 @@ class FunctionalProbe(abc.ABC):
         return ProbeState(timestep, elapsed, jnp.asarray(memory, jnp.float32))
 
     def _begin(self, key: PRNGKeyArray) -> Float[Array, ""]:
-        """Memory and signal of the first observation."""
+        """Return memory and signal of the first observation."""
         del key
         return jnp.zeros(())
 
     @abc.abstractmethod
     def _answer(self, memory, sign, elapsed) -> tuple[Array, Array, Array, Bool[Array, ""]]:
-        """New memory, signal, reward and `is_terminal` for an action of this sign."""
+        """Return memory, signal, reward and `is_terminal` for an action of this sign."""
 
 
 class DelayedReward(FunctionalProbe):
-    """Pays the sign of the first action at the last step."""
+    """Probe that pays the sign of the first action at the last step."""
 
     original = probe.DelayedReward
 
@@ -82,7 +82,7 @@ class DelayedReward(FunctionalProbe):
 
 
 class Termination(FunctionalProbe):
-    """Pays 1 at every step, and a negative action terminates."""
+    """Probe that pays 1 at every step, and a negative action terminates."""
 
     original = probe.Termination
 
@@ -91,7 +91,7 @@ class Termination(FunctionalProbe):
 
 
 class Memory(FunctionalProbe):
-    """Pays 1 if the sign of the last action matches a cue shown at first."""
+    """Probe that pays 1 if the sign of the last action matches a cue shown at first."""
 
     original = probe.Memory
 

@@ -1,4 +1,4 @@
-"""Collisions as MuJoCo's C code has them, where MJX's differ.
+"""Collisions of MuJoCo's C code, for pairs of shapes where MJX's differ.
 
 MJX adds constants to the denominators of a capsule's nearest points, which turns contact normals
 by up to 4e-4, and aligns the tangents of a capsule on a plane with the capsule only while that lies
@@ -26,7 +26,7 @@ _tracing = threading.RLock()
 
 @contextlib.contextmanager
 def corrected_collisions() -> Iterator[None]:
-    """Within it, MJX's functions are traced with these collisions; elsewhere they stay."""
+    """Trace MJX's functions with these collisions, within the context alone."""
     table = collision_driver._COLLISION_FUNC
     with _tracing:
         replaced = {types: table[types] for types in _CORRECTED}
@@ -38,7 +38,7 @@ def corrected_collisions() -> Iterator[None]:
 
 
 def distances(model: mjx.Model, data: mjx.Data, *, planes_only: bool) -> Float[Array, " contacts"]:
-    """Signed distances of pairs of geoms that could touch, beyond their margins.
+    """Return signed distances of pairs of geoms that could touch, beyond their margins.
 
     Args:
         model: The model, without pairs that have margins of their own.
@@ -59,7 +59,7 @@ def distances(model: mjx.Model, data: mjx.Data, *, planes_only: bool) -> Float[A
 
 
 def plane_capsule(model: mjx.Model, data: mjx.Data, _: Any, geoms: Any) -> tuple[Array, ...]:
-    """Two contacts, at the ends of the capsule, whose first tangent is along its axis.
+    """Find two contacts, at the ends of the capsule, whose first tangent is along its axis.
 
     Args:
         model: The model.
@@ -89,7 +89,7 @@ def plane_capsule(model: mjx.Model, data: mjx.Data, _: Any, geoms: Any) -> tuple
 
 
 def capsule_capsule(model: mjx.Model, data: mjx.Data, _: Any, geoms: Any) -> tuple[Array, ...]:
-    """One contact, of the spheres around the nearest points of both axes.
+    """Find one contact, of the spheres around the nearest points of both axes.
 
     Where axes are parallel to about 2e-4 MuJoCo has two contacts, and here is one.
 
@@ -113,7 +113,7 @@ def capsule_capsule(model: mjx.Model, data: mjx.Data, _: Any, geoms: Any) -> tup
 
 
 def sphere_capsule(model: mjx.Model, data: mjx.Data, _: Any, geoms: Any) -> tuple[Array, ...]:
-    """One contact, of the sphere with the one around the nearest point of the axis.
+    """Find one contact, of the sphere with the one around the nearest point of the axis.
 
     Args:
         model: The model.
@@ -139,7 +139,7 @@ def nearest_points(
     half1: Float[Array, " pairs"],
     half2: Float[Array, " pairs"],
 ) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"]]:
-    """Where on two segments the points are that are nearest to each other.
+    """Find the points of two segments that are nearest to each other.
 
     Args:
         between: From the centre of the first to that of the second.
@@ -174,7 +174,7 @@ def _spheres(
     radius2: Float[Array, " pairs"],
     across: Float[Array, "pairs 3"],
 ) -> tuple[Array, ...]:
-    """Contacts of spheres; along `across` where centres are the same.
+    """Find the contacts of spheres; along `across` where centres are the same.
 
     Axes of capsules that cross, as those in one plane do, push each other out of the plane.
     """
@@ -186,7 +186,7 @@ def _spheres(
 
 
 def _normalize(vector: Float[Array, "pairs 3"]) -> tuple[Array, Float[Array, " pairs"]]:
-    """Unit vectors, or the first axis as in MuJoCo, and lengths."""
+    """Return unit vectors, or the first axis as in MuJoCo, and lengths."""
     length = jnp.sqrt(jnp.vecdot(vector, vector))
     tiny = length < mujoco.mjMINVAL  # pyright: ignore[reportAttributeAccessIssue]
     unit = vector / jnp.where(tiny, 1, length)[:, None]
@@ -194,7 +194,7 @@ def _normalize(vector: Float[Array, "pairs 3"]) -> tuple[Array, Float[Array, " p
 
 
 def _smallest(x: Array) -> float:
-    """What cannot be told from 0: MuJoCo's limit, or what rounding leaves of lengths."""
+    """Return the number below which a length counts as 0: MuJoCo's, or that of rounding."""
     return max(1e-15, 4 * float(jnp.finfo(x.dtype).eps))
 
 

@@ -19,7 +19,7 @@ _MAX_VALUE = 1e10
 
 
 class MJXState(NamedTuple):
-    """What one environment remembers."""
+    """State of one environment."""
 
     simulation: SimulationState
     elapsed: Int[Array, ""]
@@ -50,7 +50,7 @@ class MJXEnv:
         impl: Implementation = "jax",
         max_envs: int = 1,
     ):
-        """Builds the task.
+        """Build the task.
 
         Args:
             task: One of `gpld.envs.rewards.COVERED`, or `cup_catch`.
@@ -77,18 +77,18 @@ class MJXEnv:
         self._draw = drawing(self.simulation)
 
     def reset(self, key: PRNGKeyArray) -> MJXState:
-        """Starts an episode from a newly drawn initial state."""
+        """Start an episode from a newly drawn initial state."""
         return self.begin(self._draw(key))
 
     def begin(self, state: SimulationState) -> MJXState:
-        """Starts an episode from an initial state."""
+        """Start an episode from an initial state."""
         flag = jnp.zeros((), bool)
         observation = self._observe(self.simulation.look(state))
         timestep = TimeStep(observation, jnp.zeros((), jnp.float32), ~flag, flag, flag)
         return MJXState(state, jnp.zeros((), jnp.int32), timestep)
 
     def step(self, state: MJXState, action: Float[Array, " action"]) -> MJXState:
-        """Applies `action` for up to `spec.action_repeat` control steps."""
+        """Apply `action` for up to `spec.action_repeat` control steps."""
         ctrl = self.control(action)
 
         def control_step(carry, _):
@@ -117,7 +117,7 @@ class MJXEnv:
         return MJXState(simulation, elapsed, timestep)
 
     def control(self, action: Float[Array, " action"]) -> Float[Array, " action"]:
-        """The control, in units of the actuators, that an action stands for."""
+        """Return the control, in units of the actuators, that an action stands for."""
         dtype = self.simulation.dtype
         low, high = (jnp.asarray(limit, dtype) for limit in (self.model.low, self.model.high))
         fraction = (jnp.clip(action, -1, 1).astype(dtype) + 1) / 2
@@ -129,5 +129,5 @@ class MJXEnv:
 
 
 def _is_fine(tree: Any) -> Bool[Array, ""]:
-    """Whether no number is infinite, undefined or larger than MuJoCo allows."""
+    """Return whether no number is infinite, undefined or larger than MuJoCo allows."""
     return jnp.all(jnp.stack([jnp.all(abs(x) <= _MAX_VALUE) for x in jax.tree.leaves(tree)]))

@@ -1,4 +1,4 @@
-"""The models of dm_control's tasks, in the form that MJX takes."""
+"""Models of dm_control's tasks, in the form that MJX takes."""
 
 import copy
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ _mujoco: Any = mujoco  # compiled, and unknown to pyright
 
 
 class TaskModel(NamedTuple):
-    """What an engine has to know of a task beside its observation and reward."""
+    """Model and sizes of a task, for an engine."""
 
     name: str
-    """As in `gpld.envs.dmc.env.TASKS`."""
+    """Name of the task, a key of `gpld.envs.dmc.env.TASKS`."""
 
     spec: EnvSpec
     model: Any
@@ -29,7 +29,7 @@ class TaskModel(NamedTuple):
     """Steps of the simulator per control step."""
 
     control_steps: int
-    """Of an episode."""
+    """Control steps of an episode."""
 
     low: Float[np.ndarray, " action"]
     """Control that action -1 stands for."""
@@ -39,7 +39,7 @@ class TaskModel(NamedTuple):
 
 
 def load_model(task: str, action_repeat: int) -> TaskModel:
-    """Takes the model of a task from dm_control.
+    """Take the model of a task from dm_control.
 
     Three changes leave the physics as they are. Energies, which MJX refuses to compute, are
     not computed, nor are sensors of forces if the task reads none. What can touch nothing does not

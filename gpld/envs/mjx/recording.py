@@ -17,7 +17,7 @@ def playback(
     height: int = 240,
     width: int = 320,
 ) -> Playback:
-    """What `Drawing` and `play_video` need to draw an episode.
+    """Convert an episode to what `Drawing` and `play_video` draw.
 
     Args:
         env: The environment.

@@ -22,20 +22,20 @@ _mujoco: Any = mujoco  # compiled, and unknown to pyright
 
 
 class SimulationState(NamedTuple):
-    """What the physics of the next step follow from: some hundred bytes."""
+    """State from which the physics of the next step follow: some hundred bytes."""
 
     qpos: Float[Array, " nq"]
     qvel: Float[Array, " nv"]
     act: Float[Array, " na"]
     qacc_warmstart: Float[Array, " nv"]
-    """Where the solver of constraints begins: the acceleration of the step before."""
+    """Acceleration of the step before, from which the solver of constraints begins."""
 
     target: Float[Array, " target"]
-    """What the task has drawn for the episode, see `Target`; empty for most."""
+    """Numbers that the task has drawn for the episode, see `Target`; empty for most."""
 
 
 class Simulation:
-    """The physics of a task in MJX, without its observation and reward.
+    """Physics of a task in MJX, without its observation and reward.
 
     A control step is dm_control's: steps of the simulator with the same control, after which
     positions, velocities and sensors of both are worked out for the new state, while sensors
@@ -54,7 +54,7 @@ class Simulation:
     dtype: np.dtype
 
     def __init__(self, task: TaskModel, impl: Implementation = "jax", max_envs: int = 1):
-        """Hands the model over to MJX.
+        """Hand the model over to MJX.
 
         Args:
             task: The task and its model.
@@ -80,7 +80,7 @@ class Simulation:
         self._has_forces = bool(np.any(needs == _mujoco.mjtStage.mjSTAGE_ACC.value))
 
     def state(self, qpos: Array, qvel: Array | None = None, **parts: Array) -> SimulationState:
-        """A state; what is not given is 0, and `parts` are fields of `SimulationState`."""
+        """Return a state; what is not given is 0, and `parts` are fields of `SimulationState`."""
         model, dtype = self.task.model, qpos.dtype
         zeros = SimulationState(
             qpos,
@@ -94,7 +94,7 @@ class Simulation:
     def step(
         self, state: SimulationState, ctrl: Float[Array, " action"]
     ) -> tuple[SimulationState, Physics]:
-        """Applies controls, in units of the actuators, for one control step."""
+        """Apply controls, in units of the actuators, for one control step."""
         with _faithful():
             state, sensors = self.substeps(state, ctrl, self.task.num_substeps)
             return state, self._derive(state, ctrl, sensors)
@@ -102,7 +102,7 @@ class Simulation:
     def substeps(
         self, state: SimulationState, ctrl: Float[Array, " action"], count: int
     ) -> tuple[SimulationState, Float[Array, " sensordata"]]:
-        """Several steps of the simulator; also gives the sensors of the last of them."""
+        """Take several steps of the simulator; also return the sensors of the last of them."""
         model, blank = self._stepped
         if self._impl == "jax":
             model = self.target.write(model, state.target)
@@ -122,7 +122,7 @@ class Simulation:
         return carry
 
     def look(self, state: SimulationState) -> Physics:
-        """What a reset shows: forces and accelerations are those without controls."""
+        """Return the physics that a reset shows, with forces and accelerations without controls."""
         ctrl = jnp.zeros(self.task.model.nu, state.qpos.dtype)
         with _faithful():
             if not self._has_forces:
@@ -134,7 +134,7 @@ class Simulation:
     def clearance(
         self, qpos: Float[Array, " nq"], *, planes_only: bool = False
     ) -> Float[Array, " contacts"]:
-        """Signed distances of everything that could touch, or of planes, beyond their margins."""
+        """Return signed distances, beyond margins, of all that could touch, or of planes alone."""
         with _faithful():
             data = mjx.kinematics(self._model, self._blank.replace(qpos=qpos))
             return distances(self._model, data, planes_only=planes_only)
@@ -145,7 +145,7 @@ class Simulation:
         ctrl: Float[Array, " action"],
         sensors: Float[Array, " sensors"],
     ) -> Physics:
-        """Works out positions and velocities; of `sensors` those of forces stay."""
+        """Work out positions and velocities; of `sensors` those of forces stay."""
         model = self.target.write(self._model, state.target)
         data = _fill(self._blank, state, ctrl).replace(sensordata=sensors)
         for stage in (mjx.kinematics, mjx.com_pos, mjx.sensor_pos, mjx.com_vel, mjx.sensor_vel):
@@ -159,7 +159,7 @@ def _fill(blank: mjx.Data, state: SimulationState, ctrl: Float[Array, " action"]
 
 
 def _warp(model: Any, max_envs: int) -> tuple[mjx.Model, mjx.Data]:
-    """Model and data for Warp, with room for all contacts that can be."""
+    """Return model and data for Warp, with room for all contacts that can be."""
     possible = mjx.make_data(model)._impl
     contacts = cast(Any, possible).contact.dist.size
     constraints = cast(Any, possible).efc_J.shape[0]
@@ -187,7 +187,7 @@ def _physics(data: mjx.Data, ctrl: Float[Array, " action"]) -> Physics:
 
 @contextlib.contextmanager
 def _faithful() -> Iterator[None]:
-    """How MJX is traced: collisions corrected, solver refined, no product rounded to TF32.
+    """Trace MJX with corrected collisions, refined solver and no product rounded to TF32.
 
     MJX relies on JAX's own rules for ranks and dtypes, whatever they are outside.
     """

@@ -1,4 +1,4 @@
-"""The solver of constraints, whose last step MJX refuses in float32.
+"""Solver of constraints, with a last step that MJX refuses in float32.
 
 MJX's solver stops when a step no longer lowers the cost. A cost is known to some units of its last
 place, and so a minimum of it to the square root of them: after an impact of the finger, where the
@@ -23,7 +23,7 @@ _stop_by_cost = solver.solve
 
 @contextlib.contextmanager
 def refined_solver() -> Iterator[None]:
-    """Within it, MJX's functions are traced with this solver; elsewhere theirs stays."""
+    """Trace MJX's functions with this solver, within the context alone."""
     with _tracing:
         replaced, solver.solve = solver.solve, solve
         try:
@@ -33,7 +33,7 @@ def refined_solver() -> Iterator[None]:
 
 
 def solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:
-    """Accelerations and forces that satisfy the constraints; replaces MJX's function.
+    """Find accelerations and forces that satisfy the constraints; replaces MJX's function.
 
     Args:
         model: The model.
@@ -60,6 +60,6 @@ def solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:
 
 
 def _slope(data: mjx.Data, context: Any) -> Float[Array, ""]:
-    """Squared length of the gradient of the cost."""
+    """Return the squared length of the gradient of the cost."""
     gradient = context.Ma - data.qfrc_smooth - context.qfrc_constraint
     return jnp.vdot(gradient, gradient)

@@ -24,19 +24,19 @@ _MAX_HEIGHT = 3.0  # metres, at which a quadruped cannot touch the floor
 
 
 def drawing(simulation: Simulation) -> Draw:
-    """What draws the initial states of a task."""
+    """Return the function that draws the initial states of a task."""
     domain = next(name for name in _DOMAINS if simulation.task.name.startswith(name))
     return _DOMAINS[domain](simulation)
 
 
 def _uniform(simulation: Simulation) -> Draw:
-    """Joints within their ranges, orientations anyhow, and no velocities."""
+    """Draw joints within their ranges, any orientations, and no velocities."""
     draw_joints = _joints(simulation)
     return lambda key: simulation.state(draw_joints(key))
 
 
 def _acrobot(simulation: Simulation) -> Draw:
-    """Both angles anyhow, also where the model has limits."""
+    """Draw both angles uniformly, also where the model has limits."""
     qpos0 = _qpos0(simulation)
 
     def draw(key):
@@ -46,7 +46,7 @@ def _acrobot(simulation: Simulation) -> Draw:
 
 
 def _cartpole(simulation: Simulation) -> Draw:
-    """Upright for balancing and hanging for swinging up, nearly at rest."""
+    """Draw poles that are upright for balancing, hanging for swinging up, nearly at rest."""
     swings_up = "balance" not in simulation.task.name
     qpos0 = _qpos0(simulation)
 
@@ -65,7 +65,7 @@ def _cartpole(simulation: Simulation) -> Draw:
 
 
 def _reacher(simulation: Simulation) -> Draw:
-    """Joints anyhow; the target in a ring around the shoulder, denser towards it."""
+    """Draw joints uniformly; the target in a ring around the shoulder, denser towards it."""
     draw_joints = _joints(simulation)
 
     def draw(key):
@@ -80,7 +80,7 @@ def _reacher(simulation: Simulation) -> Draw:
 
 
 def _cheetah(simulation: Simulation) -> Draw:
-    """Joints anyhow, then two seconds in which it falls and comes to rest.
+    """Draw joints uniformly, then simulate two seconds in which it falls and comes to rest.
 
     The first of these 200 steps is not that of the drawn state: dm_control has not worked it
     out yet, so that its acceleration is that of the model's own posture, the same each time.
@@ -111,7 +111,7 @@ def _cheetah(simulation: Simulation) -> Draw:
 
 
 def _finger(simulation: Simulation) -> Draw:
-    """Joints such that nothing touches; the target anywhere on the circle of the tip."""
+    """Draw joints such that nothing touches; the target anywhere on the circle of the tip."""
     draw_joints = _free_of_contacts(simulation, _joints(simulation))
     if simulation.target.size == 0:
         return lambda key: simulation.state(draw_joints(key))
@@ -132,7 +132,7 @@ def _finger(simulation: Simulation) -> Draw:
 
 
 def _fish(simulation: Simulation) -> Draw:
-    """Any orientation in place, and joints nearly straight; the target in a box around it."""
+    """Draw any orientation, joints nearly straight, and the target in a box around it."""
     model = simulation.task.model
     joints = model.jnt_qposadr[model.jnt_type == _mujoco.mjtJoint.mjJNT_HINGE.value]
     low, high = np.array([[-0.4, -0.4, 0.1], [0.4, 0.4, 0.3]])
@@ -152,7 +152,7 @@ def _fish(simulation: Simulation) -> Draw:
 
 
 def _quadruped(simulation: Simulation) -> Draw:
-    """Any orientation, at the first height at which nothing touches the floor.
+    """Draw any orientation, at the first height at which nothing touches the floor.
 
     dm_control looks for it from 0 upwards in steps of a centimetre. The distance from the
     floor grows with the height, so that it need be known only once; limbs do not touch each
@@ -172,7 +172,7 @@ def _quadruped(simulation: Simulation) -> Draw:
 def lift(
     simulation: Simulation, qpos: Array, orientation: Array, heights: np.ndarray
 ) -> Float[Array, " nq"]:
-    """Puts a free body with an orientation above the origin, at the first of some heights."""
+    """Put a free body with an orientation above the origin, at the first of some heights."""
     orientation = orientation / jnp.linalg.norm(orientation)
     qpos = qpos.at[:3].set(0).at[3:7].set(orientation)
     lowest = jnp.min(simulation.clearance(qpos, planes_only=True))
@@ -182,7 +182,7 @@ def lift(
 
 
 def _ball_in_cup(simulation: Simulation) -> Draw:
-    """Ball anywhere above, but not in touch with the cup."""
+    """Draw the ball anywhere above, but not in touch with the cup."""
     model = simulation.task.model
     index = [model.joint(name).qposadr[0] for name in ("ball_x", "ball_z")]
     low, high = np.array([-0.2, 0.2]), np.array([0.2, 0.5])
@@ -197,7 +197,7 @@ def _ball_in_cup(simulation: Simulation) -> Draw:
 
 
 def _point_mass(simulation: Simulation) -> Draw:
-    """Mass anywhere; hard: two directions of the motors that are not nearly parallel."""
+    """Draw the mass anywhere; hard: two directions of motors that are not nearly parallel."""
     draw_joints = _joints(simulation)
     if simulation.target.size == 0:
         return lambda key: simulation.state(draw_joints(key))
@@ -222,7 +222,7 @@ def _point_mass(simulation: Simulation) -> Draw:
 
 
 def _swimmer(simulation: Simulation) -> Draw:
-    """Joints anyhow; the target in a square, one time in five in a smaller one."""
+    """Draw joints uniformly; the target in a square, one time in five in a smaller one."""
     draw_joints = _joints(simulation)
 
     def draw(key):
@@ -236,23 +236,20 @@ def _swimmer(simulation: Simulation) -> Draw:
 
 
 def _humanoid(simulation: Simulation) -> Draw:
-    """Joints anyhow such that nothing touches."""
+    """Draw joints uniformly such that nothing touches."""
     draw_joints = _free_of_contacts(simulation, _joints(simulation))
     return lambda key: simulation.state(draw_joints(key))
 
 
 def _joints(simulation: Simulation) -> Callable[[PRNGKeyArray], Float[Array, " nq"]]:
-    """Limited joints within their ranges, other hinges and orientations anyhow.
+    """Return a function that draws limited joints in their ranges, and all else uniformly.
 
     A free joint keeps its position. Its quaternion is drawn from positive numbers, as in
     dm_control, and so is not uniform.
     """
     model, types = simulation.task.model, _mujoco.mjtJoint
-    hinge_or_slide = np.isin(model.jnt_type, (types.mjJNT_HINGE.value, types.mjJNT_SLIDE.value))
     free = np.flatnonzero(model.jnt_type == types.mjJNT_FREE.value)
-    if np.any(~hinge_or_slide & (model.jnt_type != types.mjJNT_FREE.value)):
-        raise ValueError(f"`simulation` must have no ball joints, got {simulation.task.name}.")
-    limited = np.flatnonzero(hinge_or_slide & (model.jnt_limited == 1))
+    limited = np.flatnonzero(model.jnt_limited)
     turning = np.flatnonzero((model.jnt_type == types.mjJNT_HINGE.value) & (model.jnt_limited == 0))
     joints = np.r_[limited, turning]
     low = np.r_[model.jnt_range[limited, 0], np.full(turning.size, -np.pi)]
@@ -281,7 +278,7 @@ def _joints(simulation: Simulation) -> Callable[[PRNGKeyArray], Float[Array, " n
 def _free_of_contacts(
     simulation: Simulation, draw: Callable[[PRNGKeyArray], Float[Array, " nq"]]
 ) -> Callable[[PRNGKeyArray], Float[Array, " nq"]]:
-    """Draws until nothing touches."""
+    """Return a function that draws until nothing touches."""
 
     def touches_nothing(qpos):
         return jnp.all(simulation.clearance(qpos) >= 0)
@@ -294,7 +291,7 @@ def _draw_until(
     accept: Callable[[Array], Bool[Array, ""]],
     key: PRNGKeyArray,
 ) -> Array:
-    """The first draw that is accepted."""
+    """Return the first draw that is accepted."""
 
     def draw_again(carry):
         key, _ = carry

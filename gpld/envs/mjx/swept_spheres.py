@@ -27,27 +27,28 @@ class Segments(NamedTuple):
     center: Float[Array, "pairs 3"]
     axis: Float[Array, "pairs 3"]
     half_length: Float[Array, " pairs"]
-    """0 for spheres."""
+    """Half the length; 0 for spheres."""
 
     are_points: bool
-    """Whether all are spheres."""
+    """True if all are spheres."""
 
     def at(self, x: Float[Array, "pairs points"]) -> Float[Array, "pairs points 3"]:
-        """Points by their distance from the centre along the axis."""
+        """Return points by their distance from the centre along the axis."""
         return self.center[:, None] + x[..., None] * self.axis[:, None]
 
     def clip(self, x: Float[Array, "pairs points"]) -> Float[Array, "pairs points"]:
-        """The nearest that belong to the segment."""
+        """Return the nearest distances that belong to the segment."""
         return jnp.clip(x, -self.half_length[:, None], self.half_length[:, None])
 
 
 _Nearest = Callable[[Segments, Float[Array, "pairs 3"]], tuple[Array, Array, Array]]
-"""Of segments and the sizes of bodies: where on each segment the point is that is nearest to the
-body or deepest in it, its signed distance from the surface, and the way in which that grows."""
+"""Function of segments and the sizes of bodies that finds the point of each segment that is nearest
+to the body or deepest in it: its place, its signed distance from the surface, and the direction in
+which that grows."""
 
 
 def _collide(nearest: _Nearest, are_spheres: bool) -> Any:
-    """A function of collisions as MJX calls it, with one contact for each pair."""
+    """Return a function of collisions as MJX calls it, with one contact for each pair."""
 
     def collide(model: mjx.Model, data: mjx.Data, _: Any, geoms: Any) -> tuple[Array, ...]:
         swept, body = geoms.T
@@ -79,7 +80,7 @@ def _collide(nearest: _Nearest, are_spheres: bool) -> Any:
 def nearest_to_ellipsoid(
     segments: Segments, size: Float[Array, "pairs 3"]
 ) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"], Float[Array, "pairs 3"]]:
-    """See `_Nearest`; sizes are semi-axes.
+    """Find points as a `_Nearest` does; sizes are semi-axes.
 
     The surface's point q that is nearest to p has p - q = t q / size^2 for a number t, which is
     0 on the surface and grows outwards. For each t one point of the segment is nearest, and the q
@@ -114,10 +115,10 @@ def nearest_to_ellipsoid(
 def nearest_to_cylinder(
     segments: Segments, size: Float[Array, "pairs 3"]
 ) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"], Float[Array, "pairs 3"]]:
-    """See `_Nearest`; sizes are the radius and half the height, along the third axis."""
+    """Find points as a `_Nearest` does; sizes are radius and half height along the third axis."""
 
     def distance_of(x):
-        """Signed distances of points of the segments, and their gradients."""
+        """Return signed distances of points of the segments, and their gradients."""
         point = segments.at(x)
         across = jnp.linalg.norm(point[..., :2], axis=-1)
         beyond = jnp.stack([across - size[:, :1], abs(point[..., 2]) - size[:, 1:2]], -1)
@@ -146,7 +147,7 @@ def _search(
     low: Float[Array, " pairs"],
     high: Float[Array, " pairs"],
 ) -> Float[Array, " pairs"]:
-    """The number between two at which a condition ends that holds for all smaller ones.
+    """Find the number between two up to which a condition holds.
 
     Many points at once: on an accelerator the number of rounds is what takes time.
     """

@@ -1,4 +1,4 @@
-"""What tasks draw for an episode and dm_control writes into the model."""
+"""Targets and gains that tasks draw for an episode and dm_control writes into the model."""
 
 import copy
 from typing import Any
@@ -15,7 +15,7 @@ _mujoco: Any = mujoco  # compiled, and unknown to pyright
 
 
 class Target:
-    """Some entries of one array of the model, which differ from episode to episode.
+    """Entries of one array of the model that differ from episode to episode.
 
     MJX takes coefficients of tendons for constants. Where they are drawn, the motors of its
     model pull one joint each, and controls are mixed before.
@@ -27,7 +27,7 @@ class Target:
     size: int
 
     def __init__(self, task: TaskModel):
-        """Finds out which they are."""
+        """Find the entries of a task."""
         model, name = task.model, task.name
         self._field, self._index = None, (np.zeros(0, int),)
         self._mixes_controls = name == "point_mass_hard"
@@ -44,7 +44,7 @@ class Target:
         self.size = self._index[-1].size
 
     def constant_model(self, model: Any) -> Any:
-        """The `mujoco.MjModel` that MJX is to take, of which `write` makes an episode's."""
+        """Return the `mujoco.MjModel` for MJX, of which `write` makes an episode's."""
         if not self._mixes_controls:
             return model
         model = copy.copy(model)
@@ -55,31 +55,25 @@ class Target:
     def mix(
         self, target: Float[Array, " target"], ctrl: Float[Array, " action"]
     ) -> Float[Array, " action"]:
-        """Controls with which that model does what dm_control's does with `ctrl`."""
+        """Return controls with which that model does what dm_control's does with `ctrl`."""
         if not self._mixes_controls:
             return ctrl
         low, high = (jnp.asarray(limit, ctrl.dtype) for limit in self._limits)
         return jnp.clip(ctrl, low, high) @ target.reshape(2, 2)
 
     def write(self, model: mjx.Model, target: Float[Array, " target"]) -> mjx.Model:
-        """The model of an episode."""
+        """Return the model of an episode."""
         if self._field is None or self._mixes_controls:
             return model
         array = jnp.asarray(getattr(model, self._field))
         return model.replace(**{self._field: array.at[self._index].set(target)})
 
     def draw_into(self, model: Any, target: Float[np.ndarray, " target"]) -> None:
-        """Writes it into a `mujoco.MjModel`, to be drawn."""
+        """Write the entries into a `mujoco.MjModel`, to be drawn."""
         if self._field is not None:
             getattr(model, self._field)[self._index] = target
         if self._is_lit:
             model.light_pos[model.light("target_light").id, :2] = target
-
-    def read(self, model: Any) -> Float[np.ndarray, " target"]:
-        """The target of an episode in a `mujoco.MjModel`."""
-        if self._field is None:
-            return np.zeros(0)
-        return getattr(model, self._field)[self._index]
 
     def _put(self, field: str, row: int, columns: tuple[int, ...]) -> None:
         self._field = field

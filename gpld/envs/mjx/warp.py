@@ -1,4 +1,4 @@
-"""Whether MJX's Warp implementation can run here."""
+"""Requirements of MJX's Warp implementation."""
 
 import importlib.util
 
@@ -8,7 +8,7 @@ from ...errors import MachineError
 
 
 def check_warp() -> None:
-    """Checks what Warp needs.
+    """Check that Warp can run here.
 
     Raises:
         ValueError: If numbers are float64.

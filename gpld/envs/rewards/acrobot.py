@@ -7,20 +7,20 @@ from .tolerance import tolerance
 
 
 class Acrobot:
-    """Tip of the lower arm at the target; sparse: within its radius, or nothing."""
+    """Reward for the tip at the target; sparse: within its radius, or nothing."""
 
     drawn = ()
     reads_forces = False
 
     def __init__(self, model: Model, *, sparse: bool):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         self._arms = compact([model.body(name).id for name in ("upper_arm", "lower_arm")])
         self._target, self._tip = model.site("target").id, model.site("tip").id
         self._radius = float(model.site("target").size[0])
         self._margin = 0.0 if sparse else 1.0
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Sines, then cosines, of both arms against the vertical, and velocities."""
+        """Return sines, then cosines, of both arms against the vertical, and velocities."""
         arms = physics.xmat[..., 2][..., self._arms, :]
         return {
             "orientations": namespace(arms).concat([arms[..., 0], arms[..., 2]], axis=-1),
@@ -28,7 +28,7 @@ class Acrobot:
         }
 
     def reward(self, physics: Physics) -> Array:
-        """Nearness of tip and target."""
+        """Return the nearness of tip and target."""
         sites = physics.site_xpos
         distance = norm(sites[..., self._target, :] - sites[..., self._tip, :])
         return tolerance(distance, (0.0, self._radius), margin=self._margin)

@@ -9,10 +9,10 @@ class _Cartpole:
     reads_forces = False
 
     def __init__(self, model: Model):
-        """Needs no names: body 1 is the cart, those after it are poles."""
+        """Resolve no names: body 1 is the cart, those after it are poles."""
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Position of the cart, cosine and sine of every pole, and velocities."""
+        """Return the position of the cart, cosine and sine of every pole, and velocities."""
         xp = namespace(physics.qpos)
         poles = physics.xmat[..., 2:, ::-2, 2]  # zz, xz
         bounded = poles.reshape(*poles.shape[:-2], 2 * poles.shape[-2])
@@ -23,10 +23,10 @@ class _Cartpole:
 
 
 class Smooth(_Cartpole):
-    """Poles upright; less so with a cart off the centre, with controls and velocities."""
+    """Reward for upright poles, less off the centre, with controls and with velocities."""
 
     def reward(self, physics: Physics) -> Array:
-        """Product of four terms, the last three of which are at least a half."""
+        """Return the product of four terms, the last three of which are at least a half."""
         upright = (physics.xmat[..., 2:, 2, 2] + 1) / 2
         centered = (1 + tolerance(physics.qpos[..., 0], margin=2)) / 2
         control = tolerance(
@@ -38,10 +38,10 @@ class Smooth(_Cartpole):
 
 
 class Sparse(_Cartpole):
-    """Cart near the centre and poles near the vertical, or nothing."""
+    """Sparse reward for a cart near the centre and poles near the vertical."""
 
     def reward(self, physics: Physics) -> Array:
-        """1 within the bounds, otherwise 0."""
+        """Return 1 within the bounds, otherwise 0."""
         centered = tolerance(physics.qpos[..., 0], (-0.25, 0.25))
         upright = tolerance(physics.xmat[..., 2:, 2, 2], (0.995, 1))
         return centered * upright.prod(axis=-1)

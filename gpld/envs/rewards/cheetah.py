@@ -5,21 +5,21 @@ from .tolerance import tolerance
 
 
 class Run:
-    """Forward speed, up to 10 m/s."""
+    """Reward for forward speed, up to 10 m/s."""
 
     drawn = ()
     reads_forces = False
 
     def __init__(self, model: Model):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         self._velocity = sensor_index(model, "torso_subtreelinvel")
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Positions but the horizontal one, and velocities."""
+        """Return positions but the horizontal one, and velocities."""
         return {"position": physics.qpos[..., 1:], "velocity": physics.qvel}
 
     def reward(self, physics: Physics) -> Array:
-        """Linear in the speed of the centre of mass."""
+        """Return a number that is linear in the speed of the centre of mass."""
         speed = physics.sensordata[..., self._velocity][..., 0]
         return tolerance(speed, (10, float("inf")), margin=10, sigmoid="linear", value_at_margin=0)
 

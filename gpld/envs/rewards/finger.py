@@ -19,7 +19,7 @@ class _Finger:
         self._tip, self._spinner = (_plane(model, name) for name in ("tip", "spinner"))
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Joints, tip relative to the hinge, velocities, and logarithms of touches."""
+        """Return joints, tip relative to the hinge, velocities, and logarithms of touches."""
         sensors = physics.sensordata
         xp = namespace(sensors)
         position = [sensors[..., self._joints], self._tip_position(physics)]
@@ -35,34 +35,34 @@ class _Finger:
 
 
 class Spin(_Finger):
-    """The body spins at 15 rad/s or faster, or nothing."""
+    """Sparse reward for a body that spins at 15 rad/s or faster."""
 
     drawn = ()
 
     def __init__(self, model: Model):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         super().__init__(model)
         self._hinge_velocity = sensor_index(model, "hinge_velocity")
 
     def reward(self, physics: Physics) -> Array:
-        """1 when it spins, otherwise 0."""
+        """Return 1 when it spins, otherwise 0."""
         velocity = physics.sensordata[..., self._hinge_velocity][..., 0]
         return (velocity <= -15.0).astype(velocity.dtype)
 
 
 class Turn(_Finger):
-    """The tip of the body is within the target, or nothing."""
+    """Sparse reward for the tip of the body within the target."""
 
     drawn = ("site_pos",)
 
     def __init__(self, model: Model, *, radius: float):
-        """Resolves names in `model`; the target has a radius in metres."""
+        """Resolve names in `model`; the target has a radius in metres."""
         super().__init__(model)
         self._target = _plane(model, "target")
         self._radius = radius
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """The finger, and where the target is relative to the hinge, and how far away."""
+        """Return the finger, the target relative to the hinge, and the distance to it."""
         observation = super().observe(physics) | {
             "dist_to_target": self._distance(physics),
             "target_position": self._target_position(physics),
@@ -70,7 +70,7 @@ class Turn(_Finger):
         return dict(sorted(observation.items()))
 
     def reward(self, physics: Physics) -> Array:
-        """1 within the target, otherwise 0."""
+        """Return 1 within the target, otherwise 0."""
         distance = self._distance(physics)
         return (distance <= 0).astype(distance.dtype)
 
@@ -84,7 +84,7 @@ class Turn(_Finger):
 
 
 def _plane(model: Model, sensor: str) -> np.ndarray:
-    """Where x and z of a sensor of positions are."""
+    """Return the indices of x and z of a sensor of positions."""
     return int(model.sensor(sensor).adr[0]) + np.array([0, 2])
 
 

@@ -15,18 +15,18 @@ _JOINTS = (
 
 
 class Upright:
-    """Torso upright."""
+    """Reward for an upright torso."""
 
     drawn = ()
     reads_forces = False
 
     def __init__(self, model: Model):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         self._joints = compact([int(model.joint(name).qposadr[0]) for name in _JOINTS])
         self._torso = model.body("torso").id
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Joint angles, cosine of the torso against the vertical, and velocities."""
+        """Return joint angles, cosine of the torso against the vertical, and velocities."""
         return {
             "joint_angles": physics.qpos[..., self._joints],
             "upright": physics.xmat[..., self._torso, 2, 2],
@@ -34,28 +34,28 @@ class Upright:
         }
 
     def reward(self, physics: Physics) -> Array:
-        """A Gaussian of the cosine."""
+        """Return a Gaussian of the cosine."""
         return tolerance(physics.xmat[..., self._torso, 2, 2], (1, 1), margin=1)
 
 
 class Swim(Upright):
-    """Mouth at the target, and a little for being upright."""
+    """Reward for the mouth at the target, and a little for being upright."""
 
     drawn = ("geom_pos",)
 
     def __init__(self, model: Model):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         super().__init__(model)
         self._target, self._mouth = model.geom("target").id, model.geom("mouth").id
         self._reach = float(model.geom("mouth").size[0] + model.geom("target").size[0])
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """The same, and the way from the mouth to the target in the frame of the mouth."""
+        """Return the same, and the way from the mouth to the target in the frame of the mouth."""
         observation = super().observe(physics) | {"target": self._to_target(physics)}
         return dict(sorted(observation.items()))
 
     def reward(self, physics: Physics) -> Array:
-        """Seven eighths of nearness and one of uprightness."""
+        """Return seven eighths of nearness and one of uprightness."""
         near = tolerance(norm(self._to_target(physics)), (0, self._reach), margin=2 * self._reach)
         upright = 0.5 * (physics.xmat[..., self._torso, 2, 2] + 1)
         return (7 * near + upright) / 8

@@ -9,13 +9,13 @@ class _Hopper:
     reads_forces = True
 
     def __init__(self, model: Model):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         self._torso, self._foot = model.body("torso").id, model.body("foot").id
         self._velocity = sensor_index(model, "torso_subtreelinvel")
         self._touches = sensor_index(model, "touch_toe", "touch_heel")
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Positions but the horizontal one, logarithms of touches, and velocities."""
+        """Return positions but the horizontal one, logarithms of touches, and velocities."""
         touches = physics.sensordata[..., self._touches]
         return {
             "position": physics.qpos[..., 1:],
@@ -29,10 +29,10 @@ class _Hopper:
 
 
 class Stand(_Hopper):
-    """Torso above the foot, with small controls."""
+    """Reward for the torso above the foot, with small controls."""
 
     def reward(self, physics: Physics) -> Array:
-        """0 unless it stands."""
+        """Return 0 unless it stands."""
         control = tolerance(
             physics.ctrl, margin=1, sigmoid="quadratic", value_at_margin=0, entries=True
         )
@@ -40,10 +40,10 @@ class Stand(_Hopper):
 
 
 class Hop(_Hopper):
-    """Torso above the foot, and forward speed up to 2 m/s."""
+    """Reward for the torso above the foot, and forward speed up to 2 m/s."""
 
     def reward(self, physics: Physics) -> Array:
-        """0 unless it stands; a half at 1 m/s."""
+        """Return 0 unless it stands; a half at 1 m/s."""
         speed = physics.sensordata[..., self._velocity][..., 0]
         hopping = tolerance(
             speed, (2, float("inf")), margin=1, sigmoid="linear", value_at_margin=0.5

@@ -7,13 +7,13 @@ from .tolerance import tolerance
 
 
 class Humanoid:
-    """Head high, torso upright and small controls; if it is to move, that and speed."""
+    """Reward for a high head, an upright torso, small controls and, if wanted, speed."""
 
     drawn = ()
     reads_forces = False
 
     def __init__(self, model: Model, *, speed: float):
-        """Resolves names in `model`; a speed in m/s in any direction, 0 to stand still."""
+        """Resolve names in `model`; a speed in m/s in any direction, 0 to stand still."""
         self._torso, self._head = model.body("torso").id, model.body("head").id
         names = ("left_hand", "left_foot", "right_hand", "right_foot")
         self._limbs = [model.body(name).id for name in names]
@@ -21,7 +21,7 @@ class Humanoid:
         self._speed = speed
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Posture and velocities; hands and feet in the frame of the torso."""
+        """Return posture and velocities; hands and feet in the frame of the torso."""
         frame = physics.xmat[..., self._torso, :, :]
         torso = physics.xpos[..., self._torso, :]
         limbs = [rotate(physics.xpos[..., limb, :] - torso, frame) for limb in self._limbs]
@@ -35,7 +35,7 @@ class Humanoid:
         }
 
     def reward(self, physics: Physics) -> Array:
-        """Product of what it is to do; controls count for a fifth."""
+        """Return the product of all terms; controls count for a fifth."""
         height = physics.xpos[..., self._head, 2]
         standing = tolerance(height, (1.4, float("inf")), margin=1.4 / 4)
         upright = tolerance(
@@ -65,10 +65,10 @@ class Humanoid:
 
 
 class PureState(Humanoid):
-    """The same from positions and velocities."""
+    """Reward of `Humanoid`, observed through positions and velocities."""
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """State of the simulator; the position in the world included."""
+        """Return the state of the simulator; the position in the world included."""
         return {"position": physics.qpos, "velocity": physics.qvel}
 
 

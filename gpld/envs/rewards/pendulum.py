@@ -7,25 +7,25 @@ from .tolerance import tolerance
 
 
 class SwingUp:
-    """The pole is within 8 degrees of the vertical, or nothing."""
+    """Sparse reward for a pole within 8 degrees of the vertical."""
 
     drawn = ()
     reads_forces = False
 
     def __init__(self, model: Model):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         self._pole = model.body("pole").id
         self._bound = float(np.cos(np.deg2rad(8)))
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Cosine and sine against the vertical, and the velocity."""
+        """Return cosine and sine against the vertical, and the velocity."""
         return {
             "orientation": physics.xmat[..., self._pole, ::-2, 2],
             "velocity": physics.qvel,
         }
 
     def reward(self, physics: Physics) -> Array:
-        """1 within the bound, otherwise 0."""
+        """Return 1 within the bound, otherwise 0."""
         return tolerance(physics.xmat[..., self._pole, 2, 2], (self._bound, 1))
 
 

@@ -7,22 +7,22 @@ from .tolerance import tolerance
 
 
 class PointMass:
-    """Mass at the target, with small controls."""
+    """Reward for the mass at the target, with small controls."""
 
     reads_forces = False
 
     def __init__(self, model: Model, *, drawn: tuple[str, ...]):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         self.drawn = drawn
         self._target, self._mass = model.geom("target").id, model.geom("pointmass").id
         self._size = float(model.geom("target").size[0])
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Position and velocity."""
+        """Return position and velocity."""
         return {"position": physics.qpos, "velocity": physics.qvel}
 
     def reward(self, physics: Physics) -> Array:
-        """Nearness, times a term of the controls that is at least 4/5."""
+        """Return nearness, times a term of the controls that is at least 4/5."""
         geoms = physics.geom_xpos
         distance = norm(geoms[..., self._target, :] - geoms[..., self._mass, :])
         near = tolerance(distance, (0, self._size), margin=self._size)

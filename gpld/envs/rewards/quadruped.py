@@ -13,13 +13,13 @@ _mujoco: Any = mujoco  # compiled, and unknown to pyright
 
 
 class Move:
-    """Torso upright, times forward speed."""
+    """Reward for an upright torso, times forward speed."""
 
     drawn = ()
     reads_forces = True
 
     def __init__(self, model: Model, *, speed: float):
-        """Resolves names in `model`; a speed in m/s."""
+        """Resolve names in `model`; a speed in m/s."""
         joints, sensors = _mujoco.mjtJoint, _mujoco.mjtSensor
         hinges = np.flatnonzero(model.jnt_type == joints.mjJNT_HINGE)
         self._positions = compact(model.jnt_qposadr[hinges].tolist())
@@ -33,7 +33,7 @@ class Move:
         self._speed = speed
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """What the robot can feel, without position and heading in the world."""
+        """Return what the robot can feel, without position and heading in the world."""
         sensors = physics.sensordata
         xp = namespace(sensors)
         joints = [
@@ -50,7 +50,7 @@ class Move:
         }
 
     def reward(self, physics: Physics) -> Array:
-        """Product of both, linear in the cosine and, below the speed wanted, in the speed."""
+        """Return the product of both, linear in the cosine and, up to the one wanted, in speed."""
         upright = tolerance(
             physics.xmat[..., self._torso, 2, 2],
             (1, float("inf")),

@@ -7,18 +7,18 @@ from .tolerance import tolerance
 
 
 class Reacher:
-    """Finger and target touch, or nothing."""
+    """Sparse reward for a finger that touches the target."""
 
     drawn = ("geom_pos",)
     reads_forces = False
 
     def __init__(self, model: Model, *, radius: float):
-        """Resolves names in `model`; the target has a radius in metres."""
+        """Resolve names in `model`; the target has a radius in metres."""
         self._target, self._finger = model.geom("target").id, model.geom("finger").id
         self._reach = radius + float(model.geom("finger").size[0])
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Joint angles, the way to the target, and velocities."""
+        """Return joint angles, the way to the target, and velocities."""
         return {
             "position": physics.qpos,
             "to_target": self._to_target(physics),
@@ -26,7 +26,7 @@ class Reacher:
         }
 
     def reward(self, physics: Physics) -> Array:
-        """1 where they touch, otherwise 0."""
+        """Return 1 where they touch, otherwise 0."""
         return tolerance(norm(self._to_target(physics)), (0, self._reach))
 
     def _to_target(self, physics: Physics) -> Array:

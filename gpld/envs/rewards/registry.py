@@ -1,4 +1,4 @@
-"""The tasks that are defined here, by name."""
+"""Registry of the tasks that are defined here."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ COVERED = tuple(sorted(_TASKS))
 
 
 def make_task(name: str, model: Model) -> Task:
-    """Makes a task.
+    """Make a task.
 
     Args:
         name: One of `COVERED`.

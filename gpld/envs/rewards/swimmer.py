@@ -9,19 +9,19 @@ _PLANE = np.array([0, 1, 5])  # of a link: linear x and y, angular z
 
 
 class Swimmer:
-    """Nose at the target."""
+    """Reward for the nose at the target."""
 
     drawn = ("geom_pos", "light_pos")
     reads_forces = False
 
     def __init__(self, model: Model):
-        """Resolves names in `model`."""
+        """Resolve names in `model`."""
         self._target, self._nose = model.geom("target").id, model.geom("nose").id
         self._head = model.body("head").id
         self._size = float(model.geom("target").size[0])
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Velocities of all links in their own frames, joint angles, the way to the target."""
+        """Return velocities of links in their own frames, joint angles, the way to the target."""
         # The first 12 values are of the head's centre; linear and angular ones alternate.
         links = physics.sensordata[..., 12:]
         links = links.reshape(*links.shape[:-1], links.shape[-1] // 6, 6)[..., _PLANE]
@@ -32,7 +32,7 @@ class Swimmer:
         }
 
     def reward(self, physics: Physics) -> Array:
-        """1 within the target, a tenth at five times its radius from its surface."""
+        """Return 1 within the target, a tenth at five times its radius from its surface."""
         distance = norm(self._to_target(physics))
         return tolerance(distance, (0, self._size), margin=5 * self._size, sigmoid="long_tail")
 

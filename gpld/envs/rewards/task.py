@@ -1,4 +1,4 @@
-"""What a task is: observation and reward as functions of the state of a simulation.
+"""Tasks: observation and reward as functions of the state of a simulation.
 
 Written once for all engines, over NumPy or JAX arrays with any leading batch axes. Names are
 resolved to indices when a task is made. In NumPy and float64, results equal dm_control's bit
@@ -18,7 +18,7 @@ Model = Any
 
 
 class Physics(NamedTuple):
-    """What a task may look at, named as in `mujoco.MjData`, every array after batch axes.
+    """Quantities that a task may use, named as in `mujoco.MjData`, every array after batch axes.
 
     Positions and velocities, and sensors of them, are those of the newest state; sensors of
     forces and accelerations are those of the last substep, as in dm_control. What a task has
@@ -53,53 +53,53 @@ class Physics(NamedTuple):
 
 @runtime_checkable
 class Task(Protocol):
-    """A task of one model. Its methods are pure, and JAX can trace them."""
+    """Task of one model. Its methods are pure, and JAX can trace them."""
 
     drawn: tuple[str, ...]
     """Arrays of the model into which the task draws something for each episode."""
 
     reads_forces: bool
-    """Whether it looks at sensors of forces or accelerations; otherwise they may be left out."""
+    """True if it reads sensors of forces or accelerations; otherwise they may be left out."""
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Arrays by the names of `DMControl`, sorted; they may share memory with `physics`."""
+        """Return arrays, sorted by `DMControl`'s names; they may share memory with `physics`."""
         ...
 
     def reward(self, physics: Physics) -> Array:
-        """One number for each simulation, of the dtype of `physics`."""
+        """Return one number for each simulation, of the dtype of `physics`."""
         ...
 
 
 def namespace(array: Array) -> Any:
-    """The module of functions for an array: `numpy` or `jax.numpy`."""
+    """Return the module of functions for an array: `numpy` or `jax.numpy`."""
     return array.__array_namespace__()
 
 
 def norm(vector: Array) -> Array:
-    """Euclidean norm over the last axis."""
+    """Return the Euclidean norm over the last axis."""
     xp = namespace(vector)
     return xp.sqrt(xp.vecdot(vector, vector))
 
 
 def rotate(vector: Array, matrix: Array) -> Array:
-    """Coordinates of `vector` in the frame whose axes are the columns of `matrix`."""
+    """Return the coordinates of `vector` in the frame whose axes are the columns of `matrix`."""
     return namespace(vector).matmul(vector[..., None, :], matrix)[..., 0, :]
 
 
 def sensor_index(model: Model, *names: str) -> slice | np.ndarray:
-    """Where the values of sensors are in `sensordata`, in the order of `names`."""
+    """Return the indices of sensors in `sensordata`, in the order of `names`."""
     sensors = [model.sensor(name) for name in names]
     return compact([int(s.adr[0]) + i for s in sensors for i in range(model.sensor_dim[s.id])])
 
 
 def sensor_index_of_types(model: Model, *types: Any) -> slice | np.ndarray:
-    """Where the values of all sensors of some types are in `sensordata`, in its order."""
+    """Return the indices of all sensors of some types in `sensordata`, in its order."""
     ids = np.flatnonzero(np.isin(model.sensor_type, types))
     return compact([int(model.sensor_adr[i]) + j for i in ids for j in range(model.sensor_dim[i])])
 
 
 def compact(indices: Sequence[int]) -> slice | np.ndarray:
-    """Consecutive indices as a slice, which copies nothing; others as an array."""
+    """Return consecutive indices as a slice, which copies nothing; others as an array."""
     first = indices[0]
     if list(indices) == list(range(first, first + len(indices))):
         return slice(first, first + len(indices))

@@ -20,7 +20,7 @@ def tolerance(
     value_at_margin: float = 0.1,
     entries: bool = False,
 ) -> Array:
-    """1 where `x` lies within `bounds`, and less the farther away it is.
+    """Return 1 where `x` lies within `bounds`, and less the farther away it is.
 
     Args:
         x: What should lie within the bounds.
@@ -69,7 +69,7 @@ def _gaussian_scale(value_at_1: float) -> float:
 
 
 def _square(x: Array) -> Array:
-    """Square of one number for each simulation.
+    """Square one number for each simulation.
 
     NumPy squares its scalars, which dm_control has here, with the C library's `pow`, but
     arrays by multiplication: about one in a thousand results differs in the last bit.

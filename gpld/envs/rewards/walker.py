@@ -7,19 +7,19 @@ from .tolerance import tolerance
 
 
 class Walker:
-    """Torso high and upright; if it is to move, that and forward speed."""
+    """Reward for a high and upright torso, and forward speed if wanted."""
 
     drawn = ()
     reads_forces = False
 
     def __init__(self, model: Model, *, speed: float):
-        """Resolves names in `model`; a speed in m/s, 0 to stand."""
+        """Resolve names in `model`; a speed in m/s, 0 to stand."""
         self._torso = model.body("torso").id
         self._velocity = sensor_index(model, "torso_subtreelinvel")
         self._speed = speed
 
     def observe(self, physics: Physics) -> dict[str, Array]:
-        """Height, orientations of all bodies in the plane, and velocities."""
+        """Return height, orientations of all bodies in the plane, and velocities."""
         bodies = physics.xmat[..., 1:, 0, ::2]
         return {
             "height": physics.xpos[..., self._torso, 2],
@@ -28,7 +28,7 @@ class Walker:
         }
 
     def reward(self, physics: Physics) -> Array:
-        """Standing alone, or times a term of the speed that is 7/12 at half of it."""
+        """Return the term of standing, times one of the speed, if wanted, of 7/12 at half of it."""
         height = physics.xpos[..., self._torso, 2]
         standing = tolerance(height, (1.2, float("inf")), margin=1.2 / 2)
         upright = (1 + physics.xmat[..., self._torso, 2, 2]) / 2

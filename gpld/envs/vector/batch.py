@@ -6,13 +6,13 @@ from typing import Any
 
 import mujoco.batch
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
 from ..dmc.env import DMControl, convert
 from ..dmc.state import PHYSICS, same_bits, task_state
 from ..rewards import Physics, make_task
 from ..timestep import EnvState, TimeStep
-from .group import Group
+from .group import Actions, Group, Mask
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
 # What dm_control's legacy step leaves behind: positions and velocities of the new state.
@@ -23,17 +23,17 @@ class BatchGroup(Group):
     """Environments stepped by MuJoCo's batched engine; the results are those of `DMControl`.
 
     dm_control resets, each environment with random numbers of its own; MuJoCo's batch engine
-    steps; observations and rewards come from `suite`, for all environments at once. States
+    steps; observations and rewards come from `rewards`, for all environments at once. States
     are those of `DMControl`, so either engine continues what the other has begun.
 
     A thread steps after `start`, mostly without holding Python's lock.
     """
 
     def __init__(self, task: str, seeds: Sequence[int], *, action_repeat: int, threads: int = 1):
-        """Builds the simulations.
+        """Build the simulations.
 
         Args:
-            task: One of `suite.COVERED`.
+            task: One of `rewards.COVERED`.
             seeds: One per environment, at least one, as for `DMControl`.
             action_repeat: Control steps per environment step, at least 1.
             threads: Threads that share the simulations, at least 1; they change no result.
@@ -72,24 +72,19 @@ class BatchGroup(Group):
         }
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="envs")
 
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
-        """Sets what the next step does."""
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
+        """Set what the next step does."""
         self._sent, self._step = (action, skip), None
         if reset is not None:
             self._reset_next = self._reset_next | reset
 
     def start(self) -> None:
-        """Begins the step in a thread, which costs what waking it takes."""
+        """Begin the step in a thread, which costs what waking it takes."""
         action, skip = self._sent
         self._step = self._thread.submit(self._advance, action.copy(), skip)
 
     def recv(self) -> TimeStep:
-        """Steps, or waits for the step; one that is skipped is as in an `EnvGroup`.
+        """Step, or wait for the step; one that is skipped is as in an `EnvGroup`.
 
         Raises:
             ValueError: If an action was not finite.
@@ -97,7 +92,7 @@ class BatchGroup(Group):
         return self._advance(*self._sent) if self._step is None else self._step.result()
 
     def get_states(self) -> list[EnvState]:
-        """State of each environment in order, and whether the next step resets it."""
+        """Return the state of each environment in order, and whether the next step resets it."""
         return [
             {
                 "env": {
@@ -117,7 +112,7 @@ class BatchGroup(Group):
         ]
 
     def set_states(self, states: Sequence[EnvState]) -> None:
-        """Continues from `states`, one per environment.
+        """Continue from `states`, one per environment.
 
         Raises:
             ValueError: If one is of another task.
@@ -141,13 +136,11 @@ class BatchGroup(Group):
         self._num_warnings[...] = 0
 
     def close(self) -> None:
-        """Waits for a step that was sent, and frees the simulations."""
+        """Wait for a step that was sent, and free the simulations."""
         self._thread.shutdown()
         self._dmc.close()
 
-    def _advance(
-        self, action: Float32[np.ndarray, "num_envs action"], skip: Bool[np.ndarray, " num_envs"]
-    ) -> TimeStep:
+    def _advance(self, action: Actions, skip: Mask) -> TimeStep:
         reset = self._reset_next & ~skip
         run = ~(self._reset_next | skip)
         # What has diverged may be of any size.
@@ -182,9 +175,9 @@ class BatchGroup(Group):
         )
 
     def _simulate(
-        self, action: Float32[np.ndarray, "num_envs action"], run: Bool[np.ndarray, " num_envs"]
-    ) -> tuple[Float32[np.ndarray, " num_envs"], Bool[np.ndarray, " num_envs"]]:
-        """Steps the environments of `run`; returns sums of rewards, and which have diverged."""
+        self, action: Actions, run: Mask
+    ) -> tuple[Float32[np.ndarray, " num_envs"], Mask]:
+        """Step the environments of `run`; return sums of rewards, and which have diverged."""
         reward = np.zeros(self.num_envs, np.float32)
         diverged = np.zeros(self.num_envs, bool)
         if not run.any():
@@ -207,7 +200,7 @@ class BatchGroup(Group):
         return reward, diverged
 
     def _reset(self, i: int) -> dict[str, np.ndarray]:
-        """Starts an episode by dm_control's own code; returns its first observation."""
+        """Start an episode by dm_control's own code; return its first observation."""
         self._env.task._random = self._randoms[i]
         timestep = self._env.reset()
         self._batch.state[i] = self._env.physics.get_state(sig=PHYSICS)
@@ -218,7 +211,7 @@ class BatchGroup(Group):
         return convert(timestep.observation)
 
     def _changed(self, i: int) -> dict[str, np.ndarray]:
-        """Arrays of an environment's model that differ from the model as it was built."""
+        """Return the arrays of an environment's model that differ from those it was built with."""
         drawn = {name: rows[i].copy() for name, rows in self._drawn.items()}
         return {
             name: value
@@ -228,7 +221,7 @@ class BatchGroup(Group):
 
 
 def _bind(batch: mujoco.batch.Batch) -> Physics:
-    """What tasks look at: arrays that are live, and hold the newest state of all simulations."""
+    """Return live arrays, which hold the newest state of all simulations, for tasks."""
     arrays = {name: batch.bind(name) for name in Physics._fields}
     for name in ("xmat", "geom_xmat"):
         arrays[name] = arrays[name].reshape(batch.nsim, -1, 3, 3)

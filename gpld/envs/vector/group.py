@@ -1,4 +1,4 @@
-"""Environments that share a process."""
+"""Groups of environments, the parts of a vector environment."""
 
 import abc
 from collections.abc import Sequence
@@ -6,7 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from ..timestep import Environment, EnvSpec, EnvState, TimeStep, join_timesteps, single_timestep
+from ..timestep import Environment, EnvSpec, EnvState, TimeStep, blank_timestep, join_timesteps
+
+Actions = Float32[np.ndarray, "num_envs action"]
+Mask = Bool[np.ndarray, " num_envs"]
+"""Some of the environments."""
 
 
 class Group(abc.ABC):
@@ -23,16 +27,11 @@ class Group(abc.ABC):
 
     spec: EnvSpec
     num_envs: int
-    interrupted: Bool[np.ndarray, " num_envs"] | bool = False
+    interrupted: Mask | bool = False
 
     @abc.abstractmethod
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
-        """Sets what the next step does.
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
+        """Set what the next step does.
 
         Args:
             action: Actions of all environments.
@@ -41,53 +40,47 @@ class Group(abc.ABC):
         """
 
     def start(self) -> None:  # noqa: B027 (optional)
-        """Begins the step that was sent, if it can go on while the caller does something else."""
+        """Begin the step that was sent, if it can go on while the caller does something else."""
 
     @abc.abstractmethod
     def recv(self) -> TimeStep:
-        """Steps every environment, or waits for the step.
+        """Step every environment, or wait for the step.
 
         The time step of one that is skipped is of zeros and has `is_last`.
         """
 
     @abc.abstractmethod
     def get_states(self) -> list[EnvState]:
-        """State of each environment in order, and whether the next step resets it."""
+        """Return the state of each environment in order, and whether the next step resets it."""
 
     @abc.abstractmethod
     def set_states(self, states: Sequence[EnvState]) -> None:
-        """Continues from `states`, one per environment."""
+        """Continue from `states`, one per environment."""
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Releases what the environments hold; they are not used afterwards."""
+        """Release what the environments hold; they are not used afterwards."""
 
 
 class EnvGroup(Group):
     """Environments of this process, stepped in turn."""
 
     def __init__(self, envs: Sequence[Environment]):
-        """Takes over `envs`, at least one; `close` closes them."""
+        """Take over `envs`, at least one; `close` closes them."""
         self.spec = envs[0].spec
         self.num_envs = len(envs)
         self._envs = tuple(envs)
         self._reset_next = [True] * len(envs)
-        zeros = {key: np.zeros(*array) for key, array in self.spec.observation.items()}
-        self._skipped = single_timestep(zeros, is_last=True)
+        self._skipped = blank_timestep(self.spec)
 
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
-        """Sets what the next `recv` does."""
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
+        """Set what the next `recv` does."""
         self._action, self._skip = action, skip
         if reset is not None:
             self._reset_next = (self._reset_next | reset).tolist()
 
     def recv(self) -> TimeStep:
-        """Steps every environment."""
+        """Step every environment."""
         timesteps = [
             self._skipped if skip else env.reset() if reset else env.step(action)
             for env, action, skip, reset in zip(
@@ -98,19 +91,19 @@ class EnvGroup(Group):
         return join_timesteps(np.stack, timesteps)
 
     def get_states(self) -> list[EnvState]:
-        """State of each environment in order, and whether the next step resets it."""
+        """Return the state of each environment in order, and whether the next step resets it."""
         return [
             {"env": env.get_state(), "reset_next": reset}
             for env, reset in zip(self._envs, self._reset_next, strict=True)
         ]
 
     def set_states(self, states: Sequence[EnvState]) -> None:
-        """Continues from `states`, one per environment."""
+        """Continue from `states`, one per environment."""
         for env, state in zip(self._envs, states, strict=True):
             env.set_state(state["env"])
         self._reset_next = [state["reset_next"] for state in states]
 
     def close(self) -> None:
-        """Closes every environment."""
+        """Close every environment."""
         for env in self._envs:
             env.close()

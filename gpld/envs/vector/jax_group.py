@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Bool, Float32
 
 from ...xla import flags
 from ..functional.auto_reset import AutoReset, AutoResetState
 from ..timestep import EnvSpec, EnvState, TimeStep
-from .group import Group
+from .group import Actions, Group, Mask
 
 
 class FunctionalGroup(Group):
@@ -24,7 +23,7 @@ class FunctionalGroup(Group):
     num_envs: int
 
     def __init__(self, envs: AutoReset, *, seed: int):
-        """Takes environments; the first step compiles and resets them.
+        """Take environments; the first step compiles and resets them.
 
         Args:
             envs: The environments.
@@ -41,13 +40,8 @@ class FunctionalGroup(Group):
         self._state: AutoResetState = self._init(jr.key(seed))
         self._reset_next = np.ones(self.num_envs, bool)
 
-    def send(
-        self,
-        action: Float32[np.ndarray, "num_envs action"],
-        skip: Bool[np.ndarray, " num_envs"],
-        reset: Bool[np.ndarray, " num_envs"] | None = None,
-    ) -> None:
-        """Starts a step of every environment but those to `skip`.
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
+        """Start a step of every environment but those to `skip`.
 
         Raises:
             ValueError: If an action that is heeded is not finite, which would otherwise pass
@@ -63,7 +57,7 @@ class FunctionalGroup(Group):
         self._state = self._step(self._state, jnp.asarray(action))
 
     def recv(self) -> TimeStep:
-        """Waits for the step; one that was skipped is of zeros, with `is_last`, and reset next."""
+        """Wait for the step; one that was skipped is of zeros, with `is_last`, and reset next."""
         own = TimeStep(*jax.tree.map(np.array, tuple(self._state.env.timestep)))
         timestep = own._replace(is_last=np.array(self._state.due))
         self.interrupted = timestep.is_last & ~own.is_last
@@ -76,14 +70,14 @@ class FunctionalGroup(Group):
         return timestep
 
     def get_states(self) -> list[EnvState]:
-        """State of each environment in order: its arrays by their place in the tree."""
+        """Return the state of each environment in order: its arrays by their place in the tree."""
         arrays = {name: np.asarray(array) for name, array in _named(self._state).items()}
         return [
             {name: array[i].copy() for name, array in arrays.items()} for i in range(self.num_envs)
         ]
 
     def set_states(self, states: Sequence[EnvState]) -> None:
-        """Continues from `states`, one per environment.
+        """Continue from `states`, one per environment.
 
         Raises:
             ValueError: If they are not of environments like these.
@@ -102,11 +96,11 @@ class FunctionalGroup(Group):
         self._reset_next = np.array(self._state.due)
 
     def close(self) -> None:
-        """Does nothing: the arrays go with the group."""
+        """Do nothing: the arrays go with the group."""
 
 
 def _named(state: AutoResetState) -> dict[str, jax.Array]:
-    """Arrays by their place in the tree, keys as the numbers that they are made of."""
+    """Return arrays by their place in the tree, keys as the numbers that they are made of."""
     leaves, _ = jax.tree.flatten_with_path(_without_keys(state))
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 

@@ -1,15 +1,14 @@
 """Many environments of one task behind one batched time step."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32
 
-from ..timestep import EnvSpec, EnvState, TimeStep, map_timestep
-from .group import Group
-from .pool import Pool
-from .restarts import Restarts
+from ..failures import Failures, WorkerError, find_spoilt
+from ..timestep import EnvSpec, EnvState, TimeStep, blank_timestep, join_timesteps, map_timestep
+from .group import Actions, Group, Mask
+from .worker import Worker
 
 
 class VectorEnv(contextlib.AbstractContextManager):
@@ -20,8 +19,8 @@ class VectorEnv(contextlib.AbstractContextManager):
     is 0 and its time step has `is_first`. As a context manager it closes itself.
 
     A worker that dies, raises an exception or does not answer in time is replaced, if
-    restarts are left, by one with new environments. The episodes that went with it are
-    truncated: their time step repeats the observation before it, with reward 0 and
+    more failures are allowed, by one with new environments. The episodes that went with it
+    are truncated: their time step repeats the observation before it, with reward 0 and
     `is_last`, and the next step resets. An environment that was due for its reset has
     lost nothing and is reset at once.
 
@@ -32,6 +31,8 @@ class VectorEnv(contextlib.AbstractContextManager):
     Attributes:
         spec: Shapes and sizes of the task.
         num_envs: Number of environments, the batch axis of actions and time steps.
+        newest: The time step that was received last, valid until the next `send`; before the
+            first step, zeros with `is_last`.
         interrupted: Environments whose episode was ended, by the time step that `recv` has
             returned last, for no reason of the task's: because they had failed, or were to
             be out of phase (`stagger`). Such an episode has no score.
@@ -39,106 +40,129 @@ class VectorEnv(contextlib.AbstractContextManager):
 
     spec: EnvSpec
     num_envs: int
-    interrupted: Bool[np.ndarray, " num_envs"]
+    newest: TimeStep
+    interrupted: Mask
 
     def __init__(
-        self, groups: Sequence[Group], restarts: Restarts | None = None, task: str = "the task"
+        self,
+        groups: Sequence[Group],
+        *,
+        task: str = "the task",
+        max_failures: int = 0,
+        replace: Callable[[int, int], Worker] | None = None,
     ):
-        """Takes over `groups`, at least one; their environments keep their order.
+        """Take over `groups`, at least one; their environments keep their order.
 
         Args:
             groups: The environments.
-            restarts: Counts failures and replaces workers; by default none is allowed.
             task: What messages call the task.
+            max_failures: Failures that are allowed in all.
+            replace: Starts another worker in place of the group of an index. The second
+                argument is the number of the failure, counted over all environments, for seeds
+                that none had before. None where there are no workers, or none is replaced.
 
         Raises:
-            WorkerError: If a worker could not make its environments.
+            WorkerError: If a worker could not make its environments; all are closed.
         """
-        self._restarts = restarts or Restarts()
-        self._pool = Pool(groups, self._restarts, task)
-        self.spec, self.num_envs = self._pool.spec, self._pool.num_envs
-        self.interrupted = np.zeros(self.num_envs, bool)
+        self._groups = list(groups)
+        self._replace = replace
+        try:
+            self.spec, *_ = [group.spec for group in groups]  # waits for all
+        except BaseException:
+            self.close()
+            raise
+        self._failures = Failures(task, self.spec, max_failures)
+        ends = np.cumsum([group.num_envs for group in groups]).tolist()
+        self._parts = [slice(*ends) for ends in zip([0, *ends[:-1]], ends, strict=True)]
+        self.num_envs = ends[-1]
+        self.newest = join_timesteps(np.stack, [blank_timestep(self.spec)] * self.num_envs)
+        # `interrupted` of the newest time step, which may not have been returned yet.
+        self._interrupted = self.interrupted = np.zeros(self.num_envs, bool)
+        # Environments that were made anew in the middle of an episode.
+        self._renewed = np.zeros(self.num_envs, bool)
         # Whether a step is on its way, or has been received but not yet returned.
         self._sent = self._kept = False
 
     @property
     def num_restarts(self) -> int:
-        """Failures so far, also before the state was taken that was set here."""
-        return self._restarts.count
+        """Number of failures so far, also before the state was taken that was set here."""
+        return self._failures.count
 
     @property
     def failures(self) -> list[str]:
-        """What failed and what became of it, in order; only what happened here."""
-        return self._restarts.failures
+        """Messages of what failed here and what became of it, in order."""
+        return self._failures.messages
 
     @property
     def pending(self) -> bool:
         """True if a step was sent that `recv` has not returned yet."""
         return self._sent or self._kept
 
-    def send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
-        """Starts a step; workers or threads carry it out while the caller goes on.
+    def send(self, action: Actions) -> None:
+        """Start a step; workers or threads carry it out while the caller goes on.
 
         Raises:
             ValueError: If `action` has the wrong shape.
             RuntimeError: If the previous step has not been received, or after `close`.
         """
         self._send(action)
-        self._pool.start()
+        for group in self._groups:
+            group.start()
 
     def wait(self) -> None:
-        """Waits for the step that `send` has started, and leaves it to `recv`.
+        """Wait for the step that `send` has started, and leave it to `recv`.
 
         Raises:
             WorkerError: As `recv`.
             RuntimeError: If no step has been sent.
         """
-        if self._pool.closed or not (self._sent or self._kept):
-            raise RuntimeError("`send` must be called before `wait`.")
+        self._check_sent("wait")
         self._receive()
-
-    @property
-    def newest(self) -> TimeStep:
-        """The time step that was waited for; valid until the next `send`."""
-        return self._pool.newest
 
     def recv(self) -> TimeStep:
-        """Waits for the step that `send` has started; the arrays are new each time.
+        """Wait for the step that `send` has started; the arrays are new each time.
 
         Raises:
-            WorkerError: If a worker failed and no restart is left; the vector environment
-                is closed.
+            WorkerError: If a worker failed or a number is not finite, and no more failures are
+                allowed; the vector environment is closed.
             RuntimeError: If no step has been sent.
         """
-        if self._pool.closed or not (self._sent or self._kept):
-            raise RuntimeError("`send` must be called before `recv`.")
+        self._check_sent("recv")
         self._receive()
         self._kept = False
-        self.interrupted = self._pool.interrupted
-        return map_timestep(np.copy, self._pool.newest)
+        self.interrupted = self._interrupted
+        return map_timestep(np.copy, self.newest)
 
-    def step(self, action: Float32[np.ndarray, "num_envs action"]) -> TimeStep:
-        """Steps every environment, as `send` and then `recv` do."""
+    def step(self, action: Actions) -> TimeStep:
+        """Step every environment, as `send` and then `recv` do."""
         self._send(action)
         return self.recv()
 
     def get_state(self) -> EnvState:
-        """What `set_state` needs to continue bit for bit; shares no memory.
+        """Return what `set_state` needs to continue bit for bit; shares no memory.
 
         A step that was sent is received and belongs to the state: the next `recv` returns
         it, here and where the state is set.
 
         Raises:
-            WorkerError: If a worker failed and no restart is left; the vector environment
-                is closed.
+            WorkerError: As `recv`.
             RuntimeError: After `close`.
         """
         self._check_open()
         self._receive()
-        return {"pending": self._kept, **self._pool.get_state()}
+        with self._closed_on_failure():
+            states = [state for i in range(len(self._groups)) for state in self._get_states(i)]
+        return {
+            "pending": self._kept,
+            "envs": {str(i): state for i, state in enumerate(states)},
+            "renewed": self._renewed.copy(),
+            "timestep": map_timestep(np.copy, self.newest)._asdict(),
+            "interrupted": self._interrupted.copy(),
+            "num_restarts": self._failures.count,
+        }
 
     def set_state(self, state: EnvState) -> None:
-        """Continues where a vector environment made with the same arguments was.
+        """Continue where a vector environment made with the same arguments was.
 
         Args:
             state: From `get_state`. The number of workers may have been another.
@@ -152,34 +176,118 @@ class VectorEnv(contextlib.AbstractContextManager):
         self._check_open()
         if self._sent or self._kept:
             raise RuntimeError("`recv` must be called between `send` and `set_state`.")
-        self._pool.set_state(state)
-        self.interrupted = self._pool.interrupted
+        envs = state["envs"]
+        if len(envs) != self.num_envs:
+            raise ValueError(f"`state` must hold {self.num_envs} environments, got {len(envs)}.")
+        with self._closed_on_failure():
+            for group, part in zip(self._groups, self._parts, strict=True):
+                group.set_states([envs[str(i)] for i in range(part.start, part.stop)])
+        self._renewed = state["renewed"].copy()
+        self.newest = map_timestep(np.copy, TimeStep(**state["timestep"]))
+        self._interrupted = self.interrupted = state["interrupted"].copy()
+        self._failures.count = state["num_restarts"]
         self._kept = state["pending"]
 
     def close(self) -> None:
-        """Closes the environments and ends their processes; may be called again."""
-        self._pool.close()
+        """Close the environments and end their processes; may be called again."""
+        groups, self._groups = self._groups, []
+        with contextlib.ExitStack() as stack:
+            for group in groups:
+                stack.callback(group.close)
+                if isinstance(group, Worker):
+                    group.hang_up()  # all exit at the same time
 
     def __exit__(self, *_: object) -> None:
-        """Calls `close`."""
+        """Call `close`."""
         self.close()
 
     def _check_open(self) -> None:
-        if self._pool.closed:
+        if not self._groups:
             raise RuntimeError("The vector environment is closed.")
 
-    def _send(self, action: Float32[np.ndarray, "num_envs action"]) -> None:
+    def _check_sent(self, caller: str) -> None:
+        if not (self._groups and (self._sent or self._kept)):
+            raise RuntimeError(f"`send` must be called before `{caller}`.")
+
+    @contextlib.contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except WorkerError:
+            self.close()
+            raise
+
+    def _send(self, action: Actions) -> None:
         shape = (self.num_envs, self.spec.action_size)
         if action.shape != shape:
             raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
         self._check_open()
         if self._sent or self._kept:
             raise RuntimeError("`recv` must be called between two calls of `send`.")
-        self._pool.send(action)
+        for group, part in zip(self._groups, self._parts, strict=True):
+            group.send(action[part], self._renewed[part], self.newest.is_last[part])
         self._sent = True
 
     def _receive(self) -> None:
-        if self._sent:
-            self._sent = False
-            self._pool.recv()
-            self._kept = True
+        """Wait for the step if one was sent, and truncate the episodes of what has failed."""
+        if not self._sent:
+            return
+        self._sent = False
+        with self._closed_on_failure():
+            steps = [self._recv(i) for i in range(len(self._groups))]
+            stepped = steps[0] if len(steps) == 1 else join_timesteps(np.concatenate, steps)
+            spoilt = find_spoilt(stepped)
+            self._failures.add_spoilt(spoilt)
+        failed, self._renewed = self._renewed | (spoilt > 0), np.zeros(self.num_envs, bool)
+        self._interrupted = failed.copy()
+        for group, part in zip(self._groups, self._parts, strict=True):
+            self._interrupted[part] |= group.interrupted
+        if failed.any():  # `is_first` stays, where a reset gives such a number
+            stepped = map_timestep(np.copy, stepped)
+            for key, array in stepped.observation.items():
+                array[failed] = self.newest.observation[key][failed]
+            stepped.reward[failed] = 0
+            stepped.is_last[failed] = True
+            stepped.is_terminal[failed] = False
+        self.newest = stepped
+        self._kept = True
+
+    def _recv(self, index: int) -> TimeStep:
+        while True:
+            try:
+                return self._groups[index].recv()
+            except WorkerError as error:
+                self._renew(index, error)
+                # Their first step resets or skips new environments: no action is heeded.
+                part = self._parts[index]
+                action = np.zeros((self.num_envs, self.spec.action_size), np.float32)
+                self._groups[index].send(action[part], self._renewed[part])
+
+    def _get_states(self, index: int) -> list[EnvState]:
+        while True:
+            try:
+                return self._groups[index].get_states()
+            except WorkerError as error:
+                self._renew(index, error)
+
+    def _renew(self, index: int, error: WorkerError) -> None:
+        """Replace a worker that has failed, and its replacements that do not start either.
+
+        Raises:
+            WorkerError: The last failure, if no replacement is left.
+        """
+        self._groups[index].close()
+        while True:
+            if self._replace is None or not self._failures.allowed:
+                raise error
+            self._failures.add(f"{error} It was replaced, and its episodes are truncated.")
+            worker = self._replace(index, self._failures.count)
+            try:
+                worker.spec  # noqa: B018 (waits)
+                break
+            except WorkerError as another:
+                worker.close()
+                error = another
+        self._groups[index] = worker
+        part = self._parts[index]
+        self._renewed[part] = ~self.newest.is_last[part]

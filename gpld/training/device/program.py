@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from ... import agent
 from ...agent import AgentState, PolicyState
 from ...config import Config
-from ...envs import FunctionalVectorEnv
+from ...envs.functional.auto_reset import AutoReset
 from ...losses import Batch
 from ...models import StoredLatent
 from ...parallel.seeds import SeedAxis
@@ -39,7 +39,7 @@ class DeviceProgram:
         self,
         config: Config,
         seeds: SeedAxis,
-        env: FunctionalVectorEnv,
+        env: AutoReset,
         layout: Layout,
         *,
         max_steps: int,

@@ -13,9 +13,9 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from ...agent import AgentState
 from ...config import Config
 from ...config.train_ratio import train_ratio
-from ...envs import FunctionalVectorEnv, TimeStep
-from ...envs.spoilt import describe_spoilt
-from ...envs.vector.restarts import Restarts
+from ...envs import TimeStep
+from ...envs.failures import Failures
+from ...envs.functional.auto_reset import AutoReset
 from ...losses import Batch
 from ...parallel.seeds import SeedAxis
 from ...replay import DeviceReplay, Snapshot
@@ -51,7 +51,7 @@ class DeviceTrainer:
         seeds: SeedAxis,
         runs: Sequence[SeedRun],
         state: AgentState,
-        env: FunctionalVectorEnv,
+        env: AutoReset,
         *,
         act_keys: Sequence[PRNGKeyArray],
         update_keys: Sequence[PRNGKeyArray],
@@ -79,8 +79,8 @@ class DeviceTrainer:
         self._keys = Keys(*map(seeds.stack, keys))
         self._training = self._program.begin(state, env_keys)
         self._steps = _taken(seeds, replays)
-        self._env = env
-        self._restarts = [Restarts(limit=config.env.max_restarts) for _ in runs]
+        limit = config.env.max_restarts
+        self._failures = [Failures(config.task, env.spec, limit) for _ in runs]
         self._no_sums: Sums = {}
         self._work = 1
 
@@ -134,8 +134,8 @@ class DeviceTrainer:
         rests = [jax.tree.unflatten(structure, state["device"]) for state in states]
         rest = self._seeds.stack([_like(rest, like) for rest in rests])
         self._training = Training(self._training.agent, *rest)
-        for restarts, run in zip(self._restarts, self._runs, strict=True):
-            restarts.count = run.recorder.restarts
+        for failures, run in zip(self._failures, self._runs, strict=True):
+            failures.count = run.recorder.restarts
 
     def _rest(self, index: int) -> PyTree:
         """All that changes in a run besides agent and replay."""
@@ -183,14 +183,13 @@ class DeviceTrainer:
 
     def _count_spoilt(self, index: int, spoilt: Int[np.ndarray, "steps env"]) -> None:
         """Count numbers of a run's environments that are not finite."""
-        run, restarts = self._runs[index], self._restarts[index]
+        run, failures = self._runs[index], self._failures[index]
         try:
             with run.failing_as():
-                for step, env in np.argwhere(spoilt).tolist():
-                    place, spec = int(spoilt[step, env]), self._env.spec
-                    restarts.truncated(describe_spoilt(run.config.task, env, place, spec))
+                for row in spoilt:
+                    failures.add_spoilt(row)
         finally:
-            run.recorder.restarted(restarts.count, restarts.failures)
+            run.recorder.restarted(failures.count, failures.messages)
 
     def _adapt(self, seconds: float, done: int) -> None:
         """Makes calls longer that have ended soon, and those shorter that took long."""

@@ -1,7 +1,4 @@
-"""Choice of an OpenGL library, and pictures of repeated episodes.
-
-What draws is skipped where no library does.
-"""
+"""Pictures of repeated episodes; skipped where no OpenGL library draws."""
 
 import itertools
 import os
@@ -12,89 +9,10 @@ import numpy as np
 import pytest
 
 from gpld.envs import make_env
-from gpld.envs.dmc import drawing
-from gpld.envs.dmc.drawing import Drawing, Repetition, can_draw, find_backend
+from gpld.envs.dmc.drawing import Drawing, Repetition, can_draw
 from gpld.errors import MachineError, UsageError
-from gpld.machine.subprocesses import Outcome
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def choose(monkeypatch):
-    """Finds a library where only some draw, under some environment variables."""
-
-    def choose(*working, **variables):
-        for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        tried = []
-
-        def attempt(backend):
-            tried.append(backend)
-            return Outcome(backend in (*working, "off"), "it is broken")
-
-        monkeypatch.setattr(drawing, "_try", attempt)
-        drawing._probe.cache_clear()
-        try:
-            return find_backend(), tried
-        finally:
-            drawing._probe.cache_clear()
-
-    monkeypatch.setattr(sys, "platform", "linux")
-    return choose
-
-
-@pytest.mark.parametrize(
-    ("working", "variables", "found", "tried"),
-    [
-        (["egl", "osmesa", "glfw"], {"DISPLAY": ":0"}, "egl", ["egl"]),
-        (["osmesa", "glfw"], {"DISPLAY": ":0"}, "osmesa", ["egl", "osmesa"]),
-        (["glfw"], {"DISPLAY": ":0"}, "glfw", ["egl", "osmesa", "glfw"]),
-        (["glfw"], {"WAYLAND_DISPLAY": "x"}, "glfw", ["egl", "osmesa", "glfw"]),
-        (["egl", "osmesa"], {"MUJOCO_GL": "osmesa"}, "osmesa", ["osmesa"]),
-        (["egl"], {"MUJOCO_GL": "EGL"}, "egl", ["egl"]),
-        # gpld itself sets this for tasks that do not draw.
-        (["egl"], {"MUJOCO_GL": "off"}, "egl", ["egl"]),
-    ],
-)
-def test_the_first_that_draws_is_chosen(choose, working, variables, found, tried):
-    assert choose(*working, **variables) == (found, tried)
-
-
-@pytest.mark.parametrize(
-    ("working", "variables", "message"),
-    [
-        (
-            [],
-            {},
-            r"\(tried egl, osmesa\); `apt install libegl1 libgl1` or `apt install libosmesa6`",
-        ),
-        (["glfw"], {}, r"\(tried egl, osmesa\);"),
-        (["egl"], {"MUJOCO_GL": "osmesa"}, r"MUJOCO_GL=osmesa cannot draw here \(it is broken\)"),
-    ],
-)
-def test_a_machine_without_any_is_one_line(choose, working, variables, message):
-    with pytest.raises(MachineError, match=message) as error:
-        choose(*working, **variables)
-    assert "\n" not in str(error.value)
-
-
-def test_libraries_that_fail_for_real_are_passed_over(monkeypatch):
-    # dm_control can load neither EGL nor OSMesa for this platform of PyOpenGL.
-    monkeypatch.setenv("PYOPENGL_PLATFORM", "glx")
-    for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    _clear()
-    with pytest.raises(MachineError, match="`apt install libegl1 libgl1`"):
-        find_backend()
-    _clear()
-
-
-def _clear():
-    drawing._probe.cache_clear()
-    drawing._try.cache_clear()
 
 
 def repetition(task, num_steps, **changes):
@@ -103,7 +21,7 @@ def repetition(task, num_steps, **changes):
     actions = actions.astype(np.float32)
     env.reset()
     score = sum(float(env.step(action).reward) for action in actions)
-    return Repetition(task, 4, 2, actions, 120, 160)._replace(**changes), score
+    return Repetition(task, 4, 2, actions, score, 120, 160)._replace(**changes), score
 
 
 # The terrain of quadruped_escape is drawn at every reset.
@@ -139,7 +57,7 @@ def test_an_error_in_the_process_is_one_line(gl):
 def test_a_process_that_dies_is_one_line(gl):
     with Drawing(repetition("cartpole_balance", 100)[0]) as drawing:
         next(iter(drawing))
-        os.kill(drawing._process.pid, signal.SIGKILL)
+        os.kill(drawing._child._process.pid, signal.SIGKILL)
         with pytest.raises(MachineError, match="died with exit code -9"):
             list(drawing)
 
@@ -147,10 +65,10 @@ def test_a_process_that_dies_is_one_line(gl):
 def test_nobody_has_to_look_at_all_pictures(gl):
     with Drawing(repetition("cartpole_balance", 100)[0]) as drawing:
         next(iter(drawing))
-    assert drawing._process.returncode == 0
+    assert drawing._child._process.returncode == 0
 
 
 def test_probes_have_no_picture():
     assert not can_draw("probe_memory")
     with pytest.raises(UsageError, match="probe_memory has no picture"):
-        Drawing(Repetition("probe_memory", 0, 1, np.zeros((1, 1), np.float32), 8, 8))
+        Drawing(Repetition("probe_memory", 0, 1, np.zeros((1, 1), np.float32), 0, 8, 8))

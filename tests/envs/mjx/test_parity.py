@@ -17,6 +17,7 @@ import jax
 import mujoco
 import numpy as np
 import pytest
+from dmc_targets import read_target
 
 from gpld.envs.dmc.env import DMControl
 from gpld.envs.mjx.model import load_model
@@ -115,7 +116,7 @@ def record(task: str, simulation: Simulation, num_starts: int) -> Recording:
             name: getattr(physics.data, name).astype(dtype)
             for name in ("qpos", "qvel", "act", "qacc_warmstart")
         }
-        state["target"] = simulation.target.read(physics.model.ptr).astype(dtype)
+        state["target"] = read_target(simulation.target, physics.model.ptr).astype(dtype)
         start, spread = env.get_state(), []
         observations, rewards, warmstarts = play(env, stretch)
         for _ in range(NUM_TWINS):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from dmc_targets import read_target
 
 from gpld.envs.dmc.drawing import Drawing, Repetition
 from gpld.envs.dmc.env import DMControl
@@ -22,7 +23,7 @@ def test_pictures_equal_dm_control(gl, task):
     env, dmc = MJXEnv(task, action_repeat=REPEAT), DMControl(task, action_repeat=REPEAT, seed=SEED)
     dmc.reset()
     physics = dmc._env.physics
-    target = jnp.asarray(env.simulation.target.read(physics.model.ptr), jnp.float32)
+    target = jnp.asarray(read_target(env.simulation.target, physics.model.ptr), jnp.float32)
     qpos = jnp.asarray(physics.data.qpos, jnp.float32)
     states = [env.begin(env.simulation.state(qpos, target=target))]
     action = np.resize(np.array([1, -0.5], np.float32), env.spec.action_size)
@@ -33,7 +34,7 @@ def test_pictures_equal_dm_control(gl, task):
     simulated = jax.tree.map(lambda *x: np.stack(x), *[state.simulation for state in states])
     with Drawing(playback(env, simulated, height=120, width=160)) as drawing:
         mine = np.stack(list(drawing))
-    with Drawing(Repetition(task, SEED, REPEAT, actions, 120, 160)) as drawing:
+    with Drawing(Repetition(task, SEED, REPEAT, actions, 0, 120, 160)) as drawing:
         theirs = np.stack(list(drawing))
     # An edge may be on the other side of a pixel's centre.
     assert mine.shape == theirs.shape == (NUM_STEPS + 1, 120, 160, 3)

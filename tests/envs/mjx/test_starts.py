@@ -6,6 +6,7 @@ import jax.random as jr
 import mujoco
 import numpy as np
 import pytest
+from dmc_targets import read_target
 from scipy import stats
 
 from gpld.envs.dmc.env import TASKS, DMControl
@@ -47,7 +48,7 @@ def drawn_by_dm_control(task: str, count: int, simulation: Simulation) -> np.nda
     env._env.task.get_observation = lambda physics: {}  # which would take as long
     for _ in range(count):
         env._env.reset()
-        target = simulation.target.read(physics.model.ptr)
+        target = read_target(simulation.target, physics.model.ptr)
         rows.append(np.r_[physics.data.qpos, physics.data.qvel, target])
     return np.array(rows)
 

@@ -271,7 +271,7 @@ def test_observations_are_those_of_the_spec():
 def test_seeds_are_those_of_dmc():
     seeds = [env_seed(5, i) for i in range(2)]
     with make_vector_env("finger_turn_hard", num_envs=2, seed=5, workers=4) as env:
-        assert isinstance(env._pool._groups[0], BatchGroup)
+        assert isinstance(env._groups[0], BatchGroup)
         expected = VectorEnv([dmc_group("finger_turn_hard", seeds=seeds)])
         for action in actions_of(env, 3):
             assert_same_bits(env.step(action), expected.step(action))

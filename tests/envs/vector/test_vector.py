@@ -23,7 +23,7 @@ def random_actions(num_steps, num_envs, action_size):
 
 
 def processes(env):
-    return [group._process for group in env._pool._groups]
+    return [group._child._process for group in env._groups]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -91,7 +91,7 @@ def test_seeds_decide_and_streams_differ():
 
 def test_there_is_at_most_one_worker_per_environment():
     with make_vector_env("probe_constant", num_envs=2, seed=0, workers=5) as env:
-        assert [group.num_envs for group in env._pool._groups] == [1, 1]
+        assert [group.num_envs for group in env._groups] == [1, 1]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -176,7 +176,19 @@ def test_failure_to_make_an_environment_closes_all_workers():
     bad = Worker(functools.partial(DMControl, "no_task"), [0], name="Bad")
     with pytest.raises(WorkerError, match="Bad failed: ValueError: `task` must be"):
         VectorEnv([good, bad])
-    assert good._process.returncode == bad._process.returncode == 0
+    assert good._child._process.returncode == bad._child._process.returncode == 0
+
+
+def report_modules(*, seed):
+    DMControl("cartpole_balance", seed=seed)
+    heavy = ("dm_control", "jax", "matplotlib")
+    raise RuntimeError([name for name in heavy if name in sys.modules])
+
+
+def test_workers_do_not_load_jax():
+    with pytest.raises(WorkerError) as error:
+        VectorEnv([Worker(report_modules, [0], name="It")])
+    assert str(error.value) == "It failed: RuntimeError: ['dm_control']."
 
 
 @pytest.mark.parametrize("pending", [True, False])
@@ -196,15 +208,6 @@ def test_close_ends_the_workers_and_may_be_repeated(workers, pending):
         env.send(action)
     with pytest.raises(RuntimeError, match="`send` must be called before `recv`"):
         env.recv()
-
-
-def test_a_worker_that_does_not_stop_is_killed(monkeypatch):
-    monkeypatch.setattr("gpld.envs.vector.worker._EXIT_SECONDS", 0.1)
-    env = make_vector_env("probe_constant", num_envs=1, seed=0, workers=1)
-    (process,) = processes(env)
-    process.send_signal(signal.SIGSTOP)
-    env.close()
-    assert process.returncode == -signal.SIGKILL
 
 
 def test_workers_ignore_sigint():

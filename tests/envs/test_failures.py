@@ -11,15 +11,14 @@ import pytest
 
 from gpld.envs import WorkerError, make_vector_env
 from gpld.envs.dmc.env import DMControl
+from gpld.envs.failures import Failures, find_spoilt
 from gpld.envs.functional.auto_reset import AutoReset
 from gpld.envs.functional.probe import TASKS as FUNCTIONAL, Memory as FunctionalMemory
 from gpld.envs.probe import Memory
-from gpld.envs.spoilt import describe_spoilt, find_spoilt
 from gpld.envs.timestep import TimeStep
 from gpld.envs.vector.batch import BatchGroup
 from gpld.envs.vector.group import EnvGroup
 from gpld.envs.vector.jax_group import FunctionalGroup
-from gpld.envs.vector.restarts import Restarts
 from gpld.envs.vector.vector import VectorEnv
 from gpld.envs.vector.worker import Worker
 
@@ -82,7 +81,7 @@ def vector_env(kind, moment, place, limit=3):
             ]
         else:
             groups = [EnvGroup([Memory(seed=0), bad(seed=1), Memory(seed=2)])]
-        pairs.append(VectorEnv(groups, Restarts(limit=limit), "probe_memory"))
+        pairs.append(VectorEnv(groups, task="probe_memory", max_failures=limit))
     return pairs
 
 
@@ -211,8 +210,8 @@ def test_engines_of_the_suite_deal_with_it_alike(place, monkeypatch):
             task, "get_reward", lambda physics: np.inf if is_due() else get_reward(physics)
         )
         monkeypatch.setattr(own, "reward", spoilt_reward)
-    envs = [VectorEnv([group], Restarts(limit=2), "cartpole_balance") for group in
-            (EnvGroup(dmc), batch)]  # fmt: skip
+    groups = (EnvGroup(dmc), batch)
+    envs = [VectorEnv([group], task="cartpole_balance", max_failures=2) for group in groups]
     before = None
     for step in range(8):
         calls[0] = step
@@ -241,7 +240,7 @@ def test_functional_environments_on_host_and_device(moment, place):
     group = FunctionalGroup(AutoReset(FunctionalSpoilt(moment, place), num_envs), seed=5)
     state, step = envs.init(jr.key(5)), jax.jit(envs.step)
     count = 0
-    with VectorEnv([group], Restarts(limit=1000), "it") as host:
+    with VectorEnv([group], max_failures=1000) as host:
         before = host.newest
         for _ in range(num_steps):
             action = np.zeros((num_envs, 1), np.float32)
@@ -287,7 +286,14 @@ def test_what_is_found_and_said():
     observation["b"][1, 1] = np.nan
     timestep.reward[:] = [0, np.inf, -np.inf]
     assert find_spoilt(timestep).tolist() == [0, 2, 3]
-    spec = Memory(seed=0).spec
-    assert (
-        describe_spoilt("it", 4, 3, spec) == "Environment 4 of it gave a reward that is not finite."
-    )
+    failures = Failures("it", Memory(seed=0).spec, limit=2)
+    failures.add_spoilt(np.array([0, 3, 1, 0]))
+    assert failures.count == 2
+    assert failures.messages == [
+        "Environment 1 of it gave a reward that is not finite. Its episode is truncated.",
+        "Environment 2 of it gave an observation `signal` that is not finite. Its episode is "
+        "truncated.",
+    ]
+    with pytest.raises(WorkerError, match=r"Environment 0 of it gave .* than the 2"):
+        failures.add_spoilt(np.array([3, 3]))
+    assert failures.count == 2

@@ -14,9 +14,8 @@ from gpld.envs import WorkerError, make_env, make_vector_env
 from gpld.envs.dmc.env import DMControl
 from gpld.envs.probe import Memory
 from gpld.envs.vector.group import EnvGroup
-from gpld.envs.vector.restarts import Restarts
 from gpld.envs.vector.vector import VectorEnv
-from gpld.envs.vector.worker import Worker, _limit_waiting
+from gpld.envs.vector.worker import Worker
 
 pytestmark = pytest.mark.slow
 
@@ -41,24 +40,24 @@ def restarted_env(task, index, *, restart):
 
 
 def workers_of(env):
-    return env._pool._groups
+    return env._groups
 
 
 def kill(worker):
-    worker._process.kill()
-    worker._process.wait()
+    worker._child._process.kill()
+    worker._child._process.wait()
 
 
 def kill_during_the_step(worker):
     # `send` happens in between.
-    worker._process.send_signal(signal.SIGSTOP)
-    return lambda: worker._process.kill()
+    worker._child._process.send_signal(signal.SIGSTOP)
+    return lambda: worker._child._process.kill()
 
 
 def stop(worker, seconds=0.3):
-    _limit_waiting(worker._connection, seconds)
-    worker._process.send_signal(signal.SIGSTOP)
-    os.waitpid(worker._process.pid, os.WUNTRACED)
+    worker._child._limit_waiting(seconds)
+    worker._child._process.send_signal(signal.SIGSTOP)
+    os.waitpid(worker._child._process.pid, os.WUNTRACED)
 
 
 def random_actions(num_steps, action_size=1):
@@ -111,7 +110,7 @@ def test_episodes_of_a_failed_worker_are_truncated_and_others_go_on(failure):
             f"Worker of environments 2 to 3 of {task} {reason} It was replaced, and its episodes "
             "are truncated."
         ]
-        assert workers_of(env)[0]._process.poll() is None
+        assert workers_of(env)[0]._child._process.poll() is None
     assert_protocol(timesteps)
     for actual, expected in zip(timesteps, undisturbed, strict=True):
         np.testing.assert_equal(select(actual, slice(2)), select(expected, slice(2)))
@@ -168,7 +167,7 @@ def test_too_many_failures_are_raised_as_they_are():
         kill(workers_of(env)[victim])
         env.step(action)
     assert env.num_restarts == 2
-    processes = [worker._process for worker in workers_of(env)]
+    processes = [worker._child._process for worker in workers_of(env)]
     kill(workers_of(env)[1])
     message = "Worker of environments 2 to 3 of probe_memory died with exit code -9"
     with pytest.raises(WorkerError, match=message):
@@ -204,7 +203,7 @@ def with_bad_replacements(num_bad, limit):
         bad = functools.partial(DMControl, "no_task")
         return Worker(bad if 1 <= restart <= num_bad else Memory, [restart], name="It")
 
-    return VectorEnv([start(0, 0)], Restarts(start, limit)), starts
+    return VectorEnv([start(0, 0)], max_failures=limit, replace=start), starts
 
 
 def test_a_replacement_that_fails_counts_as_well():
@@ -235,10 +234,8 @@ def test_replacements_that_fail_are_given_up():
 
 def test_failures_at_the_very_first_are_raised_though_restarts_are_left():
     bad = Worker(functools.partial(DMControl, "no_task"), [0], name="Bad")
-    restarts = Restarts(lambda *_: pytest.fail("restarted"), 9)
     with pytest.raises(WorkerError, match="Bad failed"):
-        VectorEnv([bad], restarts)
-    assert restarts.count == 0
+        VectorEnv([bad], max_failures=9, replace=lambda *_: pytest.fail("restarted"))
 
 
 def test_exceptions_without_workers_are_raised_though_restarts_are_left():
@@ -326,47 +323,20 @@ def test_restarts_of_earlier_processes_count():
         env.step(action)
 
 
-def many_probes():
-    """A worker whose states exceed what a pipe buffers."""
-    worker = Worker(Memory, range(9000), name="Many")
-    assert worker.spec.action_size == 1
-    return worker
-
-
-def test_a_worker_that_stops_in_the_middle_of_an_answer_is_noticed():
-    worker = many_probes()
-    worker._send(("get_states",))
-    assert worker._connection.poll(60)  # the answer has begun; nobody reads it
-    time.sleep(0.5)
-    stop(worker)
-    with pytest.raises(WorkerError, match="Many did not answer"):
-        worker._recv()
-    assert worker._process.returncode == -signal.SIGKILL
-
-
-def test_a_stopped_worker_does_not_block_what_is_sent_to_it():
-    worker = many_probes()
-    states = worker.get_states()
-    stop(worker)
-    with pytest.raises(WorkerError, match="Many did not answer"):
-        worker.set_states(states)
-    assert worker._process.returncode == -signal.SIGKILL
-
-
 def test_timeout_reaches_the_workers():
     with make(timeout=12.5) as env:
         for worker in workers_of(env):
-            assert worker._timeout == 12.5
-            with socket.socket(fileno=os.dup(worker._connection.fileno())) as s:
+            assert worker._child._timeout == 12.5
+            with socket.socket(fileno=os.dup(worker._child._connection.fileno())) as s:
                 for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                     value = s.getsockopt(socket.SOL_SOCKET, option, 16)
                     assert struct.unpack("ll", value) == (12, 500_000)
 
 
 def test_hung_workers_are_waited_for_together(monkeypatch):
-    monkeypatch.setattr("gpld.envs.vector.worker._EXIT_SECONDS", 1)
+    monkeypatch.setattr("gpld.machine.subprocesses._EXIT_SECONDS", 1)
     env = make_vector_env("probe_memory", num_envs=4, seed=0, workers=4)
-    processes = [worker._process for worker in workers_of(env)]
+    processes = [worker._child._process for worker in workers_of(env)]
     for process in processes:
         process.send_signal(signal.SIGSTOP)
     start = time.monotonic()
