@@ -133,6 +133,8 @@ def check(command):
             assert (ROOT / name).exists(), f"there is no {name}"
     elif program in ("python", "python3"):
         assert args[0] in ("-m", "-c", "-P"), command
+    elif program == "gpld":
+        PARSERS[args[0].replace("-", "_")](args[1:])
     elif program == "pytest":
         assert all((ROOT / arg).exists() for arg in args if arg.startswith("tests/")), command
     elif program == "pip":
