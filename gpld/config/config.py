@@ -1,10 +1,10 @@
 """All settings of a run, and their form in files."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ..envs import canonical_name
-from .checks import check, check_choices, check_type
+from .checks import NON_NEGATIVE, at_least, check, check_fields, check_type
 from .data import EnvConfig, ReplayConfig
 from .model import ComputeConfig, InitConfig, ModelConfig, Precision
 from .objective import ActorCriticConfig, GPLDConfig, LossConfig, OptimizerConfig
@@ -53,7 +53,7 @@ class Config:
     seed: int = 0
     """Seeds parameters, actions, environments and replay; below 2**32."""
 
-    seeds: int = 1
+    seeds: Annotated[int, at_least(1)] = 1
     """Agents that are trained at once in one program, with the seeds from `seed` to
     `seed + seeds - 1`. Each has environments, replay and run folder of its own."""
 
@@ -65,7 +65,7 @@ class Config:
     """host: environments, replay and updates take turns. device: all of them are one compiled
     program, for environments that are functions in JAX (`env.backend` mjx)."""
 
-    env_steps: int = 500_000
+    env_steps: Annotated[int, at_least(1)] = 500_000
     """Length of the run in env steps; at action repeat 2 this is the paper's budget of 1M
     frames."""
 
@@ -84,7 +84,7 @@ class Config:
     platform: Literal["auto", "cpu", "gpu"] = "auto"
     """Device to run on; auto takes the best there is."""
 
-    profile: int = 0
+    profile: Annotated[int, NON_NEGATIVE] = 0
     """Updates to trace once the first ones are over, into `profile/` of the run folder, for
     Perfetto or TensorBoard; 0 traces none."""
 
@@ -104,14 +104,11 @@ class Config:
 
     def __post_init__(self):
         object.__setattr__(self, "task", canonical_name(self.task))
-        check_choices(self)
-        check(self.seeds >= 1, "seeds", "at least 1", self.seeds)
+        check_fields(self)
         # JAX takes a seed modulo 2**32.
         most = 2**32 - self.seeds
         check(0 <= self.seed <= most, "seed", "in [0, 2**32 - `seeds`]", self.seed)
-        check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
         self._check_clocks()
-        check(self.profile >= 0, "profile", "non-negative", self.profile)
         shared = "replay.batch_size" if self.seeds == 1 else "seeds"
         number = self.replay.batch_size if self.seeds == 1 else self.seeds
         check(
