@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gpld.cli import parse, parse_config, parse_known
+from gpld.cli import parse_config
 from gpld.commands.benchmark import BenchmarkArgs
 from gpld.commands.evaluate import EvaluateArgs
 from gpld.commands.pack import PackArgs
@@ -25,6 +25,7 @@ from gpld.commands.reproduce import ReproduceArgs
 from gpld.commands.sensitivity import SensitivityArgs
 from gpld.commands.sweep import SweepArgs
 from gpld.config import Config, to_dict
+from gpld.config.flags import parse, parse_known
 from gpld.config.presets import PRESETS
 from gpld.errors import UsageError
 from gpld.sweep import plan, read_sweep

@@ -4,13 +4,15 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
 
 from ..analysis.scores import CHECKPOINT_SCORES, identity
-from ..cli import check_least, check_task, one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.checks import Bound, at_least, check_fields
+from ..config.flags import parse
 from ..envs.dmc.drawing import can_draw, find_backend
 from ..errors import MachineError, UsageError
 from ..evaluation import trained_agent
@@ -19,8 +21,14 @@ from ..evaluation.video import FirstEpisode, check_name, record_video
 from ..machine.files import check_file, file_error, write_json
 from ..machine.provenance import provenance
 from ..runs.folder import RunFolder
+from ..runs.start import check_task
 from ..seeding import derive_seed
 from ..xla.cache import cache_compilations
+
+_SEEDS = Bound(
+    "different numbers of at least 0",
+    lambda seeds: seeds and min(seeds) >= 0 and len(set(seeds)) == len(seeds),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +41,13 @@ class EvaluateArgs:
     env_steps: tuple[int, ...] | Literal["all"] | None = None
     """Checkpoints to evaluate, by env step; all takes every one, None the latest."""
 
-    episodes: int = 20
+    episodes: Annotated[int, at_least(1)] = 20
     """Episodes for each seed (the paper's tables use 20)."""
 
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[int, ...], _SEEDS] = (0,)
     """Seeds of environments, latents and actions, one evaluation for each."""
 
-    num_envs: int = 4
+    num_envs: Annotated[int, at_least(1)] = 4
     """Environments that run in parallel, at most one for each episode."""
 
     actions: Literal["sampled", "modes"] = "sampled"
@@ -54,11 +62,9 @@ class EvaluateArgs:
     those of all checkpoints. A machine that cannot draw says so and does the rest."""
 
     def __post_init__(self):
-        check_least(self, episodes=1, num_envs=1)
+        check_fields(self)
         if not self.runs:
             raise ValueError("`runs` must name the folder of a run.")
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"`seeds` must be different numbers of at least 0, got {self.seeds}.")
 
 
 class Checkpoint(NamedTuple):

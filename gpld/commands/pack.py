@@ -8,7 +8,8 @@ from pathlib import Path
 import tyro
 
 from ..analysis.packed import pack
-from ..cli import one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.flags import parse
 
 
 @dataclasses.dataclass(frozen=True)

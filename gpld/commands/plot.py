@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -21,7 +22,9 @@ from ..analysis.scores import (
     write_csv,
 )
 from ..analysis.tables import Table, aggregate_table, task_table
-from ..cli import check_least, one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.checks import at_least, check_fields, within
+from ..config.flags import parse
 from ..errors import MachineError, UsageError
 from ..machine.files import check_folder, write_bytes
 
@@ -46,10 +49,10 @@ class PlotArgs:
     frame: int | None = None
     """Frame at which scores are compared; None takes the last that every run has reached."""
 
-    window_frames: int = 0
+    window_frames: Annotated[int, at_least(0)] = 0
     """Frames before it whose evaluations are averaged; 0 takes the last evaluation alone."""
 
-    smooth: float | None = None
+    smooth: Annotated[float | None, within("(0, 1]")] = None
     """Weight of the newest evaluation in a moving average of each curve, such as the published
     code's 0.1; None draws evaluations as they are. Tables are never smoothed."""
 
@@ -61,11 +64,9 @@ class PlotArgs:
     """Whether the paper's table and published curves of others are drawn as well."""
 
     def __post_init__(self):
-        check_least(self, window_frames=0)
+        check_fields(self)
         if not self.runs:
             raise ValueError("`runs` must name the folder of a run, or a packed file.")
-        if self.smooth is not None and not 0 < self.smooth <= 1:
-            raise ValueError(f"`smooth` must lie in (0, 1], got {self.smooth}.")
 
 
 def main(args: Sequence[str] | None = None) -> None:

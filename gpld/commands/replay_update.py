@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 import tyro
 
-from ..cli import one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.flags import parse
 from ..training import failed_updates
 from ..xla.cache import cache_compilations
 

@@ -10,7 +10,8 @@ import tyro
 
 from ..analysis.scores import read_runs
 from ..analysis.sensitivity_curves import draw_sensitivities
-from ..cli import one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.flags import parse
 from ..errors import MachineError, UsageError
 from ..machine.files import check_folder
 from ..sweep.paper import EXPERIMENTS, SCALES, Experiment, choices

@@ -5,11 +5,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from ..cli import check_least, one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.checks import at_least, check_fields
+from ..config.flags import parse
 from ..errors import MachineError, UsageError
 from ..machine.output import show
 from ..sweep import Job, Sweep, plan, read_sweep
@@ -26,7 +28,7 @@ class HowToRun:
     dry_run: bool = False
     """Only shows what there is to do and how long it will probably take."""
 
-    processes: int = 1
+    processes: Annotated[int, at_least(1)] = 1
     """Programs that run at a time on this machine, which share its cores."""
 
     gpus: tuple[str, ...] = ()
@@ -44,7 +46,7 @@ class HowToRun:
     slurm: SlurmOptions = SlurmOptions()
 
     def __post_init__(self):
-        check_least(self, processes=1)
+        check_fields(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,14 @@ import dataclasses
 import math
 import operator
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 
 def check(condition: bool, name: str, allowed: str, value: object) -> None:
     """Raise a ValueError about a setting unless the condition holds."""
     if not condition:
-        raise ValueError(f"`{name}` must be {allowed}, got {value!r}.")
+        raise ValueError(f"`{name}` must be {allowed}, got {value!r:.200}.")
 
 
 class Bound(NamedTuple):
@@ -86,9 +86,15 @@ def _fits(value: Any, kind: Any) -> bool:
             return False
         each = args[:1] * len(value) if args[-1] is Ellipsis else args
         return len(each) == len(value) and all(map(_fits, value, each))
+    if origin is Sequence:
+        is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        return is_list and all(_fits(own, args[0]) for own in value)
+    if origin is Mapping:
+        is_table = isinstance(value, Mapping)
+        return is_table and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
     if kind in (int, float) and isinstance(value, int):  # 1 is a number of both kinds
         return not isinstance(value, bool) and -(2**63) <= value < 2**63
-    return isinstance(value, kind)
+    return kind is Any or isinstance(value, kind)
 
 
 def _describe(kind: Any) -> str:
@@ -99,7 +105,9 @@ def _describe(kind: Any) -> str:
         return " or ".join(map(_describe, args))
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         return f"a list, each {_describe(args[0])}"
+    if origin is Mapping:
+        return "a table" if args[1] is Any else f"a table, each {_describe(args[1])}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(kind, "null")

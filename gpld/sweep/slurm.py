@@ -9,15 +9,19 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ..config.checks import check
+from ..config.checks import Bound, at_least, check, check_fields
 from ..errors import MachineError, UsageError
 from ..machine.files import read_json, write_json
 from . import program
 from .job import Job
 
 _IDS = "slurm/submitted.json"
+
+
+# Of less than a minute SLURM is asked for 0, which it takes for no limit.
+_HOURS = Bound("finite and at least a minute (1/60)", lambda hours: 1 <= 60 * hours < math.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,35 +34,29 @@ class SlurmOptions:
     account: str | None = None
     """Account that is charged."""
 
-    hours: float = 24.0
+    hours: Annotated[float, _HOURS] = 24.0
     """Wall time of a job, after which it is requeued and goes on."""
 
-    cpus: int = 8
+    cpus: Annotated[int, at_least(1)] = 8
     """Cores."""
 
-    gpus: int = 1
+    gpus: Annotated[int, at_least(0)] = 1
     """GPUs."""
 
-    memory_gb: int = 32
+    memory_gb: Annotated[int, at_least(1)] = 32
     """Memory in GB."""
 
-    at_a_time: int = 256
+    at_a_time: Annotated[int, at_least(1)] = 256
     """Jobs of the array that may run at the same time."""
 
     warning_seconds: int = 120
     """Seconds before its end at which a job is told to save."""
 
-    requeues: int = 100
+    requeues: Annotated[int, at_least(0)] = 100
     """How often a job may reach the end of its wall time."""
 
     def __post_init__(self):
-        # Of less than a minute SLURM is asked for 0, which it takes for no limit.
-        check(1 <= 60 * self.hours < math.inf, "slurm.hours", "finite and at least a minute (1/60)",
-              self.hours)  # fmt: skip
-        for name in ("cpus", "memory_gb", "at_a_time"):
-            check(getattr(self, name) >= 1, f"slurm.{name}", "at least 1", getattr(self, name))
-        for name in ("gpus", "requeues"):
-            check(getattr(self, name) >= 0, f"slurm.{name}", "at least 0", getattr(self, name))
+        check_fields(self, "slurm.")
         check(
             0 < self.warning_seconds < 3600 * self.hours,
             "slurm.warning_seconds",
