@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..errors import Interrupted
 from ..machine.signals import Interrupts
-from . import program
+from . import job_process
 from .job import Job
 
 _POLL_SECONDS = 0.2
@@ -67,11 +67,11 @@ def run_local(
                 running.remove(own)
                 code, job = own.process.returncode, own.job
                 minutes = (time.monotonic() - own.since) / 60
-                if program.was_interrupted(code) and restarts[job.name] < _MOST_RESTARTS:
+                if job_process.was_interrupted(code) and restarts[job.name] < _MOST_RESTARTS:
                     restarts[job.name] += 1
                     waiting.append(job)
                     say(f"{job.name}: was told to stop after {minutes:.1f} minutes, goes on later")
-                elif reason := program.ended(job, code):
+                elif reason := job_process.ended(job, code):
                     failures.append(reason)
                     say(f"{job.name}: FAILED after {minutes:.1f} minutes")
                 else:
@@ -93,5 +93,5 @@ def _start(job: Job, slot: int, processes: int, gpus: Sequence[str]) -> _Running
         sharing = -(-processes // len(gpus))
         if sharing > 1:  # each would take three quarters of the memory
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / sharing:.3f}"
-    process = program.start(job, cores=own, environment=environment)
+    process = job_process.start(job, cores=own, environment=environment)
     return _Running(job, process, slot, time.monotonic())

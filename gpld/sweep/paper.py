@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..analysis.published import paper_table1, paper_table3
-from ..benchmark.published import TABLE4
+from ..analysis.published.costs import TABLE4
 from .spec import Sweep
 
 Settings = Mapping[str, Any]

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from ..config.checks import Bound, at_least, check, check_fields
 from ..errors import MachineError, UsageError
 from ..machine.files import read_json, write_json
-from . import program
+from . import job_process
 from .job import Job
 
 _IDS = "slurm/submitted.json"
@@ -88,11 +88,11 @@ class Submission:
         from submitit import JobEnvironment
 
         is_first = JobEnvironment().global_rank == 0
-        self._process = program.start(self._job, evaluates=is_first)
+        self._process = job_process.start(self._job, evaluates=is_first)
         code = self._process.wait()
-        if program.was_interrupted(code):  # by a signal to the whole job: it is preempted
+        if job_process.was_interrupted(code):  # by a signal to the whole job: it is preempted
             self._requeue()
-        elif (is_first or code != 0) and (reason := program.ended(self._job, code)):
+        elif (is_first or code != 0) and (reason := job_process.ended(self._job, code)):
             raise MachineError(reason)
         return self._job.name
 
