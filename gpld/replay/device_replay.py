@@ -1,19 +1,17 @@
 """Replay on the device."""
 
-import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray, Shaped
 
 from . import functional
-from .abstract_replay import AbstractReplay, Sample, stream_length
-from .functional import Counters, Layout, Steps, Windows
-from .ring import Arrays, Ring
+from .abstract_replay import AbstractReplay, stream_length
+from .functional import Counters, Layout, Steps
+from .ring import Ring
 from .storage import StepSpec
 
 
@@ -114,39 +112,6 @@ class DeviceReplay(AbstractReplay):
         self.key: PRNGKeyArray = jr.key(seed)
         self.counters = functional.initial()
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the replay."""
-        return sum(array.nbytes for array in self.ring.arrays.values())
-
-    def add(self, steps: Arrays) -> None:
-        """Appends one step to every stream, as `AbstractReplay.add`."""
-        self._check_steps(steps)
-        arrays, counters = _add(self._take(), self.counters, dict(steps), layout=self.layout)
-        self.changed(arrays, counters)
-
-    def sample(self, batch_size: int, *, context_only: Collection[str] = ()) -> Sample:
-        """Draws windows with replacement, as `AbstractReplay.sample`."""
-        self._check_windows()
-        windows, self.counters, steps = _sample(
-            self.ring.arrays,
-            self.counters,
-            self.key,
-            layout=self.layout,
-            batch_size=batch_size,
-            context_only=tuple(sorted(context_only)),
-        )
-        steps, windows = jax.tree.map(np.array, (steps, windows))
-        return Sample(steps, *windows)
-
-    def refresh(self, sample: Sample, values: Arrays) -> None:
-        """Overwrites stored arrays of a sample, as `AbstractReplay.refresh`."""
-        self._check_values(sample, values)
-        windows = Windows(*(jnp.asarray(x, jnp.int32) for x in (sample.stream, sample.start)))
-        arrays = self._take()
-        arrays = _refresh(arrays, self.counters, windows, dict(values), layout=self.layout)
-        self.changed(arrays, self.counters)
-
     def changed(self, arrays: Steps, counters: Counters) -> None:
         """Takes over what a program has made of arrays and counters."""
         self.counters = counters
@@ -164,42 +129,3 @@ class DeviceReplay(AbstractReplay):
             raise ValueError(f"counters must be non-negative integers, got {values}")
         self.counters = Counters(**{name: jnp.int32(value) for name, value in values.items()})
         self.ring.num_added, self.ring.oldest = state["num_added"], oldest
-
-    def _take(self) -> Steps:
-        """The arrays on the device, in memory that a program may use again."""
-        arrays = self.ring.take()
-        return {k: x if isinstance(x, jax.Array) else jnp.array(x) for k, x in arrays.items()}
-
-
-@functools.partial(jax.jit, static_argnames="layout", donate_argnums=0)
-def _add(
-    arrays: Steps, counters: Counters, new: dict[str, Any], *, layout: Layout
-) -> tuple[Steps, Counters]:
-    return functional.append(arrays, counters, new), functional.added(counters, layout)
-
-
-@functools.partial(jax.jit, static_argnames=("layout", "batch_size", "context_only"))
-def _sample(
-    arrays: Steps,
-    counters: Counters,
-    key: PRNGKeyArray,
-    *,
-    layout: Layout,
-    batch_size: int,
-    context_only: tuple[str, ...],
-) -> tuple[Windows, Counters, dict[str, Shaped[jax.Array, "batch steps ..."]]]:
-    windows = functional.draw(counters, layout, batch_size, key=key)
-    steps = functional.read(arrays, layout, windows, context_only=context_only)
-    return windows, functional.sampled(counters, layout, batch_size), steps
-
-
-@functools.partial(jax.jit, static_argnames="layout", donate_argnums=0)
-def _refresh(
-    arrays: Steps,
-    counters: Counters,
-    windows: Windows,
-    values: dict[str, Any],
-    *,
-    layout: Layout,
-) -> Steps:
-    return functional.refresh(arrays, counters, layout, windows, values)

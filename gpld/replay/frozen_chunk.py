@@ -7,7 +7,7 @@ copy is what changes between the moment and the reading.
 """
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -72,10 +72,11 @@ class FrozenChunk:
             values = {name: self._ring.arrays[name][rows, positions] for name in self._names}
             self._kept.append(_Kept(rows, first + steps - self.first, values))
 
-    def read(self) -> Generator[None, None, Shaped[np.ndarray, ""]]:
-        """Copies the steps; to be called once.
+    def read(self, between: Callable[[], None]) -> Shaped[np.ndarray, ""]:
+        """Copy the steps; to be called once.
 
-        Yields between arrays, where whoever drives it may let the replay go on.
+        Args:
+            between: Is called after each array, where the replay may go on.
 
         Returns:
             One structured number, each field of which is an array `[stream, step, ...]`.
@@ -85,7 +86,7 @@ class FrozenChunk:
             field = chunk[name]
             for offsets, positions in self._ring.pieces(self.first, self.stop):
                 field[:, offsets] = self._ring.arrays[name][:, positions].view(field.dtype)
-            yield
+            between()
         with self._lock:  # from here on nothing is kept
             self._read = True
         for streams, offsets, values in self._kept:

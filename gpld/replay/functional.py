@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
-from .storage import StepSpec
-
 Steps = dict[str, Shaped[Array, "stream length ..."]]
 """Stored steps by name."""
 
@@ -55,12 +53,6 @@ class Windows(NamedTuple):
     stream: Int[Array, " batch"]
     start: Int[Array, " batch"]
     """First step of each."""
-
-
-def empty(specs: Mapping[str, StepSpec], layout: Layout) -> Steps:
-    """Arrays for steps, filled with zeros."""
-    shape = (layout.num_streams, layout.length)
-    return {name: jnp.zeros((*shape, *spec.shape), spec.dtype) for name, spec in specs.items()}
 
 
 def initial() -> Counters:

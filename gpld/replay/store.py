@@ -133,15 +133,6 @@ class ReplayStore:
             self._chunk_length = manifest["chunk_length"]
             self._current = {(file.group, file.chunk): file for file in files}
 
-    def verify(self, manifest: Mapping[str, Any]) -> None:
-        """Reads all files of a manifest.
-
-        Raises:
-            DamagedReplayError: If one is missing or damaged.
-        """
-        for file in manifests.files(manifest):
-            chunk_file.read(self._folder, file)
-
     def prune(self, keep: Iterable[Manifest]) -> None:
         """Removes the files that no manifest in `keep` refers to, and unfinished ones.
 

@@ -13,7 +13,7 @@ from ...errors import MachineError
 from ...models import Dreamer
 from ...parallel.devices import fetch
 from ...parallel.seeds import Population
-from ..experience import to_steps
+from ..experience import on_host, to_steps
 from ..seed_run import Failure, Member
 
 
@@ -105,7 +105,7 @@ class LiveCollector:
             envs.send(action)  # the environments step while the agent updates
         with self._stopwatch("replay"):
             for step, (member, _, action, latent) in zip(steps, taken, strict=True):
-                member.replay.add(to_steps(step, action, fetch(latent)))
+                on_host(member.replay).add(to_steps(step, action, fetch(latent)))
         for step, (member, envs, _, _) in zip(steps, taken, strict=True):
             member.recorder.stepped(step, envs.interrupted)
             member.recorder.restarted(envs.num_restarts, envs.failures)
