@@ -1,4 +1,4 @@
-"""`scripts/benchmark.py`: measures, prints a table and writes JSON."""
+"""The command `benchmark`: measures, prints a table and writes JSON."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ STANDARD = ("update", "penalty", "collect", "train", "startup")
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkArgs:
-    """Measures what things cost, as ratios of one run.
+    """Measure what things cost, as ratios of one run.
 
     All flags of `scripts/train.py` choose what is measured; the default is the paper's
     setting.
@@ -98,7 +98,7 @@ class BenchmarkArgs:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/benchmark.py`."""
+    """Measure what the arguments name, and print it."""
     with one_line_errors():
         args = list(sys.argv[1:] if args is None else args)
         if not args or (args[0].startswith("-") and not {"-h", "--help"} & set(args)):
@@ -123,7 +123,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _file(out: Path, what: str) -> Path:
-    """Where the results go, which is tried out before they are measured.
+    """Return the file of the results, after trying to write it.
 
     Raises:
         UsageError: If it is no name of a file.
@@ -135,7 +135,7 @@ def _file(out: Path, what: str) -> Path:
 
 
 def _report(options: BenchmarkArgs, config: Config) -> Report:
-    """Measures what was asked for."""
+    """Measure what was asked for."""
 
     def progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -173,7 +173,7 @@ def _report(options: BenchmarkArgs, config: Config) -> Report:
 
 
 def _all(options: BenchmarkArgs, rest: Sequence[str]) -> None:
-    """Measures the standard set, each in a process of its own, whose memory is its own too."""
+    """Measure the standard set, each in a process of its own, whose memory is its own too."""
     flags = [f"--repetitions={options.repetitions}", f"--updates={options.updates}", *rest]
     flags += ["--thorough"] * options.thorough
     flags += ["--precisions", *(options.precisions or ("float32", "mixed"))]
@@ -187,7 +187,7 @@ def _all(options: BenchmarkArgs, rest: Sequence[str]) -> None:
 
 
 def _use_cores(count: int) -> None:
-    """Restricts the process to some cores, before JAX makes as many threads as there are."""
+    """Restrict the process to some cores, before JAX makes as many threads as there are."""
     if not hasattr(os, "sched_setaffinity"):
         raise UsageError("`--cores` needs Linux.")
     allowed = sorted(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""`scripts/doctor.py`: checks an installation, one line for each thing.
+"""The command `doctor`: checks an installation, one line for each thing.
 
 Any package may be missing or broken here, so only the standard library is imported at the top,
 and what may crash runs in a process of its own.
@@ -44,7 +44,7 @@ class Check(NamedTuple):
 
 
 class Problem(Exception):
-    """Something without which training works: a warning."""
+    """A warning: training works all the same."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -76,7 +76,7 @@ def examine() -> Iterator[Check]:
 
 
 def run_check(name: str, check: Callable[..., str], *args: str) -> Check:
-    """Make one check: a function that returns what is right, and raises what is wrong."""
+    """Make one check, a function that returns what it found or raises what is wrong."""
     try:
         return Check(name, "ok", check(*args))
     except Problem as problem:

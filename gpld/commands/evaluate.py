@@ -1,4 +1,4 @@
-"""`scripts/evaluate.py`: evaluates agents at checkpoints of their runs."""
+"""The command `evaluate`: episodes of agents at checkpoints of their runs."""
 
 import dataclasses
 import sys
@@ -33,7 +33,7 @@ _SEEDS = Bound(
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateArgs:
-    """Evaluates agents at checkpoints of their runs."""
+    """Evaluate agents at checkpoints of their runs."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of the runs."""
@@ -75,7 +75,7 @@ class Checkpoint(NamedTuple):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/evaluate.py`: evaluates agents at checkpoints of their runs."""
+    """Evaluate the checkpoints that the arguments name."""
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
         checkpoints = _find(options)
@@ -92,7 +92,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _check_links(options: EvaluateArgs) -> None:
-    """Checks that what is written into the folder of a run stays in there.
+    """Check that what is written into the folder of a run stays in there.
 
     Raises:
         UsageError: If it would not.
@@ -104,7 +104,7 @@ def _check_links(options: EvaluateArgs) -> None:
 
 
 def _find(options: EvaluateArgs) -> list[Checkpoint]:
-    """The checkpoints that are asked for, which all exist."""
+    """Return the checkpoints that are asked for, which all exist."""
     found = []
     for run in options.runs:
         folder = RunFolder(run)
@@ -126,7 +126,7 @@ def _find(options: EvaluateArgs) -> list[Checkpoint]:
 
 
 def _check_out(out: Path, runs: Sequence[Path]) -> None:
-    """Checks, before the episodes, that the results can be written, and do not go to another run.
+    """Check, before the episodes, that the results can be written and go to no other run.
 
     Raises:
         UsageError: If they cannot be written there, or are not of the run whose folder it is.
@@ -144,7 +144,7 @@ def _check_out(out: Path, runs: Sequence[Path]) -> None:
 
 
 def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Checkpoint, Path]:
-    """Where the video of each checkpoint goes; none if this machine cannot draw."""
+    """Return the file of each checkpoint's video; none if this machine cannot draw."""
     path = options.video
     if path is None:
         return {}
@@ -178,7 +178,7 @@ def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Ch
 
 
 def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None) -> dict[str, Any]:
-    """Evaluates one checkpoint with every seed, and prints what comes out."""
+    """Evaluate one checkpoint with every seed, and print the scores."""
     player = trained_agent.load(checkpoint.run, env_step=checkpoint.env_step)
     task, action_repeat = player.config.task, player.config.env.action_repeat
     evaluations: dict[int, Evaluation] = {}
@@ -227,7 +227,7 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
 
 
 def _save(options: EvaluateArgs, results: Sequence[dict[str, Any]]) -> None:
-    """Writes what there is so far; the file is that of now or of before, never half of it."""
+    """Write the results so far; the file is that of now or of before, never half of it."""
     path = options.out
     assert path is not None
     settings = {name: getattr(options, name) for name in ("episodes", "seeds", "num_envs")}

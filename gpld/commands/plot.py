@@ -1,4 +1,4 @@
-"""`scripts/plot.py`: compares runs in pictures and tables."""
+"""The command `plot`: compares runs in pictures and tables."""
 
 import dataclasses
 import sys
@@ -31,7 +31,7 @@ from ..machine.files import check_folder, write_bytes
 
 @dataclasses.dataclass(frozen=True)
 class PlotArgs:
-    """Compares runs: curves, aggregates over tasks, tables, all evaluations as CSV.
+    """Compare runs: curves, aggregates over tasks, tables, all evaluations as CSV.
 
     Writes curves.png, aggregates.png, both as PDF, scores.md, scores.csv, and all of it in
     report.html. How scores and intervals are computed is in docs/evidence.md.
@@ -70,7 +70,7 @@ class PlotArgs:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/plot.py`: compares runs in pictures and tables."""
+    """Compare the runs that the arguments name."""
     with one_line_errors():
         options: PlotArgs = parse(PlotArgs, sys.argv[1:] if args is None else args)
         title = ", ".join(run.name.removesuffix(SUFFIX) for run in options.runs)
@@ -88,7 +88,7 @@ def compare(
     choices: Sequence[str] = (),
     pictures: Sequence[Path] = (),
 ) -> list[str]:
-    """Draws and writes what the options ask for.
+    """Draw and write what the options ask for.
 
     Args:
         options: Options.
@@ -139,7 +139,7 @@ def compare(
 
 
 def score_tables(options: PlotArgs) -> list[Table]:
-    """The tables of `compare`, without its pictures.
+    """Return the tables of `compare`, without its pictures.
 
     Args:
         options: Options, whose runs are folders.
@@ -171,7 +171,7 @@ def _tables(options: PlotArgs, table: ScoreTable) -> list[Table]:
 
 
 def _with_evaluations(roots: Sequence[Path], source: Source) -> tuple[list[RunScores], list[str]]:
-    """Runs that have been evaluated, and a line about each of the others.
+    """Return the runs that have been evaluated, and a line about each of the others.
 
     Raises:
         UsageError: If no run has been.

@@ -1,4 +1,4 @@
-"""`scripts/sensitivity.py`: measures how sensitive the world model of a run is."""
+"""The command `sensitivity`: measures how sensitive the world model of a run is."""
 
 import dataclasses
 import sys
@@ -21,7 +21,7 @@ from ..xla.cache import cache_compilations
 
 @dataclasses.dataclass(frozen=True)
 class SensitivityArgs:
-    """Measures how much a run's prior and posterior change with their inputs.
+    """Measure how much a run's prior and posterior change with their inputs.
 
     At every checkpoint; prints means over states and perturbations and writes
     `sensitivity.json` and `sensitivity.png` into the run folder (paper, appendix F).
@@ -44,7 +44,7 @@ class SensitivityArgs:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/sensitivity.py`: measures how sensitive the world model of a run is."""
+    """Measure the run that the arguments name."""
     with one_line_errors():
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
         folder = RunFolder(options.run)

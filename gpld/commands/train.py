@@ -1,4 +1,4 @@
-"""`scripts/train.py`: trains an agent."""
+"""The command `train`: trains an agent."""
 
 import sys
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ..xla.cache import cache_compilations
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/train.py`: trains an agent."""
+    """Train the agent that the arguments describe."""
     args = sys.argv[1:] if args is None else args
     with Ending(args) as ending, one_line_errors():
         config = parse_config(args)
@@ -29,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def run(config: Config, path: Path) -> None:
-    """Trains as the settings say, on the device that they name.
+    """Train as the settings say, on the device that they name.
 
     Args:
         config: Settings.

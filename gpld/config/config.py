@@ -126,7 +126,7 @@ class Config:
 
     @property
     def share(self) -> "Config":
-        """Of several processes: the settings of one that had what each has of the run."""
+        """This process's share: env steps, environments, batch and capacity over `processes`."""
         n = self.distributed.processes
         return dataclasses.replace(
             self,
@@ -185,7 +185,7 @@ class Config:
 
 
 def to_dict(config: Config) -> dict:
-    """The settings as nested dictionaries that JSON can hold."""
+    """Return the settings as nested dictionaries that JSON can hold."""
     return dataclasses.asdict(config)
 
 
@@ -194,7 +194,7 @@ _BEFORE = {"compute.rewrite": True}
 
 
 def from_dict(values: dict) -> Config:
-    """The settings that `to_dict` gave, also after a round trip through JSON.
+    """Return the settings that `to_dict` gave, also after a round trip through JSON.
 
     None is taken for granted: what a file leaves out would become a default value, which need
     not be what its run had. Files of earlier versions may leave out what there was not yet.

@@ -1,4 +1,4 @@
-"""Settings of where experience comes from and how it is replayed."""
+"""Settings of environments and replay."""
 
 import dataclasses
 from typing import Annotated, Any, Literal
@@ -59,7 +59,7 @@ class EnvConfig:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `make_env` needs to know besides the task and a seed."""
+        """Arguments of `make_env` besides the task and a seed."""
         return {
             "action_repeat": self.action_repeat,
             "observations": self.observations,

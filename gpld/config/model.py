@@ -1,4 +1,4 @@
-"""Settings of the networks: their sizes, how they are computed, and what they begin with."""
+"""Settings of the networks: sizes, computation, initial parameters."""
 
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
@@ -15,7 +15,7 @@ _ODD = Bound("a positive odd number", lambda number: number >= 1 and number % 2 
 
 
 class Dimensions(NamedTuple):
-    """The widths that a model size stands for."""
+    """Widths of one model size."""
 
     deter: int
     hidden: int
@@ -127,7 +127,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """How it is computed: numbers change by rounding, and with `sampling` random draws do."""
+    """Forms of the computation: they change numbers by rounding, `sampling` also random draws."""
 
     blocks: Literal["auto", "batched", "separate"] = "auto"
     """Products of the sequence model's blocks. batched: one for all blocks. separate: one

@@ -1,4 +1,4 @@
-"""Settings of what is minimised, and by which optimizer."""
+"""Settings of losses, penalty and optimizer."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -89,7 +89,7 @@ class ActorCriticConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
-    """How the penalty's coefficient falls with the update count n (paper, algorithm 2)."""
+    """Decay of the penalty's coefficient with the update count n (paper, algorithm 2)."""
 
     kind: Literal["sqrt", "none", "linear", "exponential", "cosine", "step", "piecewise"] = "sqrt"
     """sqrt: lambda0 / sqrt(1 + n / scale). none: lambda0. linear, exponential, cosine: from

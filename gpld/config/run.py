@@ -1,4 +1,4 @@
-"""Settings of what surrounds training: evaluation, logs, checkpoints, processes."""
+"""Settings of evaluation, logs, checkpoints and processes."""
 
 import dataclasses
 from typing import Annotated
@@ -33,7 +33,7 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    """What is written while the run goes on."""
+    """Metrics and reports that are written while the run goes on."""
 
     every: Annotated[int, at_least(1)] = 1_000
     """Env steps between two lines of metrics, each a mean over the updates between."""
@@ -54,7 +54,7 @@ class LogConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """What is saved so that the run can be resumed, and its agents used.
+    """Checkpoints, from which a run can be resumed and its agents used.
 
     A run can be resumed from each of the last `keep` checkpoints. Of older ones the agent is
     kept, if it was saved at a multiple of `every * keep_every` env steps.

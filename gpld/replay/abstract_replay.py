@@ -15,7 +15,7 @@ from .ring import Ring
 
 
 class AbstractReplay(abc.ABC):
-    """Replay on the host or the device: what both hold, and how they are saved.
+    """State that replays on the host and the device share, in the form that is saved.
 
     All streams grow together, one step at a time. The oldest windows are dropped once
     there are more than its capacity.
@@ -26,7 +26,7 @@ class AbstractReplay(abc.ABC):
     """
 
     def __init__(self, ring: Ring, window: int):
-        """Takes an empty ring, and the number of steps per window."""
+        """Take an empty ring, and the number of steps per window."""
         self.ring, self.window = ring, window
 
     @property
@@ -41,11 +41,11 @@ class AbstractReplay(abc.ABC):
 
     @abc.abstractmethod
     def get_state(self) -> dict[str, Any]:
-        """Everything but the steps themselves, as JSON can hold it."""
+        """Return everything but the steps themselves, as JSON can hold it."""
 
     @abc.abstractmethod
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `get_state` gave, whose steps must be there (`ReplayStore.load`).
+        """Take over what `get_state` gave, whose steps must be there (`ReplayStore.load`).
 
         Of more steps than this replay keeps, the oldest are dropped.
 
@@ -56,7 +56,7 @@ class AbstractReplay(abc.ABC):
 
 
 def stream_length(num_streams: int, window: int, capacity: int, max_steps: int) -> int:
-    """Steps of each stream that a replay keeps: what its windows cover.
+    """Return the steps of each stream that a replay keeps, which its windows cover.
 
     Args:
         num_streams: Number of streams, at least 1.

@@ -16,14 +16,14 @@ from .storage import StepSpec
 
 
 class DeviceRing(Ring):
-    """A ring of device arrays, which programs change.
+    """Ring of device arrays, which programs change.
 
     Arrays to which nothing was added are zeros that take no memory, and those that were filled
     are on the host until the first program takes them.
     """
 
     def __init__(self, specs: Mapping[str, StepSpec], layout: Layout, mutable: Collection[str]):
-        """Makes an empty ring."""
+        """Make an empty ring."""
         shape = (layout.num_streams, layout.length)
         zeros = {
             name: np.broadcast_to(np.zeros((), spec.dtype), (*shape, *spec.shape))
@@ -33,29 +33,29 @@ class DeviceRing(Ring):
         self._zeros = zeros
 
     def fill(self, name: str, first: int, values: Shaped[np.ndarray, "stream steps ..."]) -> None:
-        """Puts steps of all streams in place, in an array on the host."""
+        """Put steps of all streams in place, in an array on the host."""
         if self.arrays[name] is self._zeros[name]:
             self.arrays[name] = np.zeros_like(self._zeros[name], subok=False, order="C")
         super().fill(name, first, values)
 
     def changed(self, arrays: Steps, counters: Counters) -> None:
-        """Takes over what a program has made of it."""
+        """Take over what a program has made of it."""
         self.arrays = dict(arrays)
         self.num_added, self.oldest = int(counters.num_added), int(counters.oldest)
         self._changes += 1
 
     def take(self) -> dict[str, Any]:
-        """Its arrays, to be used in a program that overwrites them; `changed` brings others."""
+        """Give the arrays to a program that overwrites them; `changed` brings others."""
         arrays, self.arrays = self.arrays, dict(self._zeros)
         return arrays
 
     def last_change(self, first: int, stop: int) -> int:
-        """The last change to any step: which ones a program has refreshed is not known."""
+        """Return the last change to any step: a program does not tell which it refreshed."""
         del first, stop
         return self._changes
 
     def on_host(self) -> Ring:
-        """A copy, since programs overwrite arrays at any time."""
+        """Copy the ring, since programs overwrite arrays at any time."""
         ring = Ring(
             {k: np.array(x) for k, x in self.arrays.items()}, mutable=self.groups["mutable"]
         )
@@ -66,8 +66,8 @@ class DeviceRing(Ring):
 class DeviceReplay(AbstractReplay):
     """Uniform replay over all windows of all streams, with an online queue, on the device.
 
-    It draws random numbers of JAX; in all else it is the replay on the host. A program that
-    does its own replay takes the arrays of the `ring` and brings them back with `changed`.
+    A program takes the arrays of the `ring`, reads and writes them with `functional`, and brings
+    them back with `changed`. It draws random numbers of JAX; in all else it is `Replay`.
 
     Attributes:
         ring: The steps that are there.
@@ -90,7 +90,7 @@ class DeviceReplay(AbstractReplay):
         online: bool = True,
         seed: int = 0,
     ):
-        """Makes an empty replay, which takes its memory when it is first used.
+        """Make an empty replay, which takes its memory when it is first used.
 
         Args:
             specs: Stored arrays by name, `is_first` and `is_last` among them.
@@ -113,16 +113,16 @@ class DeviceReplay(AbstractReplay):
         self.counters = functional.initial()
 
     def changed(self, arrays: Steps, counters: Counters) -> None:
-        """Takes over what a program has made of arrays and counters."""
+        """Take over what a program has made of arrays and counters."""
         self.counters = counters
         self.ring.changed(arrays, counters)
 
     def get_state(self) -> dict[str, Any]:
-        """Everything but the steps themselves, as JSON can hold it."""
+        """Return everything but the steps themselves, as JSON can hold it."""
         return {name: int(value) for name, value in self.counters._asdict().items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `get_state` gave, as `AbstractReplay.set_state`."""
+        """Take over what `get_state` gave, as `AbstractReplay.set_state`."""
         oldest = max(state["oldest"], state["num_added"] - self.ring.length)
         values = {**state, "oldest": oldest}
         if not all(type(value) is int and 0 <= value < 2**31 for value in values.values()):

@@ -1,4 +1,4 @@
-"""Steps as they were at one moment, read while the replay goes on.
+"""Steps of one moment, which are read while the replay goes on.
 
 Nothing is copied at that moment. Whoever overwrites a step that was not read yet first has
 its old values kept (an undo log); reading copies what is there, in no hurry and without
@@ -35,7 +35,7 @@ class FrozenChunk:
     """
 
     def __init__(self, ring: Ring, names: tuple[str, ...], first: int, stop: int):
-        """Remembers where the steps are.
+        """Remember the place of the steps.
 
         Args:
             ring: What holds them.
@@ -51,7 +51,7 @@ class FrozenChunk:
         self._untouched: np.ndarray | None = None
 
     def keep(self, streams: slice, first: int, stop: int) -> None:
-        """Keeps values that are about to be overwritten, unless they were read already.
+        """Keep values that are about to be overwritten, unless they were read already.
 
         Args:
             streams: Streams with the steps.
@@ -99,7 +99,7 @@ class FrozenChunk:
 
 
 def chunk_dtype(ring: Ring, names: tuple[str, ...], num_steps: int) -> np.dtype:
-    """Layout of a chunk: one field for each array, large items first, so all are aligned."""
+    """Return a chunk's layout: one field for each array, large items first, so all are aligned."""
     arrays = sorted(((name, ring.arrays[name]) for name in names), key=lambda x: -x[1].itemsize)
     return np.dtype(
         [
@@ -110,5 +110,5 @@ def chunk_dtype(ring: Ring, names: tuple[str, ...], num_steps: int) -> np.dtype:
 
 
 def plain(dtype: np.dtype) -> np.dtype:
-    """What NumPy's files can name: unsigned integers in place of bfloat16 and its like."""
+    """Return a type that NumPy's files can name: unsigned integers in place of bfloat16."""
     return np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype

@@ -42,7 +42,7 @@ class Replay(AbstractReplay):
         seed: int = 0,
         folder: Path | None = None,
     ):
-        """Allocates an empty replay.
+        """Allocate an empty replay.
 
         Args:
             specs: Stored arrays by name, `is_first` and `is_last` among them.
@@ -71,7 +71,7 @@ class Replay(AbstractReplay):
         self._rng = np.random.default_rng(seed)
 
     def add(self, steps: Arrays) -> None:
-        """Appends one step to every stream.
+        """Append one step to every stream.
 
         Args:
             steps: Arrays by name, with a leading stream axis.
@@ -83,7 +83,7 @@ class Replay(AbstractReplay):
         self.ring.append(steps)
 
     def sample(self, batch_size: int, *, context_only: Collection[str] = ()) -> Sample:
-        """Draws windows with replacement, those of the online queue first.
+        """Draw windows with replacement, those of the online queue first.
 
         Args:
             batch_size: Number of windows.
@@ -119,7 +119,7 @@ class Replay(AbstractReplay):
         starts: Int[np.ndarray, " batch"],
         context_only: Collection[str],
     ) -> dict[str, Shaped[np.ndarray, "batch steps ..."]]:
-        """Copies of windows."""
+        """Return copies of windows."""
         length = self.ring.length
         lengths = {name: 1 if name in context_only else self.window for name in self.ring.arrays}
         first = starts % length
@@ -134,7 +134,7 @@ class Replay(AbstractReplay):
         }
 
     def refresh(self, sample: Sample, values: Arrays) -> None:
-        """Overwrites stored arrays of a sample, the context step excepted.
+        """Overwrite stored arrays of a sample, the context step excepted.
 
         Where windows overlap the last one wins; steps that were dropped since are skipped.
 
@@ -153,7 +153,7 @@ class Replay(AbstractReplay):
                 self.ring.overwrite(int(stream), int(start) + 1 + dropped, new)
 
     def get_state(self) -> dict[str, Any]:
-        """Everything but the steps themselves, as JSON can hold it."""
+        """Return everything but the steps themselves, as JSON can hold it."""
         return {
             "num_added": self.ring.num_added,
             "oldest": self.ring.oldest,
@@ -162,7 +162,7 @@ class Replay(AbstractReplay):
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `get_state` gave, as `AbstractReplay.set_state`."""
+        """Take over what `get_state` gave, as `AbstractReplay.set_state`."""
         # The last of the windows that were ever complete.
         complete = self.ring.num_streams * ((state["num_added"] - 1) // self.window)
         served = complete - len(state["queue"])
@@ -220,7 +220,7 @@ class Replay(AbstractReplay):
 def _windows(
     array: Shaped[np.ndarray, "stream length *shape"], window: int
 ) -> Shaped[np.ndarray, "stream starts window *shape"]:
-    """A view of all windows, which overlap in it."""
+    """Return a view of all windows, which overlap in it."""
     view = np.lib.stride_tricks.sliding_window_view(array, window, axis=1)
     return np.moveaxis(view, -1, 2)
 

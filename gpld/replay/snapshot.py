@@ -1,4 +1,4 @@
-"""What a replay held at one moment, written to files while it goes on."""
+"""Contents of a replay at one moment, written to files while it goes on."""
 
 import errno
 import os
@@ -43,7 +43,7 @@ class Snapshot:
         pending: Sequence[PendingFile],
         done: Callable[[list[ChunkFile] | None], None],
     ):
-        """Begins to watch what is overwritten.
+        """Begin to watch what is overwritten.
 
         Args:
             folder: Where the files are.
@@ -101,7 +101,7 @@ class Snapshot:
         return self._header | {"files": [file._asdict() for file in files]}
 
     def discard(self) -> None:
-        """Keeps no old values any longer; calling it again does nothing."""
+        """Stop keeping old values; calling it again does nothing."""
         if self._open:
             self._open = False
             self._ring.watcher = None
@@ -114,7 +114,7 @@ class Snapshot:
         return ChunkFile(pending.name, size, sha256, pending.group, pending.chunk, first, num_steps)
 
     def _check_current(self) -> None:
-        """That nobody has removed what was written earlier."""
+        """Check that nobody has removed what was written earlier."""
         missing = {file.name for file in self._current} - set(os.listdir(self._folder))
         if missing:
             path = self._folder / min(missing)

@@ -1,8 +1,8 @@
-"""How updates follow env steps (Hafner et al., 2025, "Train ratio")."""
+"""Train ratio: updates in proportion to env steps (Hafner et al., 2025)."""
 
 
 class TrainRatio:
-    """How many updates are due after a number of env steps.
+    """Number of updates that are due after a number of env steps.
 
     Training begins when there are as many windows as a batch has steps, with one update;
     from there on the updates follow the env steps in proportion. Every env step counts, in
@@ -10,7 +10,7 @@ class TrainRatio:
     """
 
     def __init__(self, *, num_streams: int, window: int, min_windows: int, ratio: float):
-        """Fixes the arithmetic.
+        """Fix the proportion.
 
         Args:
             num_streams: Environments that collect together.
@@ -24,13 +24,13 @@ class TrainRatio:
         self.ratio = ratio
 
     def updates_due(self, env_step: int) -> int:
-        """Updates that must have been made once `env_step` steps were collected."""
+        """Return the updates that must have been made once `env_step` steps were collected."""
         if env_step < self.first_env_step:
             return 0
         return 1 + int((env_step - self.first_env_step) * self.ratio)
 
     def updates_before(self, env_step: int) -> int:
-        """Updates that are made while there are fewer than `env_step` steps.
+        """Return the updates that are made while there are fewer than `env_step` steps.
 
         Steps are collected in all environments at once, and then the updates are made that are
         due; so this is what is due at the last multiple of their number that is less.

@@ -17,7 +17,7 @@ _MOST_RESTARTS = 5
 
 
 class _Running(NamedTuple):
-    """A job whose process is there."""
+    """A running job."""
 
     job: Job
     process: subprocess.Popen
@@ -32,7 +32,7 @@ def run_local(
     gpus: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> list[str]:
-    """Runs jobs until all have ended.
+    """Run jobs until all have ended.
 
     Each of several processes has its share of the cores, if there are enough. A program that
     was told to stop by somebody else goes on later.
@@ -84,7 +84,7 @@ def run_local(
 
 
 def _start(job: Job, slot: int, processes: int, gpus: Sequence[str]) -> _Running:
-    """Starts a job with what belongs to a slot."""
+    """Start a job with the cores and the GPU of a slot."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     own = cores[slot::processes] if 1 < processes <= len(cores) else []
     environment = {}

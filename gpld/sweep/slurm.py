@@ -26,7 +26,7 @@ _HOURS = Bound("finite and at least a minute (1/60)", lambda hours: 1 <= 60 * ho
 
 @dataclasses.dataclass(frozen=True)
 class SlurmOptions:
-    """What is asked of the cluster for each job."""
+    """Resources of each job on the cluster."""
 
     partition: str | None = None
     """Partition; None takes the cluster's own choice."""
@@ -66,18 +66,18 @@ class SlurmOptions:
 
 
 class Submission:
-    """A job as submitit runs it: a process that is told to save before the cluster takes over.
+    """Job for submitit: a process that is told to save before the cluster takes over.
 
     Of a job with several nodes every node runs it.
     """
 
     def __init__(self, job: Job):
-        """Of `job`."""
+        """Take the job."""
         self._job = job
         self._process: subprocess.Popen | None = None
 
     def __call__(self) -> str:
-        """Runs the job.
+        """Run the job.
 
         Returns:
             Its name.
@@ -97,7 +97,7 @@ class Submission:
         return self._job.name
 
     def checkpoint(self) -> Any:
-        """Tells the program to save; called by submitit when the job is about to end."""
+        """Tell the process to save; called by submitit when the job is about to end."""
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
@@ -108,11 +108,11 @@ class Submission:
         return DelayedSubmission(Submission(self._job))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the process."""
+        """Return everything but the process."""
         return {"_job": self._job, "_process": None}
 
     def _requeue(self) -> None:
-        """Does what submitit does when the cluster warns it: `checkpoint`, requeue, end."""
+        """Do what submitit does when the cluster warns it: `checkpoint`, requeue, end."""
         from submitit.core.job_environment import JobEnvironment
 
         os.kill(os.getpid(), JobEnvironment._usr_sig())
@@ -126,7 +126,7 @@ def submit(
     *,
     cluster: Literal["slurm", "local"] = "slurm",
 ) -> list[Any]:
-    """Submits jobs as an array; those of an earlier call that are waiting or running stay.
+    """Submit jobs as an array; those of an earlier call that are waiting or running stay.
 
     Args:
         jobs: The jobs.
@@ -162,7 +162,7 @@ def submit(
 
 
 def _executor(root: Path, options: SlurmOptions, cluster: str, num_nodes: int) -> Any:
-    """What submits jobs on some nodes, each of which trains a part of every run."""
+    """Make submitit's executor for some nodes, each of which trains a part of every run."""
     import submitit
 
     executor = submitit.AutoExecutor(
@@ -186,7 +186,7 @@ def _executor(root: Path, options: SlurmOptions, cluster: str, num_nodes: int) -
 
 
 def in_queue(jobs: Sequence[Job], root: Path) -> dict[str, str]:
-    """SLURM's numbers of jobs that were submitted before and have not ended, by name.
+    """Return SLURM's numbers of jobs that were submitted and have not ended, by name.
 
     Raises:
         MachineError: If the cluster cannot be asked.
@@ -204,7 +204,7 @@ def in_queue(jobs: Sequence[Job], root: Path) -> dict[str, str]:
 
 
 def wait(jobs: Sequence[Job], submitted: Sequence[Any]) -> list[str]:
-    """Waits until all jobs have ended.
+    """Wait until all jobs have ended.
 
     Args:
         jobs: The jobs.

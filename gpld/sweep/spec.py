@@ -1,4 +1,4 @@
-"""What a sweep is made of, and the small file that says it."""
+"""Description of a sweep, and the small file that holds it."""
 
 import dataclasses
 import difflib
@@ -26,7 +26,7 @@ _NATURAL = Bound("numbers of at least 0", lambda numbers: min(numbers) >= 0)
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Every arm on every task with every seed.
+    """Grid of runs: every arm on every task with every seed.
 
     As a TOML file:
 
@@ -84,12 +84,12 @@ class Sweep:
 
     @property
     def seed_groups(self) -> list[tuple[int, ...]]:
-        """The seeds of each program."""
+        """Seeds of each job."""
         seeds, n = sorted(self.seeds), self.seeds_per_program
         return [tuple(seeds[i : i + n]) for i in range(0, len(seeds), n)]
 
     def flags(self, arm: str, task: str, seeds: Sequence[int], path: Path) -> list[str]:
-        """Flags of `scripts/train.py` for one program, whose run goes to `path`."""
+        """Return the flags of `scripts/train.py` for one job, whose run goes to `path`."""
         flags = ["--preset", self.preset, "--task", task, "--seed", str(seeds[0])]
         if len(seeds) > 1:
             flags += ["--seeds", str(len(seeds))]
@@ -98,7 +98,7 @@ class Sweep:
         return [*flags, "--run", str(path)]
 
     def config(self, arm: str, task: str, seeds: Sequence[int], path: Path) -> Config:
-        """Settings of one program, whose run goes to `path`.
+        """Return the settings of one job, whose run goes to `path`.
 
         Raises:
             UsageError: If there is no such preset, task or setting, or a value is bad.
@@ -112,7 +112,7 @@ class Sweep:
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Reads the file that describes a sweep, TOML or Python.
+    """Read the file that describes a sweep, TOML or Python.
 
     Raises:
         UsageError: If there is none, or it does not describe a sweep.
@@ -144,7 +144,7 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def _run(path: Path, text: bytes) -> Sweep:
-    """What a Python file makes; its own mistakes end in a line that says where."""
+    """Return the sweep of a Python file, whose own mistakes end in a line that says where."""
     names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
         exec(compile(text, path, "exec"), names)
@@ -184,7 +184,7 @@ def _check_settings(where: str, settings: Mapping[str, Any]) -> None:
 
 
 def _flag(name: str, value: Any) -> list[str]:
-    """A setting as flags of the command line."""
+    """Return a setting as flags of the command line."""
     if isinstance(value, bool):
         group, dot, own = name.rpartition(".")
         return [f"--{group}{dot}{'' if value else 'no_'}{own}"]
