@@ -1,5 +1,6 @@
 """Environments: tasks by name, one at a time or many together."""
 
+from ..task_names import canonical_name as canonical_name
 from .backend import Backend as Backend, choose_backend as choose_backend
 from .functional.env import (
     FunctionalEnv as FunctionalEnv,
@@ -7,7 +8,6 @@ from .functional.env import (
     FunctionalVectorEnv as FunctionalVectorEnv,
 )
 from .functional_registry import make_functional_env as make_functional_env
-from .names import canonical_name as canonical_name
 from .registry import (
     env_factory as env_factory,
     make_env as make_env,

@@ -5,9 +5,9 @@ import functools
 from collections.abc import Callable
 from typing import Literal, get_args
 
+from ..task_names import SHORT_NAMES, canonical_name
 from . import probe
 from .dmc.drawing import find_backend
-from .names import SHORT_NAMES, canonical_name
 from .timestep import Environment
 
 Observations = Literal["vectors", "pixels", "both"]

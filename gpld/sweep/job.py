@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..analysis.scores import ARMS, read_checkpoint_scores
 from ..config import Config, differences, flatten
-from ..envs import canonical_name
 from ..errors import MachineError, UsageError
 from ..machine.files import file_error, read_json, write_json
 from ..runs.folder import RunFolder
+from ..task_names import canonical_name
 from ..training.seed_run import planned_runs
 from .spec import Sweep
 

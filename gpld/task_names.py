@@ -1,4 +1,4 @@
-"""Tasks that go by two names."""
+"""Names of tasks that go by two."""
 
 _SHORT = {"cup_catch": "ball_in_cup_catch"}
 
@@ -7,5 +7,5 @@ SHORT_NAMES = tuple(_SHORT)
 
 
 def canonical_name(task: str) -> str:
-    """The one name of a task, under which settings, results and published scores have it."""
+    """Return the one name of a task, under which settings, results and published scores have it."""
     return _SHORT.get(task, task)
