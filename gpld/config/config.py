@@ -4,7 +4,7 @@ import dataclasses
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
-from ..task_names import canonical_name
+from ..short_names import canonical_name
 from .checks import NON_NEGATIVE, at_least, check, check_fields, check_type
 from .data import EnvConfig, ReplayConfig
 from .model import ComputeConfig, InitConfig, ModelConfig, Precision

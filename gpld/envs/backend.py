@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from ..task_names import canonical_name
+from ..short_names import canonical_name
 from . import probe
 
 Backend = Literal["auto", "dmc", "batch", "mjx"]

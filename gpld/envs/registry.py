@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from ..task_names import SHORT_NAMES, canonical_name
+from ..short_names import SHORT_NAMES, canonical_name
 from . import probe
 from .dmc.drawing import find_backend
 from .timestep import Environment

@@ -10,7 +10,7 @@ from ..config import Config, differences, flatten
 from ..errors import MachineError, UsageError
 from ..machine.files import file_error, read_json, write_json
 from ..runs.folder import RunFolder
-from ..task_names import canonical_name
+from ..short_names import canonical_name
 from ..training.seed_run import planned_runs
 from .spec import Sweep
 

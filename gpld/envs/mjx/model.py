@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from ...task_names import canonical_name
+from ...short_names import canonical_name
 from ..dmc.env import DMControl
 from ..rewards import COVERED, make_task
 from ..timestep import EnvSpec

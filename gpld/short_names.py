@@ -1,4 +1,4 @@
-"""Names of tasks that go by two."""
+"""Short forms of tasks' names."""
 
 _SHORT = {"cup_catch": "ball_in_cup_catch"}
 
