@@ -1,13 +1,9 @@
-"""What all commands share: arguments in, exit codes and one-line errors out."""
+"""Arguments, devices, exit codes and one-line errors of all commands."""
 
 import contextlib
 import dataclasses
-import difflib
 import functools
-import io
-import itertools
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 
 from .config import Config
-from .config.presets import PRESETS
-from .envs import WorkerError, choose_backend, env_factory
+from .config.flags import check_args, parse_settings, value_of
+from .envs import WorkerError
 from .errors import Interrupted, LeftOut, MachineError, UsageError
 from .machine import output
 from .machine.files import file_error
 from .runs.folder import RunFolder
+from .runs.start import check_task
 from .xla.flags import make_deterministic
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns what a user can cause into one line on stderr and an exit code.
+    """Turn what a user can cause into one line on stderr and an exit code.
 
     2 for a wrong command, 1 for what the machine cannot do, 75 for a run that was asked to
     stop and can be resumed, 130 for an interrupt of anything else; these two are no errors. 1
@@ -63,22 +59,18 @@ def one_line_errors() -> Iterator[None]:
 
 
 def parse_config(args: Sequence[str]) -> Config:
-    """Reads the settings of a run: the preset first, then every flag over it.
+    """Read the settings of a run from its flags, or from its folder where it is resumed.
 
     Raises:
         UsageError: If a flag or value is not understood or out of range.
     """
-    _check_empty(args)
-    _check_flags(args, _flags(Config))
-    resume = _value(args, "--resume")
-    if resume is None:
-        preset = _value(args, "--preset")
-        default = PRESETS.get(preset or Config.preset, Config())  # unknown: left to the parser
-    else:
-        if _value(args, "--preset") is not None:
+    check_args(Config, args)
+    stored = None
+    if (resume := value_of(args, "--resume")) is not None:
+        if value_of(args, "--preset") is not None:
             raise UsageError("`--preset` cannot be combined with `--resume`, which has settings.")
-        default = RunFolder(Path(resume)).config()
-    config = _tyro(Config, args, default=default)
+        stored = RunFolder(Path(resume)).config()
+    config = parse_settings(args, stored)
     if config.resume is not None:
         config = dataclasses.replace(config, run=config.resume, resume=None)
     if config.task != "list":
@@ -86,21 +78,8 @@ def parse_config(args: Sequence[str]) -> Config:
     return config
 
 
-def check_task(config: Config) -> None:
-    """Checks that there is the task of some settings here, without opening an environment.
-
-    Raises:
-        UsageError: If there is not.
-    """
-    try:
-        env_factory(config.task, **config.env.options)
-        choose_backend(config.task, config.env.backend, config.env.observations)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
 def choose_platform(platform: str, num_devices: int = 1, *, deterministic: bool = False) -> None:
-    """Selects the kind of device that everything runs on, and how; to be called before JAX starts.
+    """Select the kind of device that everything runs on, and how; before JAX starts.
 
     Args:
         platform: `auto`, `cpu` or `gpu`.
@@ -128,107 +107,8 @@ def choose_platform(platform: str, num_devices: int = 1, *, deterministic: bool 
             ) from None
 
 
-def check_least(options: object, **bounds: int) -> None:
-    """Checks that options are not below what is allowed.
-
-    Raises:
-        ValueError: If one is.
-    """
-    for name, least in bounds.items():
-        value = getattr(options, name)
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-
-
-def parse(cls: type, args: Sequence[str]) -> Any:
-    """Reads the options of a command.
-
-    Raises:
-        UsageError: If a flag or value is not understood or out of range.
-    """
-    _check_empty(args)
-    _check_flags(args, _flags(cls))
-    return _tyro(cls, args)
-
-
-def parse_known(cls: Callable[..., Any], args: Sequence[str]) -> tuple[Any, list[str]]:
-    """Reads the options of a command, and returns the arguments that are none of them.
-
-    Raises:
-        UsageError: If a value is not understood or out of range.
-    """
-    _check_empty(args)
-    return _tyro(cls, args, return_unknown_args=True)
-
-
-def _value(args: Sequence[str], flag: str) -> str | None:
-    """The value of a flag that is needed before the others are parsed."""
-    value = None
-    for arg, following in itertools.zip_longest(args, args[1:]):
-        if arg == flag:
-            value = following
-        elif arg.startswith(f"{flag}="):
-            value = arg.removeprefix(f"{flag}=")
-    return value
-
-
-def _flags(cls: type, prefix: str = "--") -> list[str]:
-    """All flags of a settings class, those of nested ones included."""
-    flags = []
-    for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(field.default):
-            flags += _flags(type(field.default), f"{prefix}{field.name}.")
-        else:
-            name = field.name.rstrip("_")  # `from_` stands for a word of Python's own
-            flags.append(prefix + name)
-            if field.type is bool:
-                flags.append(f"{prefix}no_{name}")
-    return flags
-
-
-def _check_flags(args: Sequence[str], known: Sequence[str]) -> None:
-    for arg in args:
-        flag = arg.partition("=")[0].replace("-", "_").replace("__", "--", 1)
-        if flag.startswith("--") and flag not in (*known, "--help"):
-            close = difflib.get_close_matches(flag, known, n=3)
-            hint = f"did you mean {' or '.join(close)}? " if close else ""
-            raise UsageError(f"Unknown flag {arg.partition('=')[0]}; {hint}`--help` lists all.")
-
-
-def _tyro(cls: Callable[..., Any], args: Sequence[str], **kwargs: Any) -> Any:
-    """Parses with tyro, whose framed messages become one line."""
-    stderr = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(stderr):
-            return tyro.cli(cls, args=list(args), use_underscores=True, **kwargs)
-    except SystemExit as error:
-        if not error.code:
-            raise  # --help
-        raise UsageError(_first_paragraph(stderr.getvalue())) from None
-
-
-def _first_paragraph(text: str) -> str:
-    """The message of a framed error, without frame, title and help text."""
-    lines = [line.strip("│ ") for line in text.splitlines()[1:]]
-    is_rule = lambda line: set(line) <= set("─╰╯-")  # noqa: E731
-    # Where the output is not UTF-8, the title is underlined instead of framed.
-    lines = itertools.dropwhile(is_rule, lines)
-    message = itertools.takewhile(lambda line: not is_rule(line), lines)
-    joined = " ".join(message) or text.strip()
-    return re.sub(r"^Error parsing (?!--)[\w.]+: ", "", joined).removeprefix("Error parsing ")
-
-
-def _check_empty(args: Sequence[str]) -> None:
-    """Checks that no argument is empty, which as a path would be the working directory."""
-    for before, arg in itertools.pairwise(["", *args]):
-        flag, equals, value = arg.partition("=")
-        if not arg or (flag.startswith("--") and equals and not value):
-            name = flag or (before if before.startswith("--") else "An argument")
-            raise UsageError(f"{name} must not be empty.")
-
-
 def _no_backend() -> str | None:
-    """Why JAX has nothing to compute on; None if it has."""
+    """Return why JAX has nothing to compute on; None if it has."""
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # without text where a plugin is missing
@@ -241,7 +121,7 @@ def _no_backend() -> str | None:
 def _form_warning(
     otherwise: Callable[..., str], message: Warning | str, category: type[Warning], *where: Any
 ) -> str:
-    """Warnings of ours in one line, as messages to users are."""
+    """Format warnings of ours in one line, as messages to users are."""
     if issubclass(category, LeftOut):
         return f"warning: {message}\n"
     return otherwise(message, category, *where)

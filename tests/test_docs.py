@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gpld.cli import parse, parse_config, parse_known
+from gpld.cli import parse_config
 from gpld.commands.benchmark import BenchmarkArgs
 from gpld.commands.evaluate import EvaluateArgs
 from gpld.commands.pack import PackArgs
@@ -25,6 +25,7 @@ from gpld.commands.reproduce import ReproduceArgs
 from gpld.commands.sensitivity import SensitivityArgs
 from gpld.commands.sweep import SweepArgs
 from gpld.config import Config, to_dict
+from gpld.config.flags import parse, parse_known
 from gpld.config.presets import PRESETS
 from gpld.errors import UsageError
 from gpld.sweep import plan, read_sweep
@@ -133,6 +134,8 @@ def check(command):
             assert (ROOT / name).exists(), f"there is no {name}"
     elif program in ("python", "python3"):
         assert args[0] in ("-m", "-c", "-P"), command
+    elif program == "gpld":
+        PARSERS[args[0].replace("-", "_")](args[1:])
     elif program == "pytest":
         assert all((ROOT / arg).exists() for arg in args if arg.startswith("tests/")), command
     elif program == "pip":

@@ -27,7 +27,7 @@ from .curves import (
     relative_to,
 )
 from .plain import plain
-from .published import PAPER_FRAMES, PublishedScore, paper_table3, published_curves
+from .published import PAPER_FRAMES, Published, paper_table3, published_curves
 from .scores import RunScores, ScoreTable, performance_profile, stratified_bootstrap
 
 
@@ -234,7 +234,7 @@ def _draw_published(axes: Axes, task: str, styles: Mapping[str, Style], *, pixel
             _mark(axes, x + (i - 0.5) * 0.02 * end, scores[task], style, label)
 
 
-def _mark(axes: Axes, x: float, score: PublishedScore, style: Style, label: str) -> None:
+def _mark(axes: Axes, x: float, score: Published, style: Style, label: str) -> None:
     axes.errorbar(
         [x],
         [score.mean],

@@ -11,7 +11,6 @@ from .report import (
     Figure as Figure,
     Measurement as Measurement,
     Memory as Memory,
-    Published as Published,
     Report as Report,
 )
 from .startup import benchmark_startup as benchmark_startup

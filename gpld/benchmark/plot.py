@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..analysis.published.costs import AUTHORS, AUTHORS_RATIO, AUTHORS_UNITS, PAPER_RANGE
 from ..errors import MachineError, UsageError
 from ..machine.files import read_json
-from .published import AUTHORS, AUTHORS_RATIO, AUTHORS_UNITS, PAPER_RANGE
 from .report import UNIT
 
 _OURS, _THEIRS, _MARKS = "C0", "0.7", "0.45"

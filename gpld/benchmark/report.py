@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..analysis.published import Published
 from ..errors import MachineError
 from ..machine.provenance import provenance
 from .choices import choices
@@ -67,13 +68,6 @@ class Figure(NamedTuple):
 
     value: float
     unit: str
-
-
-class Published(NamedTuple):
-    """A ratio that others have measured."""
-
-    mean: float
-    std: float
 
 
 @dataclasses.dataclass(frozen=True)

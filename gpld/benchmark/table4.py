@@ -6,10 +6,10 @@ The paper's ratios are of whole runs, environments and evaluation included.
 import dataclasses
 from typing import Literal
 
+from ..analysis.published.costs import TABLE4, Row
 from ..config import Config
 from .choices import describe
 from .measure import Progress, measure
-from .published import TABLE4, Row
 from .report import Report
 from .update import BASELINE, update_cases
 

@@ -1,1 +1,1 @@
-"""The programs in `scripts/`: each reads its arguments, does its work, and reports."""
+"""Commands of users, one module for each script."""

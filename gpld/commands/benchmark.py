@@ -1,4 +1,4 @@
-"""`scripts/benchmark.py`: measures, prints a table and writes JSON."""
+"""The command `benchmark`: measures, prints a table and writes JSON."""
 
 import dataclasses
 import os
@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from .. import benchmark
 from ..benchmark import Report
-from ..cli import check_least, choose_platform, one_line_errors, parse_config, parse_known
+from ..cli import choose_platform, one_line_errors, parse_config
 from ..config import Config, Precision
+from ..config.checks import at_least, check_fields, each_at_least
+from ..config.flags import parse_known
 from ..errors import MachineError, UsageError
 from ..machine.files import check_file
 from ..machine.malloc import keep_freed_memory
@@ -25,7 +27,7 @@ STANDARD = ("update", "penalty", "collect", "train", "startup")
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkArgs:
-    """Measures what things cost, as ratios of one run.
+    """Measure what things cost, as ratios of one run.
 
     All flags of `scripts/train.py` choose what is measured; the default is the paper's
     setting.
@@ -55,32 +57,32 @@ class BenchmarkArgs:
     from it, refreshing, adding and saving. env: control steps per second of the engines and
     seconds that MJX compiles. plot: draws results of update and table4."""
 
-    repetitions: int = 5
+    repetitions: Annotated[int, at_least(1)] = 5
     """How often everything is timed, in turn."""
 
     precisions: tuple[Precision, ...] = ()
     """Precisions to compare in `update`, such as float32 mixed; none takes that of the
     settings, and for `all` these two."""
 
-    updates: int = 32
+    updates: Annotated[int, at_least(1)] = 32
     """Updates that `train` measures, at least."""
 
-    seeds_at_once: tuple[int, ...] = (1, 2, 3, 4, 5)
+    seeds_at_once: Annotated[tuple[int, ...], each_at_least(1)] = (1, 2, 3, 4, 5)
     """Numbers of seeds that `loop` trains together on the device."""
 
-    cores: int | None = None
+    cores: Annotated[int | None, at_least(1)] = None
     """Cores of the processor to use; None takes all. Linux only."""
 
     thorough: bool = False
     """Also measures what takes long: exact norms, or updates by the literal path."""
 
-    steps: int = 5_000_000
+    steps: Annotated[int, at_least(1)] = 5_000_000
     """Env steps in replay, for `replay`; fewer where they do not fit."""
 
     tasks: tuple[str, ...] = ("cartpole_swingup", "walker_walk", "quadruped_run")
     """Tasks that `env` measures."""
 
-    batch_sizes: tuple[int, ...] = (1, 16, 128, 1024, 8192)
+    batch_sizes: Annotated[tuple[int, ...], each_at_least(1)] = (1, 16, 128, 1024, 8192)
     """Environments that MJX steps together, for `env`; those after one that takes seconds for
     each step are left out."""
 
@@ -92,21 +94,11 @@ class BenchmarkArgs:
     only prints them. For `plot` the picture, which is docs/benchmarks.png for None."""
 
     def __post_init__(self):
-        check_least(self, repetitions=1, updates=1, steps=1)
-        if not self.batch_sizes or min(self.batch_sizes) < 1:
-            raise ValueError(
-                f"`batch_sizes` must be numbers of at least 1, got {self.batch_sizes}."
-            )
-        if not self.seeds_at_once or min(self.seeds_at_once) < 1:
-            raise ValueError(
-                f"`seeds_at_once` must be numbers of at least 1, got {self.seeds_at_once}."
-            )
-        if self.cores is not None:
-            check_least(self, cores=1)
+        check_fields(self)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/benchmark.py`."""
+    """Measure what the arguments name, and print it."""
     with one_line_errors():
         args = list(sys.argv[1:] if args is None else args)
         if not args or (args[0].startswith("-") and not {"-h", "--help"} & set(args)):
@@ -131,7 +123,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _file(out: Path, what: str) -> Path:
-    """Where the results go, which is tried out before they are measured.
+    """Return the file of the results, after trying to write it.
 
     Raises:
         UsageError: If it is no name of a file.
@@ -143,7 +135,7 @@ def _file(out: Path, what: str) -> Path:
 
 
 def _report(options: BenchmarkArgs, config: Config) -> Report:
-    """Measures what was asked for."""
+    """Measure what was asked for."""
 
     def progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -181,7 +173,7 @@ def _report(options: BenchmarkArgs, config: Config) -> Report:
 
 
 def _all(options: BenchmarkArgs, rest: Sequence[str]) -> None:
-    """Measures the standard set, each in a process of its own, whose memory is its own too."""
+    """Measure the standard set, each in a process of its own, whose memory is its own too."""
     flags = [f"--repetitions={options.repetitions}", f"--updates={options.updates}", *rest]
     flags += ["--thorough"] * options.thorough
     flags += ["--precisions", *(options.precisions or ("float32", "mixed"))]
@@ -195,7 +187,7 @@ def _all(options: BenchmarkArgs, rest: Sequence[str]) -> None:
 
 
 def _use_cores(count: int) -> None:
-    """Restricts the process to some cores, before JAX makes as many threads as there are."""
+    """Restrict the process to some cores, before JAX makes as many threads as there are."""
     if not hasattr(os, "sched_setaffinity"):
         raise UsageError("`--cores` needs Linux.")
     allowed = sorted(os.sched_getaffinity(0))

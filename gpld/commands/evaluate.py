@@ -1,16 +1,18 @@
-"""`scripts/evaluate.py`: evaluates agents at checkpoints of their runs."""
+"""The command `evaluate`: episodes of agents at checkpoints of their runs."""
 
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
 
 from ..analysis.scores import CHECKPOINT_SCORES, identity
-from ..cli import check_least, check_task, one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.checks import Bound, at_least, check_fields
+from ..config.flags import parse
 from ..envs.dmc.drawing import can_draw
 from ..envs.dmc.opengl import find_backend
 from ..errors import MachineError, UsageError
@@ -20,13 +22,19 @@ from ..evaluation.video import FirstEpisode, check_name, record_video
 from ..machine.files import check_file, file_error, write_json
 from ..machine.provenance import provenance
 from ..runs.folder import RunFolder
+from ..runs.start import check_task
 from ..seeding import derive_seed
 from ..xla.cache import cache_compilations
+
+_SEEDS = Bound(
+    "different numbers of at least 0",
+    lambda seeds: seeds and min(seeds) >= 0 and len(set(seeds)) == len(seeds),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateArgs:
-    """Evaluates agents at checkpoints of their runs."""
+    """Evaluate agents at checkpoints of their runs."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of the runs."""
@@ -34,13 +42,13 @@ class EvaluateArgs:
     env_steps: tuple[int, ...] | Literal["all"] | None = None
     """Checkpoints to evaluate, by env step; all takes every one, None the latest."""
 
-    episodes: int = 20
+    episodes: Annotated[int, at_least(1)] = 20
     """Episodes for each seed (the paper's tables use 20)."""
 
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[int, ...], _SEEDS] = (0,)
     """Seeds of environments, latents and actions, one evaluation for each."""
 
-    num_envs: int = 4
+    num_envs: Annotated[int, at_least(1)] = 4
     """Environments that run in parallel, at most one for each episode."""
 
     actions: Literal["sampled", "modes"] = "sampled"
@@ -55,11 +63,9 @@ class EvaluateArgs:
     those of all checkpoints. A machine that cannot draw says so and does the rest."""
 
     def __post_init__(self):
-        check_least(self, episodes=1, num_envs=1)
+        check_fields(self)
         if not self.runs:
             raise ValueError("`runs` must name the folder of a run.")
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"`seeds` must be different numbers of at least 0, got {self.seeds}.")
 
 
 class Checkpoint(NamedTuple):
@@ -70,7 +76,7 @@ class Checkpoint(NamedTuple):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/evaluate.py`: evaluates agents at checkpoints of their runs."""
+    """Evaluate the checkpoints that the arguments name."""
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
         checkpoints = _find(options)
@@ -87,7 +93,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _check_links(options: EvaluateArgs) -> None:
-    """Checks that what is written into the folder of a run stays in there.
+    """Check that what is written into the folder of a run stays in there.
 
     Raises:
         UsageError: If it would not.
@@ -99,7 +105,7 @@ def _check_links(options: EvaluateArgs) -> None:
 
 
 def _find(options: EvaluateArgs) -> list[Checkpoint]:
-    """The checkpoints that are asked for, which all exist."""
+    """Return the checkpoints that are asked for, which all exist."""
     found = []
     for run in options.runs:
         folder = RunFolder(run)
@@ -121,7 +127,7 @@ def _find(options: EvaluateArgs) -> list[Checkpoint]:
 
 
 def _check_out(out: Path, runs: Sequence[Path]) -> None:
-    """Checks, before the episodes, that the results can be written, and do not go to another run.
+    """Check, before the episodes, that the results can be written and go to no other run.
 
     Raises:
         UsageError: If they cannot be written there, or are not of the run whose folder it is.
@@ -139,7 +145,7 @@ def _check_out(out: Path, runs: Sequence[Path]) -> None:
 
 
 def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Checkpoint, Path]:
-    """Where the video of each checkpoint goes; none if this machine cannot draw."""
+    """Return the file of each checkpoint's video; none if this machine cannot draw."""
     path = options.video
     if path is None:
         return {}
@@ -173,7 +179,7 @@ def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Ch
 
 
 def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None) -> dict[str, Any]:
-    """Evaluates one checkpoint with every seed, and prints what comes out."""
+    """Evaluate one checkpoint with every seed, and print the scores."""
     player = trained_agent.load(checkpoint.run, env_step=checkpoint.env_step)
     task, action_repeat = player.config.task, player.config.env.action_repeat
     evaluations: dict[int, Evaluation] = {}
@@ -222,7 +228,7 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
 
 
 def _save(options: EvaluateArgs, results: Sequence[dict[str, Any]]) -> None:
-    """Writes what there is so far; the file is that of now or of before, never half of it."""
+    """Write the results so far; the file is that of now or of before, never half of it."""
     path = options.out
     assert path is not None
     settings = {name: getattr(options, name) for name in ("episodes", "seeds", "num_envs")}

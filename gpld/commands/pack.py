@@ -1,4 +1,4 @@
-"""`scripts/pack.py`: puts what runs have measured into one small file."""
+"""The command `pack`: puts what runs have measured into one small file."""
 
 import dataclasses
 import sys
@@ -8,12 +8,13 @@ from pathlib import Path
 import tyro
 
 from ..analysis.packed import pack
-from ..cli import one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.flags import parse
 
 
 @dataclasses.dataclass(frozen=True)
 class PackArgs:
-    """Packs settings, versions, metrics and scores of runs, without checkpoints and pictures.
+    """Pack settings, versions, metrics and scores of runs, without checkpoints and pictures.
 
     `scripts/plot.py` takes such a file for the folder that it was made from.
     """
@@ -26,7 +27,7 @@ class PackArgs:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/pack.py`: puts what runs have measured into one small file."""
+    """Pack the runs that the arguments name."""
     with one_line_errors():
         options: PackArgs = parse(PackArgs, sys.argv[1:] if args is None else args)
         warn = lambda line: print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: E731

@@ -1,9 +1,10 @@
-"""`scripts/plot.py`: compares runs in pictures and tables."""
+"""The command `plot`: compares runs in pictures and tables."""
 
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -21,14 +22,16 @@ from ..analysis.scores import (
     write_csv,
 )
 from ..analysis.tables import Table, aggregate_table, task_table
-from ..cli import check_least, one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.checks import at_least, check_fields, within
+from ..config.flags import parse
 from ..errors import MachineError, UsageError
 from ..machine.files import check_folder, write_bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class PlotArgs:
-    """Compares runs: curves, aggregates over tasks, tables, all evaluations as CSV.
+    """Compare runs: curves, aggregates over tasks, tables, all evaluations as CSV.
 
     Writes curves.png, aggregates.png, both as PDF, scores.md, scores.csv, and all of it in
     report.html. How scores and intervals are computed is in docs/evidence.md.
@@ -46,10 +49,10 @@ class PlotArgs:
     frame: int | None = None
     """Frame at which scores are compared; None takes the last that every run has reached."""
 
-    window_frames: int = 0
+    window_frames: Annotated[int, at_least(0)] = 0
     """Frames before it whose evaluations are averaged; 0 takes the last evaluation alone."""
 
-    smooth: float | None = None
+    smooth: Annotated[float | None, within("(0, 1]")] = None
     """Weight of the newest evaluation in a moving average of each curve, such as the published
     code's 0.1; None draws evaluations as they are. Tables are never smoothed."""
 
@@ -61,15 +64,13 @@ class PlotArgs:
     """Whether the paper's table and published curves of others are drawn as well."""
 
     def __post_init__(self):
-        check_least(self, window_frames=0)
+        check_fields(self)
         if not self.runs:
             raise ValueError("`runs` must name the folder of a run, or a packed file.")
-        if self.smooth is not None and not 0 < self.smooth <= 1:
-            raise ValueError(f"`smooth` must lie in (0, 1], got {self.smooth}.")
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/plot.py`: compares runs in pictures and tables."""
+    """Compare the runs that the arguments name."""
     with one_line_errors():
         options: PlotArgs = parse(PlotArgs, sys.argv[1:] if args is None else args)
         title = ", ".join(run.name.removesuffix(SUFFIX) for run in options.runs)
@@ -87,7 +88,7 @@ def compare(
     choices: Sequence[str] = (),
     pictures: Sequence[Path] = (),
 ) -> list[str]:
-    """Draws and writes what the options ask for.
+    """Draw and write what the options ask for.
 
     Args:
         options: Options.
@@ -138,7 +139,7 @@ def compare(
 
 
 def score_tables(options: PlotArgs) -> list[Table]:
-    """The tables of `compare`, without its pictures.
+    """Return the tables of `compare`, without its pictures.
 
     Args:
         options: Options, whose runs are folders.
@@ -170,7 +171,7 @@ def _tables(options: PlotArgs, table: ScoreTable) -> list[Table]:
 
 
 def _with_evaluations(roots: Sequence[Path], source: Source) -> tuple[list[RunScores], list[str]]:
-    """Runs that have been evaluated, and a line about each of the others.
+    """Return the runs that have been evaluated, and a line about each of the others.
 
     Raises:
         UsageError: If no run has been.

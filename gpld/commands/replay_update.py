@@ -1,4 +1,4 @@
-"""`scripts/replay_update.py`: repeats an update that was not finite."""
+"""The command `replay-update`: repeats an update that was not finite."""
 
 import dataclasses
 import sys
@@ -8,14 +8,15 @@ from pathlib import Path
 import jax
 import tyro
 
-from ..cli import one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.flags import parse
 from ..training import failed_updates
 from ..xla.cache import cache_compilations
 
 
 @dataclasses.dataclass(frozen=True)
 class ReplayUpdateArgs:
-    """Repeats an update that stopped a run and says where its numbers are not finite."""
+    """Repeat an update that stopped a run, and say where its numbers are not finite."""
 
     fault: tyro.conf.Positional[Path]
     """Folder that the run left, under `faults/`."""
@@ -25,7 +26,7 @@ class ReplayUpdateArgs:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/replay_update.py`."""
+    """Repeat the update that the arguments name."""
     with one_line_errors():
         options: ReplayUpdateArgs = parse(ReplayUpdateArgs, sys.argv[1:] if args is None else args)
         cache_compilations()

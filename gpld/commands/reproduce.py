@@ -1,4 +1,4 @@
-"""`scripts/reproduce.py`: a table or figure of the paper, from training to the report."""
+"""The command `reproduce`: a table or figure of the paper, from training to the report."""
 
 import dataclasses
 import sys
@@ -10,7 +10,8 @@ import tyro
 
 from ..analysis.scores import read_runs
 from ..analysis.sensitivity_curves import draw_sensitivities
-from ..cli import one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.flags import parse
 from ..errors import MachineError, UsageError
 from ..machine.files import check_folder
 from ..sweep.paper import EXPERIMENTS, SCALES, Experiment, choices
@@ -23,7 +24,7 @@ _TABLE4 = {"paper": (), "small": ("--preset", "small"), "tiny": ("--preset", "de
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReproduceArgs(HowToRun):
-    """Makes a table or figure of the paper: trains what is missing, then writes a report."""
+    """Make a table or figure of the paper: train what is missing, then write a report."""
 
     what: tyro.conf.Positional[
         Literal[
@@ -52,7 +53,7 @@ class ReproduceArgs(HowToRun):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/reproduce.py`: a table or figure of the paper, from training to the report."""
+    """Make the table or figure that the arguments name."""
     with one_line_errors():
         options: ReproduceArgs = parse(ReproduceArgs, sys.argv[1:] if args is None else args)
         root = options.out
@@ -65,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _reproduce(full: Experiment, root: Path, options: ReproduceArgs) -> None:
-    """Trains, then reports on what there is, also if some jobs failed."""
+    """Train, then report on what there is, also if some jobs failed."""
     if not options.dry_run:
         check_folder(root / "report")
     experiment, stamp = full, None
@@ -102,7 +103,7 @@ def _reproduce(full: Experiment, root: Path, options: ReproduceArgs) -> None:
 
 
 def _sensitivities(runs: Path, picture: Path, stamp: str | None) -> list[Path]:
-    """Measures every run that has not been measured, and draws all of them."""
+    """Measure every run that has not been measured, and draw all of them."""
     states = () if stamp is None else ("--states", "50")
     measured = read_runs([runs], unreadable=lambda line: print(line, flush=True))
     for run in measured:
@@ -112,7 +113,7 @@ def _sensitivities(runs: Path, picture: Path, stamp: str | None) -> list[Path]:
 
 
 def _table4(options: ReproduceArgs, root: Path) -> None:
-    """Times the update of every row, beside the paper's ratios."""
+    """Time the update of every row, beside the paper's ratios."""
     flags = [*_TABLE4[options.scale], "--out", str(root / "table4.json")]
     if options.dry_run:
         print(f"python scripts/benchmark.py table4 {' '.join(flags)}", flush=True)

@@ -1,23 +1,27 @@
-"""`scripts/sensitivity.py`: measures how sensitive the world model of a run is."""
+"""The command `sensitivity`: measures how sensitive the world model of a run is."""
 
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from ..analysis import sensitivity_figure
 from ..analysis.sensitivity import describe, measure_sensitivity, save
-from ..cli import check_least, check_task, one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.checks import at_least, check_fields
+from ..config.flags import parse
 from ..machine.files import check_file
 from ..runs.folder import RunFolder
+from ..runs.start import check_task
 from ..xla.cache import cache_compilations
 
 
 @dataclasses.dataclass(frozen=True)
 class SensitivityArgs:
-    """Measures how much a run's prior and posterior change with their inputs.
+    """Measure how much a run's prior and posterior change with their inputs.
 
     At every checkpoint; prints means over states and perturbations and writes
     `sensitivity.json` and `sensitivity.png` into the run folder (paper, appendix F).
@@ -26,21 +30,21 @@ class SensitivityArgs:
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
 
-    states: int = 1000
+    states: Annotated[int, at_least(1)] = 1000
     """States per checkpoint, from whole episodes with sampled actions."""
 
-    num_envs: int = 4
+    num_envs: Annotated[int, at_least(1)] = 4
     """Environments that run in parallel, at most one for each state."""
 
-    seed: int = 0
+    seed: Annotated[int, at_least(0)] = 0
     """Seeds environments, actions and perturbations."""
 
     def __post_init__(self):
-        check_least(self, states=1, num_envs=1, seed=0)
+        check_fields(self)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/sensitivity.py`: measures how sensitive the world model of a run is."""
+    """Measure the run that the arguments name."""
     with one_line_errors():
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
         folder = RunFolder(options.run)

@@ -1,15 +1,17 @@
-"""`scripts/sweep.py`: runs a grid of tasks, arms and seeds."""
+"""The command `sweep`: runs a grid of tasks, arms and seeds."""
 
 import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from ..cli import check_least, one_line_errors, parse
+from ..cli import one_line_errors
+from ..config.checks import at_least, check_fields
+from ..config.flags import parse
 from ..errors import MachineError, UsageError
 from ..machine.output import show
 from ..sweep import Job, Sweep, plan, read_sweep
@@ -21,12 +23,12 @@ from ..sweep.slurm import SlurmOptions, in_queue, submit, wait
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HowToRun:
-    """Where the programs of a sweep run, and how many at a time."""
+    """Options of where the jobs of a sweep run, and how many at a time."""
 
     dry_run: bool = False
     """Only shows what there is to do and how long it will probably take."""
 
-    processes: int = 1
+    processes: Annotated[int, at_least(1)] = 1
     """Programs that run at a time on this machine, which share its cores."""
 
     gpus: tuple[str, ...] = ()
@@ -44,12 +46,12 @@ class HowToRun:
     slurm: SlurmOptions = SlurmOptions()
 
     def __post_init__(self):
-        check_least(self, processes=1)
+        check_fields(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepArgs(HowToRun):
-    """Trains every arm on every task with every seed; the same command does what is missing."""
+    """Train every arm on every task with every seed; the same command does what is missing."""
 
     file: tyro.conf.Positional[Path]
     """What the sweep is, as TOML or Python (docs/evidence.md)."""
@@ -59,7 +61,7 @@ class SweepArgs(HowToRun):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/sweep.py`: runs a grid of tasks, arms and seeds."""
+    """Run what is missing of the sweep that the arguments name."""
     with one_line_errors():
         options: SweepArgs = parse(SweepArgs, sys.argv[1:] if args is None else args)
         root = Path("runs") / options.file.stem if options.out is None else options.out
@@ -67,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
-    """Does what is missing of a sweep, and says what failed.
+    """Run what is missing of a sweep, and say what failed.
 
     Args:
         sweep: The sweep.
@@ -107,7 +109,7 @@ def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
 
 
 def _run_on_slurm(jobs: Sequence[Job], root: Path, options: HowToRun) -> list[str]:
-    """Submits what is not there yet."""
+    """Submit the jobs that are not in the queue."""
     there = in_queue(jobs, root)
     for name, number in there.items():
         _say(f"{name}: is job {number} already")
@@ -119,7 +121,7 @@ def _run_on_slurm(jobs: Sequence[Job], root: Path, options: HowToRun) -> list[st
 
 
 def _describe(jobs: Sequence[Job], options: HowToRun) -> list[str]:
-    """A line for each job, with its command, and what all will take."""
+    """Return a line for each job, with its command, and the hours of all."""
     left = [job for job in jobs if not job.finished]
     hours = predict(jobs, options.like)
     lines = []

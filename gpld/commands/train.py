@@ -1,4 +1,4 @@
-"""`scripts/train.py`: trains an agent."""
+"""The command `train`: trains an agent."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ..training.launch import launch
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """`scripts/train.py`: trains an agent."""
+    """Train the agent that the arguments describe."""
     args = sys.argv[1:] if args is None else args
     with Ending(args) as ending, one_line_errors():
         config = parse_config(args)

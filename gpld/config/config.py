@@ -1,10 +1,11 @@
 """All settings of a run, and their form in files."""
 
 import dataclasses
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Annotated, Any, Literal
 
-from ..envs import canonical_name
-from .checks import check, check_choices, check_type
+from ..short_names import canonical_name
+from .checks import NON_NEGATIVE, at_least, check, check_fields, check_type
 from .data import EnvConfig, ReplayConfig
 from .model import ComputeConfig, InitConfig, ModelConfig, Precision
 from .objective import ActorCriticConfig, GPLDConfig, LossConfig, OptimizerConfig
@@ -53,7 +54,7 @@ class Config:
     seed: int = 0
     """Seeds parameters, actions, environments and replay; below 2**32."""
 
-    seeds: int = 1
+    seeds: Annotated[int, at_least(1)] = 1
     """Agents that are trained at once in one program, with the seeds from `seed` to
     `seed + seeds - 1`. Each has environments, replay and run folder of its own."""
 
@@ -65,7 +66,7 @@ class Config:
     """host: environments, replay and updates take turns. device: all of them are one compiled
     program, for environments that are functions in JAX (`env.backend` mjx)."""
 
-    env_steps: int = 500_000
+    env_steps: Annotated[int, at_least(1)] = 500_000
     """Length of the run in env steps; at action repeat 2 this is the paper's budget of 1M
     frames."""
 
@@ -84,7 +85,7 @@ class Config:
     platform: Literal["auto", "cpu", "gpu"] = "auto"
     """Device to run on; auto takes the best there is."""
 
-    profile: int = 0
+    profile: Annotated[int, NON_NEGATIVE] = 0
     """Updates to trace once the first ones are over, into `profile/` of the run folder, for
     Perfetto or TensorBoard; 0 traces none."""
 
@@ -104,43 +105,28 @@ class Config:
 
     def __post_init__(self):
         object.__setattr__(self, "task", canonical_name(self.task))
-        check_choices(self)
-        check(self.seeds >= 1, "seeds", "at least 1", self.seeds)
+        check_fields(self)
         # JAX takes a seed modulo 2**32.
-        most = 2**32 - self.seeds
-        check(0 <= self.seed <= most, "seed", "in [0, 2**32 - `seeds`]", self.seed)
-        check(self.env_steps >= 1, "env_steps", "at least 1", self.env_steps)
+        right = 0 <= self.seed <= 2**32 - self.seeds
+        self._check("seed", right, "in [0, 2**32 - `seeds`]")
         self._check_clocks()
-        check(self.profile >= 0, "profile", "non-negative", self.profile)
         shared = "replay.batch_size" if self.seeds == 1 else "seeds"
-        number = self.replay.batch_size if self.seeds == 1 else self.seeds
-        check(
-            self.devices >= 1 and number % self.devices == 0,
-            "devices",
-            f"a divisor of `{shared}` ({number})",
-            self.devices,
-        )
-        check(
-            self.compute.rewrite or self.precision != "mixed",
-            "precision",
-            "float32, bfloat16 or auto without `compute.rewrite`, which makes it",
-            self.precision,
-        )
+        number = attrgetter(shared)(self)
+        divides = self.devices >= 1 and number % self.devices == 0
+        self._check("devices", divides, f"a divisor of `{shared}` ({number})")
+        rewritten = self.compute.rewrite or self.precision != "mixed"
+        allowed = "float32, bfloat16 or auto without `compute.rewrite`, which makes it"
+        self._check("precision", rewritten, allowed)
         if self.distributed.processes > 1:
             self._check_distributed()
         if self.loop == "device":
             self._check_device_loop()
-        rows = self.gpld.rows
-        check(
-            rows is None or rows <= self.model.stoch,
-            "gpld.rows",
-            f"at most `model.stoch` ({self.model.stoch})",
-            rows,
-        )
+        rows, stoch = self.gpld.rows, self.model.stoch
+        self._check("gpld.rows", rows is None or rows <= stoch, f"at most `model.stoch` ({stoch})")
 
     @property
     def share(self) -> "Config":
-        """Of several processes: the settings of one that had what each has of the run."""
+        """This process's share: env steps, environments, batch and capacity over `processes`."""
         n = self.distributed.processes
         return dataclasses.replace(
             self,
@@ -154,72 +140,52 @@ class Config:
             distributed=DistributedConfig(),
         )
 
+    def _check(self, name: str, condition: bool, allowed: str) -> None:
+        """Raise a ValueError about a setting, by its dotted name, unless the condition holds."""
+        check(condition, name, allowed, attrgetter(name)(self))
+
     def _check_clocks(self) -> None:
-        """The device counts env steps in 32 bits, and updates in 31."""
+        # The device counts env steps in 32 bits, and updates in 31.
         num_envs = self.env.num_envs
-        rounds = -(-self.env_steps // num_envs)
-        check(rounds * num_envs < 2**32, "env_steps", "below 2**32", self.env_steps)
-        ratio = self.replay.updates_per_env_step
-        check(
-            rounds * num_envs * ratio < 2**31 - 1,
-            "replay.train_ratio",
-            "such that there are less than 2**31 updates",
-            self.replay.train_ratio,
-        )
-        check(  # a run without environments has the streams of another one
-            self.replay.capacity >= num_envs or self.offline is not None,
-            "replay.capacity",
-            f"at least `env.num_envs` ({num_envs}), a sequence for each",
-            self.replay.capacity,
-        )
+        last = -(-self.env_steps // num_envs) * num_envs
+        self._check("env_steps", last < 2**32, "below 2**32")
+        few = last * self.replay.updates_per_env_step < 2**31 - 1
+        self._check("replay.train_ratio", few, "such that there are less than 2**31 updates")
+        # A run without environments has the streams of another one.
+        fits = self.replay.capacity >= num_envs or self.offline is not None
+        allowed = f"at least `env.num_envs` ({num_envs}), a sequence for each"
+        self._check("replay.capacity", fits, allowed)
 
     def _check_device_loop(self) -> None:
-        allowed = {
-            "env.backend": (self.env.backend, "mjx"),
-            "env.observations": (self.env.observations, "vectors"),
-            "replay.storage": (self.replay.storage, "ram"),
-            "offline": (self.offline, None),
-            "devices": (self.devices, 1),
-            "distributed.processes": (self.distributed.processes, 1),
+        only = {
+            "env.backend": "mjx",
+            "env.observations": "vectors",
+            "replay.storage": "ram",
+            "offline": None,
+            "devices": 1,
+            "distributed.processes": 1,
         }
-        for name, (value, only) in allowed.items():
-            check(value == only, name, f"{only} with `loop` device", value)
-        check(not self.env.workers, "env.workers", "0 or None with `loop` device", self.env.workers)
+        for name, value in only.items():
+            self._check(name, attrgetter(name)(self) == value, f"{value} with `loop` device")
+        self._check("env.workers", not self.env.workers, "0 or None with `loop` device")
 
     def _check_distributed(self) -> None:
-        n = self.distributed.processes
-        folder = self.run if self.resume is None else self.resume
-        check(folder is not None, "run", "given with several `distributed.processes`", folder)
-        check(self.seeds == 1, "seeds", "1 with several `distributed.processes`", self.seeds)
-        check(
-            self.offline is None,
-            "offline",
-            "None with several `distributed.processes`",
-            self.offline,
-        )
-        check(
-            self.env.num_envs % n == 0,
-            "env.num_envs",
-            f"a multiple of `distributed.processes` ({n})",
-            self.env.num_envs,
-        )
-        check(
-            self.replay.batch_size % (n * self.devices) == 0,
-            "replay.batch_size",
-            f"a multiple of `distributed.processes` x `devices` ({n * self.devices})",
-            self.replay.batch_size,
-        )
+        several, n = "with several `distributed.processes`", self.distributed.processes
+        given = self.run is not None or self.resume is not None
+        self._check("run", given, f"given {several}")
+        self._check("seeds", self.seeds == 1, f"1 {several}")
+        self._check("offline", self.offline is None, f"None {several}")
+        divides = self.env.num_envs % n == 0
+        self._check("env.num_envs", divides, f"a multiple of `distributed.processes` ({n})")
+        divides = self.replay.batch_size % (n * self.devices) == 0
+        allowed = f"a multiple of `distributed.processes` x `devices` ({n * self.devices})"
+        self._check("replay.batch_size", divides, allowed)
         # One that all have must outlast the next one, until all have that as well.
-        check(
-            self.checkpoint.keep >= 2,
-            "checkpoint.keep",
-            "at least 2 with several `distributed.processes`",
-            self.checkpoint.keep,
-        )
+        self._check("checkpoint.keep", self.checkpoint.keep >= 2, f"at least 2 {several}")
 
 
 def to_dict(config: Config) -> dict:
-    """The settings as nested dictionaries that JSON can hold."""
+    """Return the settings as nested dictionaries that JSON can hold."""
     return dataclasses.asdict(config)
 
 
@@ -231,7 +197,7 @@ _RETIRED = {"compute.blocks": "auto", "compute.sampling": "auto", "compute.unrol
 
 
 def from_dict(values: dict) -> Config:
-    """The settings that `to_dict` gave, also after a round trip through JSON.
+    """Return the settings that `to_dict` gave, also after a round trip through JSON.
 
     None is taken for granted: what a file leaves out would become a default value, which need
     not be what its run had. Files of earlier versions may leave out what there was not yet.

@@ -1,25 +1,25 @@
-"""Settings of where experience comes from and how it is replayed."""
+"""Settings of environments and replay."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from .checks import check, check_choices, check_finite
+from .checks import FINITE, POSITIVE, at_least, check, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
 class EnvConfig:
     """Environments and how many of them collect experience."""
 
-    num_envs: int = 16
+    num_envs: Annotated[int, at_least(1)] = 16
     """Environments that collect experience in parallel (paper, table 2)."""
 
-    action_repeat: int = 2
+    action_repeat: Annotated[int, at_least(1)] = 2
     """Frames per env step: how often each action is repeated (paper, table 2)."""
 
     observations: Literal["vectors", "pixels", "both"] = "vectors"
     """vectors: what dm_control calls the observation. pixels: a picture instead. both."""
 
-    image_size: int = 64
+    image_size: Annotated[int, at_least(1)] = 64
     """Pixels along both sides of a picture, a multiple of 16 in the default model."""
 
     backend: Literal["auto", "dmc", "batch", "mjx"] = "auto"
@@ -36,37 +36,20 @@ class EnvConfig:
     many environments would otherwise be in the same part of their episodes for long. Such an
     episode has no score. Only with the backend mjx."""
 
-    workers: int | None = None
+    workers: Annotated[int | None, at_least(0)] = None
     """Processes (batch: threads) that step the environments while the agent updates; 0 steps
     them in the training process, None takes the smaller of `num_envs` and the number of cores."""
 
-    timeout: float = 300.0
+    timeout: Annotated[float, POSITIVE] = 300.0
     """Seconds after which a worker process that does not answer is replaced."""
 
-    max_restarts: int = 10
+    max_restarts: Annotated[int, at_least(0)] = 10
     """Failures of environments that a run may have: worker processes that die or hang, which are
     replaced, and observations or rewards that are not finite. Their episodes are truncated. One
     more stops the run. With `deterministic` no process is replaced."""
 
     def __post_init__(self):
-        check_choices(self, "env.")
-        check(self.image_size >= 1, "env.image_size", "at least 1", self.image_size)
-        check(self.num_envs >= 1, "env.num_envs", "at least 1", self.num_envs)
-        check(self.timeout > 0, "env.timeout", "positive", self.timeout)
-        check(self.max_restarts >= 0, "env.max_restarts", "at least 0", self.max_restarts)
-        check(
-            self.action_repeat >= 1,
-            "env.action_repeat",
-            "at least 1",
-            self.action_repeat,
-        )
-        check(
-            self.workers is None or self.workers >= 0,
-            "env.workers",
-            "at least 0",
-            self.workers,
-        )
-
+        check_fields(self, "env.")
         check(
             not self.stagger or self.backend == "mjx",
             "env.stagger",
@@ -76,7 +59,7 @@ class EnvConfig:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `make_env` needs to know besides the task and a seed."""
+        """Arguments of `make_env` besides the task and a seed."""
         return {
             "action_repeat": self.action_repeat,
             "observations": self.observations,
@@ -88,17 +71,17 @@ class EnvConfig:
 class ReplayConfig:
     """Experience replay and how often it is trained on."""
 
-    capacity: int = 5_000_000
+    capacity: Annotated[int, at_least(1)] = 5_000_000
     """Sequences kept; the oldest are dropped first (paper, table 2). Memory is taken for
     what the run can fill, not for the capacity."""
 
-    batch_size: int = 16
+    batch_size: Annotated[int, at_least(1)] = 16
     """Sequences per update (paper, table 2)."""
 
-    batch_length: int = 64
+    batch_length: Annotated[int, at_least(2)] = 64
     """Env steps per sequence; one more is read as context (paper, table 2)."""
 
-    train_ratio: float = 512.0
+    train_ratio: Annotated[float, POSITIVE, FINITE] = 512.0
     """Replayed env steps per collected env step: 512 with batches of 16 x 64 is one update
     every second env step (paper, table 2)."""
 
@@ -111,17 +94,7 @@ class ReplayConfig:
     memory, of which the system keeps as much there as fits."""
 
     def __post_init__(self):
-        check_choices(self, "replay.")
-        check(self.capacity >= 1, "replay.capacity", "at least 1", self.capacity)
-        check(self.batch_size >= 1, "replay.batch_size", "at least 1", self.batch_size)
-        check(
-            self.batch_length >= 2,
-            "replay.batch_length",
-            "at least 2",
-            self.batch_length,
-        )
-        check(self.train_ratio > 0, "replay.train_ratio", "positive", self.train_ratio)
-        check_finite(self, "replay.", "train_ratio")
+        check_fields(self, "replay.")
 
     @property
     def updates_per_env_step(self) -> float:

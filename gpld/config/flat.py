@@ -1,4 +1,4 @@
-"""Settings under their dotted names, as flags have them, and how two runs' settings differ."""
+"""Settings under their dotted names, as flags have them, and differences between two runs."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ _ENGINE = "env.backend"
 
 
 def flatten(config: Config) -> dict[str, Any]:
-    """Every setting by its dotted name, such as `gpld.lambda0`."""
+    """Return every setting by its dotted name, such as `gpld.lambda0`."""
     return flatten_names(to_dict(config))
 
 
 def lasting(config: Config) -> dict[str, Any]:
-    """Settings that a run must go on with, as JSON holds them, by their dotted names.
+    """Return the settings that a run must go on with, as JSON holds them, by dotted names.
 
     The precision is not among them: what `auto` stands for counts, which `run.json` says.
     """
@@ -49,7 +49,7 @@ def lasting(config: Config) -> dict[str, Any]:
 
 
 def field_types(cls: type = Config, prefix: str = "") -> dict[str, Any]:
-    """What every setting is annotated with, by its dotted name."""
+    """Return the annotation of every setting, by its dotted name."""
     found = {}
     for field in dataclasses.fields(cls):
         name, kind = prefix + field.name, field.type
@@ -61,7 +61,7 @@ def field_types(cls: type = Config, prefix: str = "") -> dict[str, Any]:
 
 
 def flatten_names(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
+    """Return nested mappings as one, with dotted names."""
     flat = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -72,7 +72,7 @@ def flatten_names(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What keeps a run from going on with other settings, one phrase for each setting.
+    """Return the settings that keep a run from going on, one phrase for each.
 
     Args:
         stored: Settings of the run by their dotted names.

@@ -1,17 +1,21 @@
-"""Settings of the networks: their sizes, how they are computed, and what they begin with."""
+"""Settings of the networks: sizes, computation, initial parameters."""
 
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
-from .checks import check, check_choices
+from .checks import Bound, at_least, check, check_fields, each_at_least, within
 
 Precision = Literal["auto", "float32", "mixed", "bfloat16"]
+Layers = Annotated[int, at_least(1), Bound("at most 1000", lambda number: number <= 1000)]
+# Replay stores the class of a row in one byte.
+_CLASSES = Bound("in 2 to 256", lambda number: 2 <= number <= 256)
+_ODD = Bound("a positive odd number", lambda number: number >= 1 and number % 2 == 1)
 
 
 class Dimensions(NamedTuple):
-    """The widths that a model size stands for."""
+    """Widths of one model size."""
 
     deter: int
     hidden: int
@@ -41,94 +45,72 @@ class ModelConfig:
     deter: int | None = None
     """Width of the deterministic state, a multiple of `blocks`; None follows `size`."""
 
-    hidden: int | None = None
+    hidden: Annotated[int | None, at_least(1)] = None
     """Width of the RSSM's hidden layers; None follows `size`."""
 
-    classes: int | None = None
+    classes: Annotated[int | None, _CLASSES] = None
     """Classes per categorical row, 2 to 256; None follows `size`."""
 
-    units: int | None = None
+    units: Annotated[int | None, at_least(1)] = None
     """Width of encoder, decoder and heads; None follows `size`."""
 
-    depth: int | None = None
+    depth: Annotated[int | None, at_least(1)] = None
     """Unit of the channels of convolutions; None follows `size`."""
 
-    multipliers: tuple[int, ...] = (2, 3, 4, 4)
+    multipliers: Annotated[tuple[int, ...], each_at_least(1)] = (2, 3, 4, 4)
     """Channels of each convolution of the encoder, in units of `depth`; each halves an image.
     The decoder has them in reverse."""
 
-    kernel: int = 5
+    kernel: Annotated[int, _ODD] = 5
     """Side of the kernels of convolutions, an odd number."""
 
-    image_blocks: int = 8
+    image_blocks: Annotated[int, at_least(1)] = 8
     """Blocks of the deterministic state from which the image decoder draws; divides its width
     and the channels of the encoder's last layer."""
 
-    stoch: int = 32
+    stoch: Annotated[int, at_least(1)] = 32
     """Categorical rows of the stochastic state."""
 
-    blocks: int = 8
+    blocks: Annotated[int, at_least(1)] = 8
     """Diagonal blocks of the sequence model."""
 
-    prior_layers: int = 2
+    prior_layers: Layers = 2
     """Hidden layers of the prior."""
 
-    posterior_layers: int = 1
+    posterior_layers: Layers = 1
     """Hidden layers of the posterior."""
 
-    encoder_layers: int = 3
+    encoder_layers: Layers = 3
     """Hidden layers of the encoder."""
 
-    decoder_layers: int = 3
+    decoder_layers: Layers = 3
     """Hidden layers of the decoder."""
 
-    reward_layers: int = 1
+    reward_layers: Layers = 1
     """Hidden layers of the reward head."""
 
-    continue_layers: int = 1
+    continue_layers: Layers = 1
     """Hidden layers of the continue head."""
 
-    policy_layers: int = 3
+    policy_layers: Layers = 3
     """Hidden layers of the policy."""
 
-    value_layers: int = 3
+    value_layers: Layers = 3
     """Hidden layers of the value head."""
 
-    unimix: float = 0.01
+    unimix: Annotated[float, within("(0, 1)")] = 0.01
     """Share of the uniform distribution mixed into every categorical, in (0, 1)."""
+    # Without it, a probability of 0 makes KL and entropy infinite.
 
     def __post_init__(self):
-        check_choices(self, "model.")
-        check(self.blocks >= 1, "model.blocks", "at least 1", self.blocks)
-        dims = self.dims
+        check_fields(self, "model.")
+        deter = self.dims.deter
         check(
-            dims.deter >= 1 and dims.deter % self.blocks == 0,
+            deter >= 1 and deter % self.blocks == 0,
             "model.deter",
             f"a positive multiple of `model.blocks` ({self.blocks})",
-            dims.deter,
+            deter,
         )
-        # Replay stores the class of a row in one byte.
-        check(2 <= dims.classes <= 256, "model.classes", "in 2 to 256", dims.classes)
-        for name in ("hidden", "units", "depth"):
-            width = getattr(dims, name)
-            check(width >= 1, f"model.{name}", "at least 1", width)
-        check(
-            len(self.multipliers) >= 1 and min(self.multipliers) >= 1,
-            "model.multipliers",
-            "numbers of at least 1",
-            self.multipliers,
-        )
-        odd = self.kernel >= 1 and self.kernel % 2 == 1
-        check(odd, "model.kernel", "a positive odd number", self.kernel)
-        check(self.image_blocks >= 1, "model.image_blocks", "at least 1", self.image_blocks)
-        check(self.stoch >= 1, "model.stoch", "at least 1", self.stoch)
-        for field in dataclasses.fields(self):
-            if field.name.endswith("_layers"):
-                value = getattr(self, field.name)
-                check(value >= 1, f"model.{field.name}", "at least 1", value)
-                check(value <= 1000, f"model.{field.name}", "at most 1000", value)
-        # Without a uniform share, a probability of 0 makes KL and entropy infinite.
-        check(0 < self.unimix < 1, "model.unimix", "in (0, 1)", self.unimix)
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -145,7 +127,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """How it is computed: numbers change by rounding alone."""
+    """How programs are compiled: numbers change by rounding alone."""
 
     rewrite: bool = True
     """Whether the programs of gradients are rewritten before they are compiled: products summed

@@ -1,47 +1,44 @@
-"""Settings of what surrounds training: evaluation, logs, checkpoints, processes."""
+"""Settings of evaluation, logs, checkpoints and processes."""
 
 import dataclasses
+from typing import Annotated
 
-from .checks import check
+from .checks import POSITIVE, at_least, check, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation during training, with actions sampled as in training."""
 
-    every: int = 5_000
+    every: Annotated[int, at_least(1)] = 5_000
     """Env steps between evaluations (paper, table 2)."""
 
-    episodes: int = 3
+    episodes: Annotated[int, at_least(1)] = 3
     """Episodes per evaluation, every one of which is recorded (paper, table 2)."""
 
-    num_envs: int = 4
+    num_envs: Annotated[int, at_least(1)] = 4
     """Environments that evaluate in parallel, at most one for each episode."""
 
-    video_every: int = 50_000
+    video_every: Annotated[int, at_least(0)] = 50_000
     """Env steps between evaluations whose first episode is drawn into a video, the last one
     included; 0 draws none. Where no OpenGL library works there are none."""
 
-    predictions: int = 4
+    predictions: Annotated[int, at_least(0)] = 4
     """Stored sequences of which the world model sees the first half at an evaluation and
     predicts the second; pictures of truth and prediction go to `predictions/`. 0 draws none."""
 
     def __post_init__(self):
-        check(self.predictions >= 0, "evaluation.predictions", "at least 0", self.predictions)
-        check(self.every >= 1, "evaluation.every", "at least 1", self.every)
-        check(self.episodes >= 1, "evaluation.episodes", "at least 1", self.episodes)
-        check(self.num_envs >= 1, "evaluation.num_envs", "at least 1", self.num_envs)
-        check(self.video_every >= 0, "evaluation.video_every", "at least 0", self.video_every)
+        check_fields(self, "evaluation.")
 
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    """What is written while the run goes on."""
+    """Metrics and reports that are written while the run goes on."""
 
-    every: int = 1_000
+    every: Annotated[int, at_least(1)] = 1_000
     """Env steps between two lines of metrics, each a mean over the updates between."""
 
-    report_every: int = 10_000
+    report_every: Annotated[int, at_least(0)] = 10_000
     """Env steps between reports on the smoothness of the latent distributions; 0 makes
     none."""
 
@@ -52,43 +49,39 @@ class LogConfig:
     """Project of Weights & Biases that metrics also go to; needs `gpld[wandb]`."""
 
     def __post_init__(self):
-        check(self.every >= 1, "log.every", "at least 1", self.every)
-        check(self.report_every >= 0, "log.report_every", "at least 0", self.report_every)
+        check_fields(self, "log.")
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """What is saved so that the run can be resumed, and its agents used.
+    """Checkpoints, from which a run can be resumed and its agents used.
 
     A run can be resumed from each of the last `keep` checkpoints. Of older ones the agent is
     kept, if it was saved at a multiple of `every * keep_every` env steps.
     """
 
-    every: int = 50_000
+    every: Annotated[int, at_least(1)] = 50_000
     """Env steps between checkpoints; one more is written at the end of the run."""
 
-    minutes: float = 15.0
+    minutes: Annotated[float, POSITIVE] = 15.0
     """Minutes after which there is a checkpoint in any case; what a kill can cost."""
 
-    keep: int = 2
+    keep: Annotated[int, at_least(1)] = 2
     """Last checkpoints from which the run can be resumed; the replay of each is on disk,
     what they share only once."""
 
-    keep_every: int = 1
+    keep_every: Annotated[int, at_least(0)] = 1
     """Agents of every so many checkpoints are kept for good; 0 keeps none."""
 
     def __post_init__(self):
-        check(self.every >= 1, "checkpoint.every", "at least 1", self.every)
-        check(self.minutes > 0, "checkpoint.minutes", "positive", self.minutes)
-        check(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
-        check(self.keep_every >= 0, "checkpoint.keep_every", "at least 0", self.keep_every)
+        check_fields(self, "checkpoint.")
 
 
 @dataclasses.dataclass(frozen=True)
 class DistributedConfig:
     """One run on several machines, each of which has a part of environments and batches."""
 
-    processes: int = 1
+    processes: Annotated[int, at_least(1)] = 1
     """Processes that share the updates, each with `env.num_envs / processes` environments,
     their replay and `devices` devices."""
 
@@ -100,8 +93,8 @@ class DistributedConfig:
     it."""
 
     def __post_init__(self):
+        check_fields(self, "distributed.")
         count, number = self.processes, self.process_id
-        check(count >= 1, "distributed.processes", "at least 1", count)
         check(
             number is None or 0 <= number < count,
             "distributed.process_id",

@@ -2,8 +2,8 @@
 
 from typing import Literal, get_args
 
+from ..short_names import canonical_name
 from . import probe
-from .names import canonical_name
 
 Backend = Literal["auto", "dmc", "batch", "mjx"]
 

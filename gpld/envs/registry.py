@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from ..short_names import SHORT_NAMES, canonical_name
 from . import probe
 from .backend import Backend, Implementation, check_implementation, choose_backend
 from .dmc.opengl import find_backend
-from .names import SHORT_NAMES, canonical_name
 from .timestep import Environment
 from .vector.group import EnvGroup
 from .vector.vector import VectorEnv

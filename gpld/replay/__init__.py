@@ -2,7 +2,6 @@
 
 from .abstract_replay import (
     AbstractReplay as AbstractReplay,
-    Sample as Sample,
     stream_length as stream_length,
 )
 from .chunk_file import DamagedReplayError as DamagedReplayError
@@ -12,7 +11,7 @@ from .manifest import (
     has_other_format as has_other_format,
     validate as validate,
 )
-from .replay import Replay as Replay
+from .replay import Replay as Replay, Sample as Sample
 from .snapshot import Snapshot as Snapshot
 from .storage import StepSpec as StepSpec
 from .store import ReplayStore as ReplayStore

@@ -15,11 +15,11 @@ from .ring import Group
 
 
 class DamagedReplayError(MachineError):
-    """A file of a saved replay is not as it was written."""
+    """Damage to a saved replay: a file is not as it was written."""
 
 
 class ChunkFile(NamedTuple):
-    """What a manifest says of one file."""
+    """Entry of one file in a manifest."""
 
     name: str
     bytes: int
@@ -36,7 +36,7 @@ class ChunkFile(NamedTuple):
 
 
 def write(path: Path, contents: Shaped[np.ndarray, ""]) -> tuple[int, str]:
-    """Writes a new file.
+    """Write a new file.
 
     Args:
         path: The file.
@@ -68,7 +68,7 @@ def write(path: Path, contents: Shaped[np.ndarray, ""]) -> tuple[int, str]:
 
 
 def read(folder: Path, file: ChunkFile) -> bytes:
-    """Bytes of a file, once they were found to be what was written.
+    """Return the bytes of a file, after checking that they are what was written.
 
     Raises:
         DamagedReplayError: If they are not.
@@ -93,11 +93,11 @@ def read(folder: Path, file: ChunkFile) -> bytes:
 
 
 def parse(contents: bytes, dtype: np.dtype) -> Shaped[np.ndarray, ""]:
-    """What `write` was given, from the file's bytes."""
+    """Return what `write` was given, from the file's bytes."""
     # The header says nothing that the manifest does not; the data are at the end.
     return np.frombuffer(contents, dtype, offset=len(contents) - dtype.itemsize).reshape(())
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is before it is complete."""
+    """Return the path of a file before it is complete."""
     return path.with_name(f".{path.name}.tmp")

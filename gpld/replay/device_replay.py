@@ -1,31 +1,29 @@
 """Replay on the device."""
 
-import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray, Shaped
 
 from . import functional
-from .abstract_replay import AbstractReplay, Sample, stream_length
-from .functional import Counters, Layout, Steps, Windows
-from .ring import Arrays, Ring
+from .abstract_replay import AbstractReplay, stream_length
+from .functional import Counters, Layout, Steps
+from .ring import Ring
 from .storage import StepSpec
 
 
 class DeviceRing(Ring):
-    """A ring of device arrays, which programs change.
+    """Ring of device arrays, which programs change.
 
     Arrays to which nothing was added are zeros that take no memory, and those that were filled
     are on the host until the first program takes them.
     """
 
     def __init__(self, specs: Mapping[str, StepSpec], layout: Layout, mutable: Collection[str]):
-        """Makes an empty ring."""
+        """Make an empty ring."""
         shape = (layout.num_streams, layout.length)
         zeros = {
             name: np.broadcast_to(np.zeros((), spec.dtype), (*shape, *spec.shape))
@@ -35,29 +33,29 @@ class DeviceRing(Ring):
         self._zeros = zeros
 
     def fill(self, name: str, first: int, values: Shaped[np.ndarray, "stream steps ..."]) -> None:
-        """Puts steps of all streams in place, in an array on the host."""
+        """Put steps of all streams in place, in an array on the host."""
         if self.arrays[name] is self._zeros[name]:
             self.arrays[name] = np.zeros_like(self._zeros[name], subok=False, order="C")
         super().fill(name, first, values)
 
     def changed(self, arrays: Steps, counters: Counters) -> None:
-        """Takes over what a program has made of it."""
+        """Take over what a program has made of it."""
         self.arrays = dict(arrays)
         self.num_added, self.oldest = int(counters.num_added), int(counters.oldest)
         self._changes += 1
 
     def take(self) -> dict[str, Any]:
-        """Its arrays, to be used in a program that overwrites them; `changed` brings others."""
+        """Give the arrays to a program that overwrites them; `changed` brings others."""
         arrays, self.arrays = self.arrays, dict(self._zeros)
         return arrays
 
     def last_change(self, first: int, stop: int) -> int:
-        """The last change to any step: which ones a program has refreshed is not known."""
+        """Return the last change to any step: a program does not tell which it refreshed."""
         del first, stop
         return self._changes
 
     def on_host(self) -> Ring:
-        """A copy, since programs overwrite arrays at any time."""
+        """Copy the ring, since programs overwrite arrays at any time."""
         ring = Ring(
             {k: np.array(x) for k, x in self.arrays.items()}, mutable=self.groups["mutable"]
         )
@@ -68,8 +66,8 @@ class DeviceRing(Ring):
 class DeviceReplay(AbstractReplay):
     """Uniform replay over all windows of all streams, with an online queue, on the device.
 
-    It draws random numbers of JAX; in all else it is the replay on the host. A program that
-    does its own replay takes the arrays of the `ring` and brings them back with `changed`.
+    A program takes the arrays of the `ring`, reads and writes them with `functional`, and brings
+    them back with `changed`. It draws random numbers of JAX; in all else it is `Replay`.
 
     Attributes:
         ring: The steps that are there.
@@ -92,7 +90,7 @@ class DeviceReplay(AbstractReplay):
         online: bool = True,
         seed: int = 0,
     ):
-        """Makes an empty replay, which takes its memory when it is first used.
+        """Make an empty replay, which takes its memory when it is first used.
 
         Args:
             specs: Stored arrays by name, `is_first` and `is_last` among them.
@@ -114,92 +112,20 @@ class DeviceReplay(AbstractReplay):
         self.key: PRNGKeyArray = jr.key(seed)
         self.counters = functional.initial()
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the replay."""
-        return sum(array.nbytes for array in self.ring.arrays.values())
-
-    def add(self, steps: Arrays) -> None:
-        """Appends one step to every stream, as `AbstractReplay.add`."""
-        self._check_steps(steps)
-        arrays, counters = _add(self._take(), self.counters, dict(steps), layout=self.layout)
-        self.changed(arrays, counters)
-
-    def sample(self, batch_size: int, *, context_only: Collection[str] = ()) -> Sample:
-        """Draws windows with replacement, as `AbstractReplay.sample`."""
-        self._check_windows()
-        windows, self.counters, steps = _sample(
-            self.ring.arrays,
-            self.counters,
-            self.key,
-            layout=self.layout,
-            batch_size=batch_size,
-            context_only=tuple(sorted(context_only)),
-        )
-        steps, windows = jax.tree.map(np.array, (steps, windows))
-        return Sample(steps, *windows)
-
-    def refresh(self, sample: Sample, values: Arrays) -> None:
-        """Overwrites stored arrays of a sample, as `AbstractReplay.refresh`."""
-        self._check_values(sample, values)
-        windows = Windows(*(jnp.asarray(x, jnp.int32) for x in (sample.stream, sample.start)))
-        arrays = self._take()
-        arrays = _refresh(arrays, self.counters, windows, dict(values), layout=self.layout)
-        self.changed(arrays, self.counters)
-
     def changed(self, arrays: Steps, counters: Counters) -> None:
-        """Takes over what a program has made of arrays and counters."""
+        """Take over what a program has made of arrays and counters."""
         self.counters = counters
         self.ring.changed(arrays, counters)
 
     def get_state(self) -> dict[str, Any]:
-        """Everything but the steps themselves, as JSON can hold it."""
+        """Return everything but the steps themselves, as JSON can hold it."""
         return {name: int(value) for name, value in self.counters._asdict().items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `get_state` gave, as `AbstractReplay.set_state`."""
+        """Take over what `get_state` gave, as `AbstractReplay.set_state`."""
         oldest = max(state["oldest"], state["num_added"] - self.ring.length)
         values = {**state, "oldest": oldest}
         if not all(type(value) is int and 0 <= value < 2**31 for value in values.values()):
             raise ValueError(f"counters must be non-negative integers, got {values}")
         self.counters = Counters(**{name: jnp.int32(value) for name, value in values.items()})
         self.ring.num_added, self.ring.oldest = state["num_added"], oldest
-
-    def _take(self) -> Steps:
-        """The arrays on the device, in memory that a program may use again."""
-        arrays = self.ring.take()
-        return {k: x if isinstance(x, jax.Array) else jnp.array(x) for k, x in arrays.items()}
-
-
-@functools.partial(jax.jit, static_argnames="layout", donate_argnums=0)
-def _add(
-    arrays: Steps, counters: Counters, new: dict[str, Any], *, layout: Layout
-) -> tuple[Steps, Counters]:
-    return functional.append(arrays, counters, new), functional.added(counters, layout)
-
-
-@functools.partial(jax.jit, static_argnames=("layout", "batch_size", "context_only"))
-def _sample(
-    arrays: Steps,
-    counters: Counters,
-    key: PRNGKeyArray,
-    *,
-    layout: Layout,
-    batch_size: int,
-    context_only: tuple[str, ...],
-) -> tuple[Windows, Counters, dict[str, Shaped[jax.Array, "batch steps ..."]]]:
-    windows = functional.draw(counters, layout, batch_size, key=key)
-    steps = functional.read(arrays, layout, windows, context_only=context_only)
-    return windows, functional.sampled(counters, layout, batch_size), steps
-
-
-@functools.partial(jax.jit, static_argnames="layout", donate_argnums=0)
-def _refresh(
-    arrays: Steps,
-    counters: Counters,
-    windows: Windows,
-    values: dict[str, Any],
-    *,
-    layout: Layout,
-) -> Steps:
-    return functional.refresh(arrays, counters, layout, windows, values)

@@ -1,4 +1,4 @@
-"""Steps as they were at one moment, read while the replay goes on.
+"""Steps of one moment, which are read while the replay goes on.
 
 Nothing is copied at that moment. Whoever overwrites a step that was not read yet first has
 its old values kept (an undo log); reading copies what is there, in no hurry and without
@@ -7,7 +7,7 @@ copy is what changes between the moment and the reading.
 """
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +35,7 @@ class FrozenChunk:
     """
 
     def __init__(self, ring: Ring, names: tuple[str, ...], first: int, stop: int):
-        """Remembers where the steps are.
+        """Remember the place of the steps.
 
         Args:
             ring: What holds them.
@@ -51,7 +51,7 @@ class FrozenChunk:
         self._untouched: np.ndarray | None = None
 
     def keep(self, streams: slice, first: int, stop: int) -> None:
-        """Keeps values that are about to be overwritten, unless they were read already.
+        """Keep values that are about to be overwritten, unless they were read already.
 
         Args:
             streams: Streams with the steps.
@@ -72,10 +72,11 @@ class FrozenChunk:
             values = {name: self._ring.arrays[name][rows, positions] for name in self._names}
             self._kept.append(_Kept(rows, first + steps - self.first, values))
 
-    def read(self) -> Generator[None, None, Shaped[np.ndarray, ""]]:
-        """Copies the steps; to be called once.
+    def read(self, between: Callable[[], None]) -> Shaped[np.ndarray, ""]:
+        """Copy the steps; to be called once.
 
-        Yields between arrays, where whoever drives it may let the replay go on.
+        Args:
+            between: Is called after each array, where the replay may go on.
 
         Returns:
             One structured number, each field of which is an array `[stream, step, ...]`.
@@ -85,7 +86,7 @@ class FrozenChunk:
             field = chunk[name]
             for offsets, positions in self._ring.pieces(self.first, self.stop):
                 field[:, offsets] = self._ring.arrays[name][:, positions].view(field.dtype)
-            yield
+            between()
         with self._lock:  # from here on nothing is kept
             self._read = True
         for streams, offsets, values in self._kept:
@@ -98,7 +99,7 @@ class FrozenChunk:
 
 
 def chunk_dtype(ring: Ring, names: tuple[str, ...], num_steps: int) -> np.dtype:
-    """Layout of a chunk: one field for each array, large items first, so all are aligned."""
+    """Return a chunk's layout: one field for each array, large items first, so all are aligned."""
     arrays = sorted(((name, ring.arrays[name]) for name in names), key=lambda x: -x[1].itemsize)
     return np.dtype(
         [
@@ -109,5 +110,5 @@ def chunk_dtype(ring: Ring, names: tuple[str, ...], num_steps: int) -> np.dtype:
 
 
 def plain(dtype: np.dtype) -> np.dtype:
-    """What NumPy's files can name: unsigned integers in place of bfloat16 and its like."""
+    """Return a type that NumPy's files can name: unsigned integers in place of bfloat16."""
     return np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype

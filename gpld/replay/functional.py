@@ -13,14 +13,12 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
-from .storage import StepSpec
-
 Steps = dict[str, Shaped[Array, "stream length ..."]]
 """Stored steps by name."""
 
 
 class Layout(NamedTuple):
-    """What does not change in a replay, and what programs are compiled for."""
+    """Sizes of a replay, for which programs are compiled."""
 
     num_streams: int
     length: int
@@ -34,7 +32,7 @@ class Layout(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What has happened in a replay; steps are counted from the beginning of their stream."""
+    """Counts of a replay's steps and samples, from the beginning of the streams."""
 
     num_added: Int[Array, ""]
     """Steps of each stream so far."""
@@ -50,26 +48,20 @@ class Counters(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Which windows were drawn."""
+    """Places of windows that were drawn."""
 
     stream: Int[Array, " batch"]
     start: Int[Array, " batch"]
     """First step of each."""
 
 
-def empty(specs: Mapping[str, StepSpec], layout: Layout) -> Steps:
-    """Arrays for steps, filled with zeros."""
-    shape = (layout.num_streams, layout.length)
-    return {name: jnp.zeros((*shape, *spec.shape), spec.dtype) for name, spec in specs.items()}
-
-
 def initial() -> Counters:
-    """Nothing has happened."""
+    """Return the counters of an empty replay."""
     return Counters(*(jnp.zeros((), jnp.int32) for _ in Counters._fields))
 
 
 def append(steps: Steps, counters: Counters, new: Mapping[str, Shaped[Array, "..."]]) -> Steps:
-    """Writes one step of every stream, over the oldest if all are taken.
+    """Write one step of every stream, over the oldest if all are taken.
 
     Args:
         steps: What is there.
@@ -80,14 +72,14 @@ def append(steps: Steps, counters: Counters, new: Mapping[str, Shaped[Array, "..
 
 
 def added(counters: Counters, layout: Layout) -> Counters:
-    """The counters after `append`."""
+    """Return the counters after `append`."""
     num_added = counters.num_added + 1
     oldest = jnp.maximum(counters.oldest, num_added - layout.length)
     return counters._replace(num_added=num_added, oldest=oldest)
 
 
 def draw(counters: Counters, layout: Layout, batch_size: int, *, key: PRNGKeyArray) -> Windows:
-    """Draws windows with replacement, those of the online queue first.
+    """Draw windows with replacement, those of the online queue first.
 
     There must be a window.
 
@@ -113,7 +105,7 @@ def draw(counters: Counters, layout: Layout, batch_size: int, *, key: PRNGKeyArr
 
 
 def sampled(counters: Counters, layout: Layout, batch_size: int) -> Counters:
-    """The counters after `draw`."""
+    """Return the counters after `draw`."""
     first, stop = _queue(counters, layout)
     served = jnp.minimum(first + batch_size, jnp.maximum(first, stop))
     return counters._replace(served=served, drawn=counters.drawn + 1)
@@ -122,7 +114,7 @@ def sampled(counters: Counters, layout: Layout, batch_size: int) -> Counters:
 def read(
     steps: Steps, layout: Layout, windows: Windows, *, context_only: Collection[str] = ()
 ) -> dict[str, Shaped[Array, "batch steps ..."]]:
-    """The steps of windows, of which an episode that is cut off counts as ended.
+    """Return the steps of windows; an episode that is cut off counts as ended.
 
     Args:
         steps: What is there.
@@ -151,7 +143,7 @@ def refresh(
     *,
     where: Shaped[Array, ""] | bool = True,
 ) -> Steps:
-    """Overwrites stored arrays of windows, the context step excepted.
+    """Overwrite stored arrays of windows, the context step excepted.
 
     Where windows overlap the last one wins; steps that were dropped since are skipped.
 
@@ -192,7 +184,7 @@ def _append(
 
 
 def _queue(counters: Counters, layout: Layout) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """What waits in the online queue: the number of the first window and the one after the last.
+    """Return the first window in the online queue, and the one after the last, by numbers.
 
     Window q is that of stream `q % num_streams` from step `1 + window * (q // num_streams)` on:
     together the windows hold every step but the first of each stream.

@@ -1,4 +1,4 @@
-"""What a checkpoint says of a saved replay, as JSON can hold it.
+"""Manifests: the description of a saved replay in a checkpoint, as JSON can hold it.
 
 `format` is the version of all this, `chunk_length` the steps of a stream in a chunk,
 `num_streams` their number, `arrays` dtype and shape of one step of each array by group and
@@ -19,11 +19,11 @@ FORMAT = 1
 
 
 class UnsuitableReplayError(ValueError):
-    """An intact saved replay that does not fit: it has another format, streams or arrays."""
+    """Mismatch: an intact saved replay has another format, streams or arrays."""
 
 
 def header(ring: Ring, chunk_length: int) -> Manifest:
-    """What a manifest says of the replay's layout."""
+    """Return a manifest's description of the replay's layout."""
     arrays = {
         group: {
             name: {"dtype": str(array.dtype), "shape": list(array.shape[2:])}
@@ -41,7 +41,7 @@ def header(ring: Ring, chunk_length: int) -> Manifest:
 
 
 def check(manifest: Mapping[str, Any], ring: Ring) -> None:
-    """Whether what was saved fits into a replay.
+    """Check that a saved replay fits into this one.
 
     Raises:
         UnsuitableReplayError: If it does not; the message says where they differ first.
@@ -54,7 +54,7 @@ def check(manifest: Mapping[str, Any], ring: Ring) -> None:
 
 
 def has_other_format(manifest: Mapping[str, Any], known: int, whole: bool) -> bool:
-    """Whether another version has written a manifest, which no flipped bit makes of this one's.
+    """Return whether another version has written a manifest, rather than a flipped bit.
 
     Later formats must differ from this one in two bits or more, as 2 does from 1.
 
@@ -70,7 +70,7 @@ def has_other_format(manifest: Mapping[str, Any], known: int, whole: bool) -> bo
 
 
 def validate(manifest: Any, *, whole: bool = False) -> None:
-    """Checks that a manifest says all that it must, and that its files hold every step.
+    """Check that a manifest says all that it must, and that its files hold every step.
 
     Args:
         manifest: What a checkpoint holds in its place.
@@ -91,12 +91,12 @@ def validate(manifest: Any, *, whole: bool = False) -> None:
 
 
 def files(manifest: Mapping[str, Any]) -> list[ChunkFile]:
-    """The files of a saved replay."""
+    """Return the files of a saved replay."""
     return [ChunkFile(**file) for file in manifest["files"]]
 
 
 def _faults(manifest: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a manifest; those after the first may only follow from it."""
+    """Yield the faults of a manifest; those after the first may only follow from it."""
     names = {"format", "chunk_length", "num_streams", "arrays", "state", "files"}
     if manifest.keys() != names:
         yield f"it says {sorted(manifest)} instead of {sorted(names)}"
@@ -120,7 +120,7 @@ def _faults(manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _gaps(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Where files do not hold exactly the steps that they must."""
+    """Yield the files that do not hold exactly the steps that they must."""
     length, state = manifest["chunk_length"], manifest["state"]
     oldest, num_added = state["oldest"], state["num_added"]
     chunks = range(oldest // length, -(-num_added // length))

@@ -1,4 +1,4 @@
-"""The last steps of several endless streams, addressed by their number from the beginning."""
+"""Ring of the last steps of endless streams, addressed by their number from the beginning."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
@@ -30,7 +30,7 @@ class Ring:
     """
 
     def __init__(self, arrays: Mapping[str, Any], *, mutable: Collection[str] = ()):
-        """Makes an empty ring.
+        """Make an empty ring.
 
         Args:
             arrays: By name, of shape `[stream, length, ...]`.
@@ -53,7 +53,7 @@ class Ring:
         self._changed_at = np.zeros(self.length, np.int64)
 
     def append(self, steps: Arrays) -> None:
-        """Adds one step to every stream: arrays by name, with a leading stream axis."""
+        """Add one step to every stream: arrays by name, with a leading stream axis."""
         if self.num_added - self.oldest == self.length:
             if self.watcher is not None:
                 for group in self.groups:
@@ -65,7 +65,7 @@ class Ring:
         self.num_added += 1
 
     def overwrite(self, stream: int, first: int, values: Arrays) -> None:
-        """Changes consecutive steps of one stream, all of which must be there.
+        """Change consecutive steps of one stream, all of which must be there.
 
         Args:
             stream: The stream.
@@ -82,7 +82,7 @@ class Ring:
                 self.arrays[name][stream, positions] = new[offsets]
 
     def fill(self, name: str, first: int, values: Shaped[np.ndarray, "stream steps ..."]) -> None:
-        """Puts steps of all streams in place that were taken from another ring.
+        """Put steps of all streams in place that were taken from another ring.
 
         Args:
             name: The array.
@@ -94,11 +94,11 @@ class Ring:
             array[:, positions] = values[:, offsets].view(array.dtype)
 
     def on_host(self) -> "Ring":
-        """A ring that holds what this one does now, until that is overwritten here."""
+        """Return a ring that holds what this one does now, until that is overwritten here."""
         return self
 
     def pieces(self, first: int, stop: int) -> list[tuple[slice, slice]]:
-        """Where consecutive steps are: pairs of offsets from `first` and positions."""
+        """Return the places of consecutive steps: pairs of offsets from `first` and positions."""
         begin, count = first % self.length, stop - first
         whole = min(count, self.length - begin)
         pieces = [(slice(0, whole), slice(begin, begin + whole))]
@@ -107,7 +107,7 @@ class Ring:
         return pieces
 
     def last_change(self, first: int, stop: int) -> int:
-        """Number of the last change to any of these steps; 0 if there was none."""
+        """Return the number of the last change to any of these steps; 0 if there was none."""
         pieces = self.pieces(first, stop)
         return max(int(self._changed_at[positions].max()) for _, positions in pieces)
 

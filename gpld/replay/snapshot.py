@@ -1,8 +1,8 @@
-"""What a replay held at one moment, written to files while it goes on."""
+"""Contents of a replay at one moment, written to files while it goes on."""
 
 import errno
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ class Snapshot:
         pending: Sequence[PendingFile],
         done: Callable[[list[ChunkFile] | None], None],
     ):
-        """Begins to watch what is overwritten.
+        """Begin to watch what is overwritten.
 
         Args:
             folder: Where the files are.
@@ -64,8 +64,11 @@ class Snapshot:
         """Files that it needs until it is written or discarded."""
         return {file.name for file in (*self._current, *self._pending) if self._open}
 
-    def write(self) -> Manifest:
-        """Writes what has changed since the last snapshot, in whichever thread.
+    def write(self, between: Callable[[], None] = lambda: None) -> Manifest:
+        """Write what has changed since the last snapshot, in whichever thread.
+
+        Args:
+            between: Is called after each array and each file, where the replay may go on.
 
         Returns:
             The manifest, with which `ReplayStore.load` finds everything again.
@@ -75,19 +78,6 @@ class Snapshot:
                 written is removed, and the next snapshot does it again.
             RuntimeError: If it was written or discarded before.
         """
-        parts = self.parts()
-        while True:
-            try:
-                next(parts)
-            except StopIteration as end:
-                return end.value
-
-    def parts(self) -> Generator[None, None, Manifest]:
-        """`write` in pieces, between which whoever drives it may do something else.
-
-        Raises:
-            RuntimeError: If the snapshot was written or discarded before.
-        """
         if not self._open:
             raise RuntimeError("The snapshot was written or discarded before.")
         self.begun = True
@@ -95,8 +85,8 @@ class Snapshot:
         try:
             self._folder.mkdir(exist_ok=True)  # without parents: a run may have been moved away
             for pending in self._pending:
-                files.append((yield from self._write(pending)))
-                yield
+                files.append(self._write(pending, between))
+                between()
             sync_folder(self._folder)
             self._check_current()
             files.extend(self._current)
@@ -111,20 +101,20 @@ class Snapshot:
         return self._header | {"files": [file._asdict() for file in files]}
 
     def discard(self) -> None:
-        """Keeps no old values any longer; calling it again does nothing."""
+        """Stop keeping old values; calling it again does nothing."""
         if self._open:
             self._open = False
             self._ring.watcher = None
             self._chunks = {}
 
-    def _write(self, pending: PendingFile) -> Generator[None, None, ChunkFile]:
-        contents = yield from pending.steps.read()
+    def _write(self, pending: PendingFile, between: Callable[[], None]) -> ChunkFile:
+        contents = pending.steps.read(between)
         size, sha256 = chunk_file.write(self._folder / pending.name, contents)
         first, num_steps = pending.steps.first, pending.steps.stop - pending.steps.first
         return ChunkFile(pending.name, size, sha256, pending.group, pending.chunk, first, num_steps)
 
     def _check_current(self) -> None:
-        """That nobody has removed what was written earlier."""
+        """Check that nobody has removed what was written earlier."""
         missing = {file.name for file in self._current} - set(os.listdir(self._folder))
         if missing:
             path = self._folder / min(missing)

@@ -1,4 +1,4 @@
-"""Where the arrays of a replay live: in memory, or in files that are mapped into memory."""
+"""Arrays of a replay, in memory or in files that are mapped into memory."""
 
 import os
 import tempfile
@@ -28,7 +28,7 @@ class StepSpec(NamedTuple):
 def allocate(
     specs: Mapping[str, StepSpec], *, num_streams: int, length: int, folder: Path | None
 ) -> dict[str, Shaped[np.ndarray, "stream length ..."]]:
-    """Arrays for `length` steps of every stream, not yet filled.
+    """Allocate arrays for `length` steps of every stream.
 
     Args:
         specs: Arrays by name, for one step of one stream.

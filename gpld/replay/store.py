@@ -25,14 +25,14 @@ _FILE = re.compile(r"\.?((?:immutable|mutable)-\d{6,}-(\d{6,})\.npy)(?:\.tmp)?")
 
 
 class ReplayStore:
-    """Saves a replay beside the training, and loads it.
+    """Files of saved replays: writes them beside the training, and loads them.
 
     One thread adds, refreshes and makes snapshots; another may write and prune. No other
     process may use the folder meanwhile.
     """
 
     def __init__(self, folder: Path, *, chunk_bytes: int = 24 * 2**20):
-        """Opens a store; nothing is written or read yet.
+        """Open a store; nothing is written or read yet.
 
         Args:
             folder: Where its files are.
@@ -50,7 +50,7 @@ class ReplayStore:
         self._serial = max((serial for _, _, serial in self._files()), default=-1) + 1
 
     def snapshot(self, replay: AbstractReplay) -> Snapshot:
-        """Fixes the contents of a replay as they are now, which takes milliseconds.
+        """Fix the contents of a replay as they are now, which takes milliseconds.
 
         The replay goes on at once, whichever thread writes the snapshot and whenever. One
         that was made before and that nobody has begun to write is discarded.
@@ -91,7 +91,7 @@ class ReplayStore:
             return self._snapshot
 
     def load(self, manifest: Mapping[str, Any], replay: AbstractReplay) -> None:
-        """Fills an empty replay with what was saved.
+        """Fill an empty replay with what was saved.
 
         Afterwards it goes on as the saved one would have: it draws the same windows next.
         If it is shorter, the oldest steps are left out.
@@ -133,17 +133,8 @@ class ReplayStore:
             self._chunk_length = manifest["chunk_length"]
             self._current = {(file.group, file.chunk): file for file in files}
 
-    def verify(self, manifest: Mapping[str, Any]) -> None:
-        """Reads all files of a manifest.
-
-        Raises:
-            DamagedReplayError: If one is missing or damaged.
-        """
-        for file in manifests.files(manifest):
-            chunk_file.read(self._folder, file)
-
     def prune(self, keep: Iterable[Manifest]) -> None:
-        """Removes the files that no manifest in `keep` refers to, and unfinished ones.
+        """Remove the files that no manifest in `keep` refers to, and unfinished ones.
 
         A snapshot that is being written keeps its files.
 
@@ -166,13 +157,13 @@ class ReplayStore:
             raise errors[0]
 
     def _holds(self, file: ChunkFile, ring: Ring, first: int, stop: int) -> bool:
-        """Whether a file holds all these steps as they are now."""
+        """Return whether a file holds all these steps as they are now."""
         if file.first_step > first or file.stop < stop:
             return False
         return file.group == "immutable" or ring.last_change(first, stop) <= self._changes
 
     def _done(self, files: list[ChunkFile] | None, changes: int) -> None:
-        """After a snapshot: these files hold it, or it could not be written."""
+        """Note the files that hold a snapshot; None if it could not be written."""
         with self._lock:
             if files is None:  # what is current may have vanished
                 there = {path.name for path, _, _ in self._files()}
@@ -182,20 +173,20 @@ class ReplayStore:
                 self._changes = changes
 
     def _files(self) -> Iterator[tuple[Path, str, int]]:
-        """All files of the store: path, name once complete, and serial number."""
+        """Yield all files of the store: path, name once complete, and serial number."""
         for path in self._folder.iterdir() if self._folder.exists() else ():
             if match := _FILE.fullmatch(path.name):
                 yield path, match[1], int(match[2])
 
 
 def _chunk_length(ring: Ring, chunk_bytes: int) -> int:
-    """Steps of a chunk, so that its larger file has about so many bytes."""
+    """Return the steps of a chunk, so that its larger file has about so many bytes."""
     step_bytes = max(chunk_dtype(ring, names, 1).itemsize for names in ring.groups.values())
     return max(1, chunk_bytes // step_bytes)
 
 
 def _chunks(ring: Ring, chunk_length: int) -> Iterator[tuple[Group, int, int, int]]:
-    """Group, number, first step and the one after the last of all chunks with steps."""
+    """Yield group, number, first step and the one after the last of all chunks with steps."""
     for group, names in ring.groups.items():
         if names:
             for chunk in range(ring.oldest // chunk_length, -(-ring.num_added // chunk_length)):

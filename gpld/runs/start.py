@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Config, differences, flatten, lasting, to_dict
-from ..envs import EnvSpec
+from ..envs import EnvSpec, choose_backend, env_factory
 from ..errors import MachineError, UsageError
 from ..machine.files import lock, open_to_append, write_json
 from ..machine.output import show
@@ -60,6 +60,19 @@ def default_path(config: Config) -> Path:
     if config.seeds > 1:
         seeds = f"seeds{config.seed}-{config.seed + config.seeds - 1}"
     return Path("runs") / f"{config.task}-{config.preset}-{seeds}-{time}"
+
+
+def check_task(config: Config) -> None:
+    """Check that a run's task exists and can run here, without opening an environment.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    try:
+        env_factory(config.task, **config.env.options)
+        choose_backend(config.task, config.env.backend, config.env.observations)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def check_run(

@@ -1,4 +1,4 @@
-"""How long jobs will probably take, from runs that are there."""
+"""Forecast of the hours that jobs will take, from runs that are there."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from .job import Job
 
 
 def seconds_per_env_step(run: Path) -> float | None:
-    """What an env step of a run took, updates and evaluations included; None if unknown.
+    """Return the seconds of an env step, updates and evaluations included; None if unknown.
 
     Where several seeds are trained together, it is what one of each took together.
     """
@@ -19,7 +19,7 @@ def seconds_per_env_step(run: Path) -> float | None:
 
 
 def predict(jobs: Sequence[Job], like: Path | None = None) -> dict[str, float]:
-    """Hours that are left of each job, by its name; without those that nothing is known of.
+    """Return the hours that are left of each job, by name; without those that are unknown.
 
     A job is taken to be as fast as its own run so far, or else as the mean of other jobs' on
     the same task, or else as that of all; per seed, which is too much where seeds share a

@@ -1,4 +1,4 @@
-"""Programs of a sweep: what they train, where that goes, and what is left of it to do."""
+"""Jobs of a sweep: settings, folders, and what is left to do."""
 
 import dataclasses
 import os
@@ -7,17 +7,17 @@ from pathlib import Path
 
 from ..analysis.scores import ARMS, read_checkpoint_scores
 from ..config import Config, differences, flatten
-from ..envs import canonical_name
 from ..errors import MachineError, UsageError
 from ..machine.files import file_error, read_json, write_json
 from ..runs.folder import RunFolder
 from ..runs.start import planned_runs
+from ..short_names import canonical_name
 from .spec import Sweep
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One program: an arm on a task, with one or several seeds."""
+    """One process of a sweep: an arm on a task, with one or several seeds."""
 
     name: str
     """Its place in the sweep, such as `GPLD/walker_run/seed0`."""
@@ -26,7 +26,7 @@ class Job:
     """Folder of the run, or of the runs of all its seeds."""
 
     log: Path
-    """File for what the program prints."""
+    """File for what the job prints."""
 
     config: Config
     flags: tuple[str, ...]
@@ -36,7 +36,7 @@ class Job:
 
     @property
     def failure(self) -> Path:
-        """File that is there if the program failed when it ran last."""
+        """File that is there if the job failed when it ran last."""
         return self.log.with_suffix(".failed")
 
     @property
@@ -51,7 +51,7 @@ class Job:
 
     @property
     def trained(self) -> bool:
-        """Whether all runs have all their env steps."""
+        """True if all runs have all their env steps."""
         return self.env_steps_left == 0
 
     @property
@@ -62,11 +62,11 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
+        """True if nothing is left to do."""
         return self.trained and not self.unevaluated
 
     def check(self) -> None:
-        """Checks that what is in its folder is a part of this job.
+        """Check that what is in its folder is a part of this job.
 
         Raises:
             UsageError: If it has other settings.
@@ -85,7 +85,7 @@ class Job:
 
 
 def plan(sweep: Sweep, root: Path) -> list[Job]:
-    """All programs of a sweep: the first seeds of every arm and task, then the next.
+    """Return all jobs of a sweep: the first seeds of every arm and task, then the next.
 
     So that there is something to compare early on.
 
@@ -128,7 +128,7 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
 
 
 def record(sweep: Sweep, root: Path) -> None:
-    """Writes into the folder of a sweep what it is, and the names of its arms.
+    """Write the sweep and the names of its arms into its folder.
 
     Raises:
         UsageError: If the folder holds one whose programs have other seeds.
@@ -154,7 +154,7 @@ def record(sweep: Sweep, root: Path) -> None:
 
 
 def _env_steps(run: Path) -> int:
-    """Env steps that a run can be resumed from, or that it ended with.
+    """Return the env steps that a run can be resumed from, or that it ended with.
 
     Where checkpoints have been removed to save space, the last evaluation counts, which every
     run makes at its end.
@@ -166,7 +166,7 @@ def _env_steps(run: Path) -> int:
 
 
 def evaluated(run: Path, episodes: int) -> bool:
-    """Whether the agent of its last checkpoint has been evaluated as a sweep does it.
+    """Return whether a run's last checkpoint has been evaluated as a sweep does it.
 
     Args:
         run: Folder of the run.

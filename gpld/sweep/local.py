@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..errors import Interrupted
 from ..machine.signals import Interrupts
-from . import program
+from . import job_process
 from .job import Job
 
 _POLL_SECONDS = 0.2
@@ -17,7 +17,7 @@ _MOST_RESTARTS = 5
 
 
 class _Running(NamedTuple):
-    """A job whose process is there."""
+    """A running job."""
 
     job: Job
     process: subprocess.Popen
@@ -32,7 +32,7 @@ def run_local(
     gpus: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> list[str]:
-    """Runs jobs until all have ended.
+    """Run jobs until all have ended.
 
     Each of several processes has its share of the cores, if there are enough. A program that
     was told to stop by somebody else goes on later.
@@ -67,11 +67,11 @@ def run_local(
                 running.remove(own)
                 code, job = own.process.returncode, own.job
                 minutes = (time.monotonic() - own.since) / 60
-                if program.was_interrupted(code) and restarts[job.name] < _MOST_RESTARTS:
+                if job_process.was_interrupted(code) and restarts[job.name] < _MOST_RESTARTS:
                     restarts[job.name] += 1
                     waiting.append(job)
                     say(f"{job.name}: was told to stop after {minutes:.1f} minutes, goes on later")
-                elif reason := program.ended(job, code):
+                elif reason := job_process.ended(job, code):
                     failures.append(reason)
                     say(f"{job.name}: FAILED after {minutes:.1f} minutes")
                 else:
@@ -84,7 +84,7 @@ def run_local(
 
 
 def _start(job: Job, slot: int, processes: int, gpus: Sequence[str]) -> _Running:
-    """Starts a job with what belongs to a slot."""
+    """Start a job with the cores and the GPU of a slot."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     own = cores[slot::processes] if 1 < processes <= len(cores) else []
     environment = {}
@@ -93,5 +93,5 @@ def _start(job: Job, slot: int, processes: int, gpus: Sequence[str]) -> _Running
         sharing = -(-processes // len(gpus))
         if sharing > 1:  # each would take three quarters of the memory
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / sharing:.3f}"
-    process = program.start(job, cores=own, environment=environment)
+    process = job_process.start(job, cores=own, environment=environment)
     return _Running(job, process, slot, time.monotonic())

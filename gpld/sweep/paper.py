@@ -1,4 +1,4 @@
-"""The tables and figures of the paper as sweeps, and what it leaves open."""
+"""Tables and figures of the paper as sweeps, and choices where it leaves something open."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..analysis.published import paper_table1, paper_table3
-from ..benchmark.published import TABLE4
+from ..analysis.published.costs import TABLE4
 from .spec import Sweep
 
 Settings = Mapping[str, Any]
@@ -49,7 +49,7 @@ SCALES: Mapping[str, Scale] = {
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A table or figure: what is trained for it."""
+    """Runs for a table or figure of the paper."""
 
     title: str
     tasks: Sequence[str]
@@ -71,11 +71,11 @@ class Experiment:
 
     @property
     def source(self) -> Literal["training", "checkpoints"]:
-        """Which evaluations its scores are."""
+        """Evaluations that its scores are of."""
         return "checkpoints" if self.evaluation_episodes else "training"
 
     def scaled(self, scale: Scale) -> "Experiment":
-        """The same with fewer tasks, seeds, env steps and episodes, from another preset."""
+        """Return the same with fewer tasks, seeds, env steps and episodes, from another preset."""
         first = [task for task in _LEARNT_FIRST if task in self.tasks]
         tasks = [*first, *(task for task in self.tasks if task not in first)][: scale.tasks]
         smaller = {"env_steps": scale.env_steps, "evaluation.every": scale.every}
@@ -89,7 +89,7 @@ class Experiment:
         )
 
     def stamp(self, full: "Experiment", name: str) -> str:
-        """What makes it less than the paper's, for everything that is made of it."""
+        """Return the line that says, on everything made of it, how it is less than the paper's."""
         return (
             f"SCALED DOWN ({name}): preset {self.preset} instead of {full.preset}; "
             f"{len(self.tasks)} of {len(full.tasks)} tasks; {self.seeds} of {full.seeds} seeds; "
@@ -98,7 +98,7 @@ class Experiment:
         )
 
     def stages(self, root: Path) -> list[tuple[Path, Sweep]]:
-        """Sweeps and their folders, each of which needs the ones before it; report the last."""
+        """Return sweeps with their folders; each needs those before it, the last is reported on."""
         if not self.warm_start:
             return [(root / "runs", self._sweep(self.tasks, self.arms, self.settings))]
         baseline = {"DreamerV3": _ARMS["DreamerV3"]}
@@ -125,7 +125,7 @@ class Experiment:
 
 
 def _ablations() -> dict[str, Settings]:
-    """The arms of figure 5: rows of table 4, the baseline, and a coefficient that stays."""
+    """Return the arms of figure 5: rows of table 4, the baseline, and a coefficient that stays."""
     arms: dict[str, Settings] = {"DreamerV3": _ARMS["DreamerV3"]}
     for row in TABLE4:
         target = "both"
@@ -228,5 +228,5 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 
 
 def choices(experiment: Experiment) -> list[str]:
-    """Everything that was decided where the paper or its code leave it open."""
+    """Return everything that was decided where the paper or its code leave it open."""
     return [*experiment.choices, *_ALWAYS]

@@ -9,20 +9,24 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ..config.checks import check
+from ..config.checks import Bound, at_least, check, check_fields
 from ..errors import MachineError, UsageError
 from ..machine.files import read_json, write_json
-from . import program
+from . import job_process
 from .job import Job
 
 _IDS = "slurm/submitted.json"
 
 
+# Of less than a minute SLURM is asked for 0, which it takes for no limit.
+_HOURS = Bound("finite and at least a minute (1/60)", lambda hours: 1 <= 60 * hours < math.inf)
+
+
 @dataclasses.dataclass(frozen=True)
 class SlurmOptions:
-    """What is asked of the cluster for each job."""
+    """Resources of each job on the cluster."""
 
     partition: str | None = None
     """Partition; None takes the cluster's own choice."""
@@ -30,35 +34,29 @@ class SlurmOptions:
     account: str | None = None
     """Account that is charged."""
 
-    hours: float = 24.0
+    hours: Annotated[float, _HOURS] = 24.0
     """Wall time of a job, after which it is requeued and goes on."""
 
-    cpus: int = 8
+    cpus: Annotated[int, at_least(1)] = 8
     """Cores."""
 
-    gpus: int = 1
+    gpus: Annotated[int, at_least(0)] = 1
     """GPUs."""
 
-    memory_gb: int = 32
+    memory_gb: Annotated[int, at_least(1)] = 32
     """Memory in GB."""
 
-    at_a_time: int = 256
+    at_a_time: Annotated[int, at_least(1)] = 256
     """Jobs of the array that may run at the same time."""
 
     warning_seconds: int = 120
     """Seconds before its end at which a job is told to save."""
 
-    requeues: int = 100
+    requeues: Annotated[int, at_least(0)] = 100
     """How often a job may reach the end of its wall time."""
 
     def __post_init__(self):
-        # Of less than a minute SLURM is asked for 0, which it takes for no limit.
-        check(1 <= 60 * self.hours < math.inf, "slurm.hours", "finite and at least a minute (1/60)",
-              self.hours)  # fmt: skip
-        for name in ("cpus", "memory_gb", "at_a_time"):
-            check(getattr(self, name) >= 1, f"slurm.{name}", "at least 1", getattr(self, name))
-        for name in ("gpus", "requeues"):
-            check(getattr(self, name) >= 0, f"slurm.{name}", "at least 0", getattr(self, name))
+        check_fields(self, "slurm.")
         check(
             0 < self.warning_seconds < 3600 * self.hours,
             "slurm.warning_seconds",
@@ -68,18 +66,18 @@ class SlurmOptions:
 
 
 class Submission:
-    """A job as submitit runs it: a process that is told to save before the cluster takes over.
+    """Job for submitit: a process that is told to save before the cluster takes over.
 
     Of a job with several nodes every node runs it.
     """
 
     def __init__(self, job: Job):
-        """Of `job`."""
+        """Take the job."""
         self._job = job
         self._process: subprocess.Popen | None = None
 
     def __call__(self) -> str:
-        """Runs the job.
+        """Run the job.
 
         Returns:
             Its name.
@@ -90,16 +88,16 @@ class Submission:
         from submitit import JobEnvironment
 
         is_first = JobEnvironment().global_rank == 0
-        self._process = program.start(self._job, evaluates=is_first)
+        self._process = job_process.start(self._job, evaluates=is_first)
         code = self._process.wait()
-        if program.was_interrupted(code):  # by a signal to the whole job: it is preempted
+        if job_process.was_interrupted(code):  # by a signal to the whole job: it is preempted
             self._requeue()
-        elif (is_first or code != 0) and (reason := program.ended(self._job, code)):
+        elif (is_first or code != 0) and (reason := job_process.ended(self._job, code)):
             raise MachineError(reason)
         return self._job.name
 
     def checkpoint(self) -> Any:
-        """Tells the program to save; called by submitit when the job is about to end."""
+        """Tell the process to save; called by submitit when the job is about to end."""
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
@@ -110,11 +108,11 @@ class Submission:
         return DelayedSubmission(Submission(self._job))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the process."""
+        """Return everything but the process."""
         return {"_job": self._job, "_process": None}
 
     def _requeue(self) -> None:
-        """Does what submitit does when the cluster warns it: `checkpoint`, requeue, end."""
+        """Do what submitit does when the cluster warns it: `checkpoint`, requeue, end."""
         from submitit.core.job_environment import JobEnvironment
 
         os.kill(os.getpid(), JobEnvironment._usr_sig())
@@ -128,7 +126,7 @@ def submit(
     *,
     cluster: Literal["slurm", "local"] = "slurm",
 ) -> list[Any]:
-    """Submits jobs as an array; those of an earlier call that are waiting or running stay.
+    """Submit jobs as an array; those of an earlier call that are waiting or running stay.
 
     Args:
         jobs: The jobs.
@@ -164,7 +162,7 @@ def submit(
 
 
 def _executor(root: Path, options: SlurmOptions, cluster: str, num_nodes: int) -> Any:
-    """What submits jobs on some nodes, each of which trains a part of every run."""
+    """Make submitit's executor for some nodes, each of which trains a part of every run."""
     import submitit
 
     executor = submitit.AutoExecutor(
@@ -188,7 +186,7 @@ def _executor(root: Path, options: SlurmOptions, cluster: str, num_nodes: int) -
 
 
 def in_queue(jobs: Sequence[Job], root: Path) -> dict[str, str]:
-    """SLURM's numbers of jobs that were submitted before and have not ended, by name.
+    """Return SLURM's numbers of jobs that were submitted and have not ended, by name.
 
     Raises:
         MachineError: If the cluster cannot be asked.
@@ -206,7 +204,7 @@ def in_queue(jobs: Sequence[Job], root: Path) -> dict[str, str]:
 
 
 def wait(jobs: Sequence[Job], submitted: Sequence[Any]) -> list[str]:
-    """Waits until all jobs have ended.
+    """Wait until all jobs have ended.
 
     Args:
         jobs: The jobs.

@@ -1,28 +1,32 @@
-"""What a sweep is made of, and the small file that says it."""
+"""Description of a sweep, and the small file that holds it."""
 
 import dataclasses
 import difflib
 import tomllib
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ..cli import parse_config
 from ..config import Config, field_types, flatten_names
-from ..config.checks import check, check_type
+from ..config.checks import Bound, at_least, check, check_fields, check_type
+from ..config.flags import parse_settings
 from ..errors import UsageError
 from ..machine.files import read_bytes
+from ..runs.start import check_task
 
 _GIVEN = ("task", "seed", "seeds", "preset", "run", "resume", "offline")  # by the sweep itself
 
-
-_MIB = 2**20
+_DIFFERENT = Bound(
+    "different, and at least one", lambda values: len(set(values)) == len(values) > 0
+)
+_PRINTABLE = Bound("names on one line", lambda names: all(map(str.isprintable, names)))
+_NATURAL = Bound("numbers of at least 0", lambda numbers: min(numbers) >= 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Every arm on every task with every seed.
+    """Grid of runs: every arm on every task with every seed.
 
     As a TOML file:
 
@@ -41,46 +45,33 @@ class Sweep:
     or as a Python file that makes `sweep = Sweep(...)`.
     """
 
-    tasks: Sequence[str]
+    tasks: Annotated[Sequence[str], _DIFFERENT, _PRINTABLE]
     """Tasks of the registry."""
 
-    arms: Mapping[str, Mapping[str, Any]]
+    arms: Annotated[Mapping[str, Mapping[str, Any]], _DIFFERENT, _PRINTABLE]
     """What is compared: settings of each arm under their dotted names."""
 
-    seeds: Sequence[int]
+    seeds: Annotated[Sequence[int], _DIFFERENT, _NATURAL]
     """Seed of each run of an arm on a task."""
 
-    preset: str = "paper"
+    preset: Annotated[str, Bound("a name", str.isprintable)] = "paper"
     """What all settings begin with."""
 
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Settings of all arms under their dotted names; those of an arm go before them."""
 
-    seeds_per_program: int = 1
+    seeds_per_program: Annotated[int, at_least(1)] = 1
     """Seeds that are trained together in one program, which takes less time than one after
     the other on devices that a single run does not fill."""
 
-    evaluation_episodes: int = 0
+    evaluation_episodes: Annotated[int, at_least(0)] = 0
     """Episodes that each run's last agent is evaluated with when it is trained, into
     `evaluation.json`; the paper's tables have 20. 0 evaluates none."""
 
     def __post_init__(self):
         _check_types(vars(self))
         object.__setattr__(self, "seeds", tuple(self.seeds))  # JSON knows no ranges
-        for name in ("tasks", "arms", "seeds"):
-            values = list(getattr(self, name))
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"`{name}` must be different, and at least one, got {values}.")
-        if min(self.seeds) < 0:
-            raise ValueError(f"`seeds` must be numbers of at least 0, got {self.seeds}.")
-        if self.evaluation_episodes < 0:
-            raise ValueError(
-                f"`evaluation_episodes` must be at least 0, got {self.evaluation_episodes}."
-            )
-        if self.seeds_per_program < 1:
-            raise ValueError(
-                f"`seeds_per_program` must be at least 1, got {self.seeds_per_program}."
-            )
+        check_fields(self)
         for group in self.seed_groups:
             if list(group) != list(range(group[0], group[0] + len(group))):
                 raise ValueError(
@@ -93,12 +84,12 @@ class Sweep:
 
     @property
     def seed_groups(self) -> list[tuple[int, ...]]:
-        """The seeds of each program."""
+        """Seeds of each job."""
         seeds, n = sorted(self.seeds), self.seeds_per_program
         return [tuple(seeds[i : i + n]) for i in range(0, len(seeds), n)]
 
     def flags(self, arm: str, task: str, seeds: Sequence[int], path: Path) -> list[str]:
-        """Flags of `scripts/train.py` for one program, whose run goes to `path`."""
+        """Return the flags of `scripts/train.py` for one job, whose run goes to `path`."""
         flags = ["--preset", self.preset, "--task", task, "--seed", str(seeds[0])]
         if len(seeds) > 1:
             flags += ["--seeds", str(len(seeds))]
@@ -107,25 +98,27 @@ class Sweep:
         return [*flags, "--run", str(path)]
 
     def config(self, arm: str, task: str, seeds: Sequence[int], path: Path) -> Config:
-        """Settings of one program, whose run goes to `path`.
+        """Return the settings of one job, whose run goes to `path`.
 
         Raises:
             UsageError: If there is no such preset, task or setting, or a value is bad.
         """
         try:
-            return parse_config(self.flags(arm, task, seeds, path))
+            config = parse_settings(self.flags(arm, task, seeds, path))
+            check_task(config)
+            return config
         except UsageError as error:
             raise UsageError(f"Arm {arm} on {task}: {error}") from error
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Reads the file that describes a sweep, TOML or Python.
+    """Read the file that describes a sweep, TOML or Python.
 
     Raises:
         UsageError: If there is none, or it does not describe a sweep.
         MachineError: If it cannot be read.
     """
-    text = read_bytes(path, limit=_MIB)
+    text = read_bytes(path, limit=2**20)
     if path.suffix == ".py":
         return _run(path, text)
     try:
@@ -141,23 +134,17 @@ def read_sweep(path: Path) -> Sweep:
         )
     if absent := {"tasks", "arms", "seeds"} - set(values):
         raise UsageError(f"{path}: {', '.join(sorted(absent))} must be given.")
-    for name in ("settings", "arms"):
-        if not isinstance(values.get(name, {}), dict):
-            raise UsageError(f"{path}: `{name}` must be a table, got {values[name]!r:.200}.")
-    for arm, own in values["arms"].items():
-        if not isinstance(own, dict):
-            raise UsageError(f"{path}: `arms.{arm}` must be a table, got {own!r:.200}.")
-    values["settings"] = flatten_names(values.get("settings", {}))
-    values["arms"] = {arm: flatten_names(own) for arm, own in values["arms"].items()}
     try:
         _check_types(values)
+        values["settings"] = flatten_names(values.get("settings", {}))
+        values["arms"] = {arm: flatten_names(own) for arm, own in values["arms"].items()}
         return Sweep(**values)
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
 
 
 def _run(path: Path, text: bytes) -> Sweep:
-    """What a Python file makes; its own mistakes end in a line that says where."""
+    """Return the sweep of a Python file, whose own mistakes end in a line that says where."""
     names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
         exec(compile(text, path, "exec"), names)
@@ -173,27 +160,9 @@ def _run(path: Path, text: bytes) -> Sweep:
     return sweep
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
-
-
-def _is_list(value: Any, is_right: Callable[[Any], bool]) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str | bytes)
-        and all(map(is_right, value))
-    )
-
-
 def _check_types(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        is_right, allowed = _TYPES[name]
-        if not is_right(value):
-            raise ValueError(f"`{name}` must be {allowed}, got {value!r:.200}.")
+        check_type(name, value, field_types(Sweep)[name])
 
 
 def _check_settings(where: str, settings: Mapping[str, Any]) -> None:
@@ -208,33 +177,14 @@ def _check_settings(where: str, settings: Mapping[str, Any]) -> None:
             texts = [text for text in (value if isinstance(value, list | tuple) else [value])
                      if isinstance(text, str)]  # fmt: skip
             # They become flags, of which they must not look like another one.
-            usable = all(_is_text(text) and not text.startswith("--") for text in texts)
+            usable = all(text.isprintable() and not text.startswith("--") for text in texts)
             check(usable, name, "a text on one line, not beginning with --", value)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
 
 
-_IS_TABLE = (lambda value: isinstance(value, Mapping), "a table")
-_IS_NUMBER = (_is_number, "a whole number")
-_TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "tasks": (lambda value: _is_list(value, _is_text), "a list of names"),
-    "arms": (
-        lambda arms: (
-            isinstance(arms, Mapping)
-            and all(_is_text(name) and isinstance(own, Mapping) for name, own in arms.items())
-        ),
-        "a table of tables",
-    ),
-    "seeds": (lambda value: _is_list(value, _is_number), "a list of whole numbers"),
-    "preset": (_is_text, "a name"),
-    "settings": _IS_TABLE,
-    "seeds_per_program": _IS_NUMBER,
-    "evaluation_episodes": _IS_NUMBER,
-}
-
-
 def _flag(name: str, value: Any) -> list[str]:
-    """A setting as flags of the command line."""
+    """Return a setting as flags of the command line."""
     if isinstance(value, bool):
         group, dot, own = name.rpartition(".")
         return [f"--{group}{dot}{'' if value else 'no_'}{own}"]

@@ -105,11 +105,13 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
     return [*lines, f"look        {look}"]
 
 
-def _command(script: str, *args: str) -> str:
-    """A command line for one of the scripts, beside the one that is running."""
+def _command(name: str, *args: str) -> str:
+    """A command line for `gpld` or a script, whichever is running."""
     running = Path(sys.argv[0])
+    if running.name.startswith("gpld "):
+        return shlex.join(["gpld", name, *args])
     folder = running.parent if running.name == "train.py" else Path("scripts")
-    return shlex.join(["python", str(folder / f"{script}.py"), *args])
+    return shlex.join(["python", str(folder / f"{name}.py"), *args])
 
 
 def _last(run: RunFolder) -> Checkpoint | None:

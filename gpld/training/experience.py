@@ -64,7 +64,7 @@ def to_batch(steps: Mapping[str, Any], spec: EnvSpec) -> Batch:
 
 def refresh(replay: AbstractReplay, sample: Sample, latents: StoredLatent) -> None:
     """Writes the latents recomputed in an update back to where they were sampled."""
-    replay.refresh(sample, by_name(map(np.asarray, latents)))
+    on_host(replay).refresh(sample, by_name(map(np.asarray, latents)))
 
 
 class ReplaySize(NamedTuple):
@@ -129,7 +129,13 @@ def make_replay(
 
 def sample(replay: AbstractReplay, batch_size: int) -> Sample:
     """Draws windows, with the latent states of their context steps alone."""
-    return replay.sample(batch_size, context_only=LATENT)
+    return on_host(replay).sample(batch_size, context_only=LATENT)
+
+
+def on_host(replay: AbstractReplay) -> Replay:
+    """Return a replay as one on the host, which the loop on the host has."""
+    assert isinstance(replay, Replay)
+    return replay
 
 
 def step_bytes(config: Config, spec: EnvSpec) -> int:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from gpld import benchmark, commands
-from gpld.benchmark import Case, Figure, Measurement, Memory, Published, Report, measure, startup
+from gpld.analysis.published import Published
+from gpld.analysis.published.costs import TABLE4
+from gpld.benchmark import Case, Figure, Measurement, Memory, Report, measure, startup
 from gpld.benchmark.process import train_until
-from gpld.benchmark.published import TABLE4
 from gpld.benchmark.table4 import penalty
 from gpld.benchmark.train import find_section
 from gpld.commands.benchmark import main

@@ -2,17 +2,21 @@
 
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import pytest
 from run_script import run
 
-from gpld import doctor
-from gpld.doctor import Check
+import gpld
+from gpld.commands import doctor
+from gpld.commands.doctor import Check, run_check
 from gpld.machine.subprocesses import Outcome
 from gpld.xla import flags
 
-PINS = "`pip install 'dm_control==1.0.50' 'mujoco==3.17.0' 'mujoco-mjx==3.17.0'`"
+INSTALL = "`pip install -e . -c requirements.lock` in the checkout"
 
 
 def distribution(folder, name, version):
@@ -22,6 +26,11 @@ def distribution(folder, name, version):
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
+def before(folder):
+    """PYTHONPATH with which the modules of a folder hide others."""
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+
+
 @pytest.mark.slow
 def test_a_wrong_mujoco_is_named_and_the_rest_examined(tmp_path):
     distribution(tmp_path, "mujoco", "4.0.0")
@@ -29,20 +38,20 @@ def test_a_wrong_mujoco_is_named_and_the_rest_examined(tmp_path):
     (tmp_path / "dm_control" / "__init__.py").write_text(
         "raise AttributeError(\"'MjModel' object has no attribute 'flex_vertedge'\")"
     )
-    result = run("doctor.py", PYTHONPATH=str(tmp_path))
+    result = run("doctor.py", PYTHONPATH=before(tmp_path))
     assert (result.returncode, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
     assert all(re.match(r"(ok|warning|failed) +[\w-]+ +\S", line) for line in lines)
     found = {line.split()[1]: " ".join(line.split()) for line in lines}
     assert found["mujoco"] == (
-        f"failed mujoco 4.0.0 is installed, but gpld needs mujoco==3.17.0: {PINS}."
+        f"failed mujoco 4.0.0 is installed, but gpld needs mujoco==3.17.0: {INSTALL}."
     )
     assert found["episode"] == (
         "failed episode AttributeError: 'MjModel' object has no attribute 'flex_vertedge': tasks "
         "need dm_control and mujoco in the versions of pyproject.toml."
     )
     assert found["rendering"].startswith("warning rendering no videos: dm_control does not start")
-    assert re.fullmatch(r"ok update loss \d+\.\d+ of a tiny agent, .*", found["update"])
+    assert re.fullmatch(r"ok update a tiny agent learns, \d+ s with .*", found["update"])
     assert [line.split()[1] for line in lines if line.startswith("failed")] == ["mujoco", "episode"]
 
 
@@ -62,14 +71,14 @@ def test_without_jaxlib_the_rest_is_examined(tmp_path):
         "importlib.metadata.version = of_all_but_jaxlib\n"
         "sys.meta_path.insert(0, NoJaxlib())\n"
     )
-    result = run("doctor.py", PYTHONPATH=str(tmp_path))
+    result = run("doctor.py", PYTHONPATH=before(tmp_path))
     assert (result.returncode, result.stderr) == (1, "")
     failed = {
         line.split()[1]: line for line in result.stdout.splitlines() if line.startswith("failed")
     }
     assert list(failed) == ["jaxlib", "device", "fusions", "cache", "update"]
     assert all("jaxlib" in line for line in failed.values())
-    assert "is not installed: `pip install 'jaxlib" in failed["jaxlib"]
+    assert failed["jaxlib"].endswith(f" is not installed: {INSTALL}.")
 
 
 @pytest.mark.parametrize(("args", "code"), [(["--help"], 0), (["--fast"], 2)])
@@ -81,27 +90,28 @@ def test_it_has_no_options(args, code):
 
 
 def test_what_is_installed_here_is_right():
-    checks = doctor.check_packages()
+    needed = doctor.requirements()
+    checks = [run_check(name, doctor.package, name, versions) for name, versions in needed]
     assert {check.status for check in checks} == {"ok"}
     assert Check("jax", "ok", jax.__version__) in checks
-    assert {"jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "dm_control"} <= {
+    assert {"jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "dm-control"} <= {
         check.name for check in checks
     }
 
 
-def test_missing_and_old_packages(monkeypatch):
-    monkeypatch.setattr(doctor, "_requirements", lambda: ["no_such_package>=1.5", "numpy>=99"])
-    missing, old, *_ = map(str, doctor.check_packages())
-    assert missing.startswith("failed   no_such_package ")
-    assert missing.endswith(" is not installed: `pip install 'no_such_package>=1.5'`.")
-    assert "but gpld needs numpy>=99: `pip install 'numpy>=99'`." in old
+def test_missing_and_old_packages():
+    missing = run_check("no_such_package", doctor.package, "no_such_package", ">=1.5")
+    assert str(missing) == f"failed   no_such_package    is not installed: {INSTALL}."
+    old = run_check("numpy", doctor.package, "numpy", ">=99")
+    assert old.text.endswith(f" is installed, but gpld needs numpy>=99: {INSTALL}.")
 
 
 def test_plugins_that_do_not_go_with_jax(tmp_path, monkeypatch):
     distribution(tmp_path, "jax-cuda12-plugin", "0.9.0")
     distribution(tmp_path, "jax-cuda12-pjrt", jax.__version__)
     monkeypatch.syspath_prepend(tmp_path)
-    wrong, right = doctor.check_cuda()
+    assert doctor.cuda_plugins() == ["jax-cuda12-plugin", "jax-cuda12-pjrt"]
+    wrong, right = (run_check(n, doctor.cuda_plugin, n) for n in doctor.cuda_plugins())
     assert wrong == Check(
         "jax-cuda12-plugin",
         "failed",
@@ -130,7 +140,7 @@ def gpu(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("driver", "extra"), [("535.161.08", "cuda12"), ("580.65.06", "cuda13")])
 def test_a_gpu_that_jax_does_not_use(gpu, driver, extra):
     gpu(driver)
-    assert doctor.check_device() == Check(
+    assert run_check("device", doctor.device) == Check(
         "device",
         "warning",
         "JAX uses the processor, although there is a GPU (NVIDIA H100 80GB HBM3): install the "
@@ -141,13 +151,15 @@ def test_a_gpu_that_jax_does_not_use(gpu, driver, extra):
 def test_a_gpu_that_is_hidden(gpu, monkeypatch):
     gpu("580.65.06")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert "JAX_PLATFORMS is set; unset it to use the GPU." in doctor.check_device().text
+    assert (
+        "JAX_PLATFORMS is set; unset it to use the GPU." in run_check("device", doctor.device).text
+    )
 
 
 def test_a_machine_without_gpu(monkeypatch):
-    monkeypatch.setattr(doctor, "_nvidia", lambda: ([], None))
+    monkeypatch.setattr(doctor, "nvidia", lambda: ("", 0))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert doctor.check_device() == Check("device", "ok", "cpu")
+    assert run_check("device", doctor.device) == Check("device", "ok", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -162,18 +174,18 @@ def test_a_machine_without_gpu(monkeypatch):
 )
 def test_faulty_fusions(monkeypatch, flags, status, text):
     monkeypatch.setenv("XLA_FLAGS", flags)
-    check = doctor.check_fusions()
+    check = run_check("fusions", doctor.fusions)
     assert check.status == status
     assert text in check.text
 
 
 def test_folders_that_cannot_be_written(monkeypatch):
     monkeypatch.chdir("/proc")
-    assert doctor.check_disk() == Check(
+    assert run_check("disk", doctor.disk) == Check(
         "disk", "warning", "/proc is read-only: name another place with `--run`."
     )
     monkeypatch.setattr(doctor, "run_python", lambda *args, **kwargs: Outcome(True, "/proc/cache"))
-    check = doctor.check_cache()
+    check = run_check("cache", doctor.cache)
     assert check.status == "warning"
     assert check.text.startswith("/proc/cache cannot be written, so every run compiles anew")
 
@@ -185,13 +197,17 @@ def test_a_check_that_breaks_is_a_line_as_well(monkeypatch):
     def without_package():
         raise ModuleNotFoundError("No module named 'psutil'")
 
-    names = [name for name in vars(doctor) if name.startswith("check_")]
-    for name in names:
-        monkeypatch.setattr(doctor, name, lambda: Check("x", "ok", ""))
-    monkeypatch.setattr(doctor, "check_cores", broken)
-    monkeypatch.setattr(doctor, "check_memory", without_package)
-    lines = [str(check) for check in doctor.examine()]
-    assert len(lines) == len(names)
-    assert "failed   cores            OSError: two lines" in lines
-    [line] = [line for line in lines if " memory " in line]
-    assert line.endswith("No module named 'psutil': `pip install -e .` in the checkout.")
+    assert str(run_check("cores", broken)) == "failed   cores              OSError: two lines"
+    text = run_check("memory", without_package).text
+    assert text == f"No module named 'psutil': {INSTALL}."
+
+
+def test_it_needs_the_standard_library_alone():
+    code = (
+        "import sys, gpld.commands.doctor\n"
+        "print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    )
+    root = str(Path(gpld.__file__).parents[1])
+    command = [sys.executable, "-S", "-c", code]  # without site-packages
+    result = subprocess.run(command, env={"PYTHONPATH": root}, capture_output=True, text=True)
+    assert set(result.stdout.split()) == {"gpld", "__main__"}, result.stderr

@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(runs, tmp_path, capsys):
         ([], "`runs` must name the folder of a run"),
         (["nowhere"], "nowhere holds no run folder"),
         (["RUNS", "--frame", "5"], "no evaluation"),
-        (["RUNS", "--smooth", "2"], "`smooth` must lie in (0, 1], got 2.0"),
+        (["RUNS", "--smooth", "2"], "`smooth` must be in (0, 1], got 2.0"),
         (["RUNS", "--window_frames", "-1"], "`window_frames` must be at least 0, got -1"),
         (["RUNS", "--baseline", "GPLDD"], "no arm GPLDD at 120,000 frames, but DreamerV3, GPLD"),
         (

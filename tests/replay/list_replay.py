@@ -1,11 +1,12 @@
 """A slow, obviously correct model of a replay, and steps to fill both with."""
 
 import copy
+import threading
 
 import ml_dtypes
 import numpy as np
 
-from gpld.replay import Replay, StepSpec
+from gpld.replay import Replay, StepSpec, chunk_file, manifest as manifests
 
 SPECS = {
     "stream": StepSpec((), np.dtype(np.int32)),
@@ -109,3 +110,48 @@ def filled_replay(num_steps, *, num_streams=1, **kwargs):
     for time in range(num_steps):
         replay.add(random_steps(num_streams, time, rng))
     return replay
+
+
+def verify(folder, manifest):
+    """Read all files of a saved replay."""
+    for file in manifests.files(manifest):
+        chunk_file.read(folder, file)
+
+
+def pieces(snapshot):
+    """Write a snapshot in pieces, between which whoever drives this may do something else.
+
+    A generator, which returns the manifest; closing it ends the writing by an error.
+    """
+    goes_on, stopped, result = threading.Semaphore(0), threading.Semaphore(0), {}
+
+    def between():
+        stopped.release()
+        goes_on.acquire()
+        if "closed" in result:
+            raise GeneratorExit
+
+    def write():
+        try:
+            result["manifest"] = snapshot.write(between)
+        except BaseException as error:
+            result["error"] = error
+        result["ended"] = True
+        stopped.release()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        stopped.acquire()
+        while "ended" not in result:
+            yield
+            goes_on.release()
+            stopped.acquire()
+    finally:
+        if "ended" not in result:
+            result["closed"] = True
+            goes_on.release()
+        thread.join()
+    if "error" in result:
+        raise result["error"]
+    return result["manifest"]

@@ -10,12 +10,11 @@ import scipy.stats
 from hypothesis import given, settings, strategies as st
 from list_replay import MUTABLE, SPECS, random_latents, random_steps
 
-from gpld.replay import DeviceReplay, Replay, ReplayStore, Sample, functional
+from gpld.replay import Replay, ReplayStore, Sample, functional
 from gpld.runs.folder import RunFolder
 from gpld.training.source import StoredReplay, take_over
 
 FALSE_ALARM = 1e-8
-NOTHING = Sample({}, np.zeros(1, int), np.zeros(1, int))
 # Each is compiled for: windows that fill the ring, rings that overflow, and one that does not.
 SIZES = [
     {"num_streams": 1, "window": 3, "capacity": 1, "max_steps": 100},
@@ -23,6 +22,40 @@ SIZES = [
     {"num_streams": 3, "window": 2, "capacity": 30, "max_steps": 100},
     {"num_streams": 2, "window": 3, "capacity": 1000, "max_steps": 40},
 ]
+
+
+class DeviceReplay(StoredDeviceReplay):
+    """A replay on the device, with what the program of the training loop does to it."""
+
+    def add(self, steps):
+        arrays = append(self._take(), self.counters, steps)
+        self.changed(arrays, functional.added(self.counters, self.layout))
+
+    def sample(self, batch_size, *, context_only=()):
+        windows = draw(self.counters, self.layout, batch_size, key=self.key)
+        steps = read(self.ring.arrays, self.layout, windows, context_only=tuple(context_only))
+        self.counters = functional.sampled(self.counters, self.layout, batch_size)
+        steps, windows = jax.tree.map(np.array, (steps, windows))
+        return Sample(steps, *windows)
+
+    def refresh(self, sample, values):
+        windows = functional.Windows(*(jnp.asarray(x, jnp.int32) for x in sample[1:]))
+        arrays = refresh(self._take(), self.counters, self.layout, windows, values)
+        self.changed(arrays, self.counters)
+
+    @property
+    def num_windows(self):
+        per_stream = self.num_added - self.ring.oldest - self.window + 1
+        return self.ring.num_streams * max(0, per_stream)
+
+    def _take(self):
+        return {k: jnp.array(x) for k, x in self.ring.take().items()}
+
+
+append = jax.jit(functional.append)
+draw = jax.jit(functional.draw, static_argnums=(1, 2))
+read = jax.jit(functional.read, static_argnums=1, static_argnames="context_only")
+refresh = jax.jit(functional.refresh, static_argnums=2)
 
 
 def make(kind, sizes=SIZES[1], **kwargs):
@@ -50,9 +83,6 @@ def windows(replay):
     starts = np.arange(replay.ring.oldest, replay.num_added - replay.window + 1)
     streams = np.arange(replay.ring.num_streams)
     return [x.ravel() for x in np.meshgrid(streams, starts, indexing="ij")]
-
-
-read = jax.jit(functional.read, static_argnums=1)
 
 
 def check_windows(device, host):
@@ -108,15 +138,13 @@ def test_the_online_queue_serves_the_same_windows(data):
         device.add(steps)
         host.add(steps)
         if host.num_windows and data.draw(st.booleans()):
-            waiting = [item for item in host._queue if item[1] >= host.ring.oldest][:4]
+            waiting = host._places(host._queue()[:4]).T.tolist()
             for replay in (device, host):
                 sample = replay.sample(4)
-                found = list(zip(sample.stream, sample.start, strict=True))
+                found = np.stack([sample.stream, sample.start], axis=1).tolist()
                 assert found[: len(waiting)] == waiting
             first, stop = functional._queue(device.counters, device.layout)
-            assert max(0, int(stop - first)) == len(
-                [item for item in host._queue if item[1] >= host.ring.oldest]
-            )
+            assert max(0, int(stop - first)) == len(host._queue())
 
 
 def test_windows_are_drawn_uniformly():
@@ -180,23 +208,6 @@ def test_what_a_mask_leaves_out_is_not_written():
         )
         same = [np.array_equal(new[k], x) for k, x in replay.ring.arrays.items() if k in MUTABLE]
         assert all(same) is not changes
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda replay: replay.sample(1), "needs at least 4 steps per stream, got 0"),
-        (lambda replay: replay.add({}), "`steps` must have the names"),
-        (
-            lambda replay: replay.refresh(NOTHING, {"x": np.zeros(1)}),
-            r"`values` must be among \['latent', 'latent/deter'\]",
-        ),
-    ],
-)
-def test_errors_are_those_of_the_host(call, message):
-    for kind in (DeviceReplay, Replay):
-        with pytest.raises(ValueError, match=message):
-            call(make(kind))
 
 
 def test_an_empty_replay_takes_no_memory_and_a_full_one_what_it_says():

@@ -199,7 +199,7 @@ def test_every_window_length_a_window_is_served_once():
     served = []
     for time in range(20):
         replay.add(random_steps(2, time))
-        while replay._queue:
+        while replay._queue():
             sample = replay.sample(1)
             served.append((time, int(sample.stream[0]), int(sample.start[0])))
     # Windows that begin at 1, 5, 9, 13, when their last step is added; never the one at 0.
@@ -221,6 +221,15 @@ def test_the_queue_skips_windows_that_were_dropped():
     replay = filled_replay(14, window=4, capacity=5)  # starts 1 and 5 are gone, 9 is not
     sample = replay.sample(1)
     assert sample.start[0] == 9
+
+
+def test_a_saved_queue_may_name_windows_that_were_dropped():
+    """As states have it that were saved when the queue was a list."""
+    replay = filled_replay(14, window=4, capacity=5)
+    state = replay.get_state()
+    assert state["queue"] == [[0, 9]]
+    replay.set_state(state | {"queue": [[0, 1], [0, 5], [0, 9]]})
+    assert replay.sample(1).start[0] == 9
 
 
 def test_without_the_queue_all_is_drawn():

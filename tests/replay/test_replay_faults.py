@@ -9,7 +9,14 @@ import subprocess
 
 import numpy as np
 import pytest
-from list_replay import empty_replay, filled_replay, random_latents, random_steps
+from list_replay import (
+    empty_replay,
+    filled_replay,
+    pieces,
+    random_latents,
+    random_steps,
+    verify,
+)
 
 from gpld.errors import MachineError
 from gpld.replay import DamagedReplayError, ReplayStore, UnsuitableReplayError
@@ -56,11 +63,14 @@ def test_damage_is_named_and_what_came_before_stays_good(tmp_path, damage, messa
     path = tmp_path / max({f["name"] for f in bad["files"]} - {f["name"] for f in good["files"]})
     damage(path)
     loaded = empty_replay()
-    for check in (store.verify, lambda manifest: ReplayStore(tmp_path).load(manifest, loaded)):
+    for check in (
+        lambda manifest: verify(tmp_path, manifest),
+        lambda manifest: ReplayStore(tmp_path).load(manifest, loaded),
+    ):
         with pytest.raises(DamagedReplayError, match=f"^{re.escape(str(path))} {message}"):
             check(bad)
     assert loaded.num_added == 0
-    store.verify(good)
+    verify(tmp_path, good)
     ReplayStore(tmp_path).load(good, loaded)  # into the same, which has stayed empty
     assert loaded.num_added == 95
 
@@ -131,11 +141,11 @@ def test_too_many_open_files_are_no_damage(tmp_path):
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
         with pytest.raises(MachineError, match=r"Too many open files\. Nothing was") as raised:
-            store.verify(manifest)
+            verify(tmp_path, manifest)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert not isinstance(raised.value, DamagedReplayError)
-    store.verify(manifest)
+    verify(tmp_path, manifest)
 
 
 def test_another_format_is_no_damage(tmp_path):
@@ -178,7 +188,7 @@ def test_a_full_disk_leaves_the_last_save_good(small_disk):
     with pytest.raises(OSError, match="No space left"):
         store.snapshot(replay).write()
     assert set((small_disk / "steps").iterdir()) == files
-    store.verify(good)
+    verify(small_disk / "steps", good)
     ballast.unlink()  # there is space again, and what had changed is still to be written
     later = store.snapshot(replay).write()
     loaded = empty_replay(num_streams=4, online=False)
@@ -189,7 +199,7 @@ def test_a_full_disk_leaves_the_last_save_good(small_disk):
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path):
     replay, store = filled_replay(95), ReplayStore(tmp_path, chunk_bytes=400)
-    parts = store.snapshot(replay).parts()
+    parts = pieces(store.snapshot(replay))
     while len(list(tmp_path.iterdir())) < 2:
         next(parts)
     parts.close()
@@ -205,7 +215,7 @@ def test_a_vanished_folder_is_an_error_once_and_then_written_anew(tmp_path):
     replay.add(random_steps(1, 95))
     with pytest.raises(FileNotFoundError, match="have vanished"):
         store.snapshot(replay).write()
-    store.verify(store.snapshot(replay).write())
+    verify(tmp_path / "steps", store.snapshot(replay).write())
 
 
 def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
@@ -224,18 +234,18 @@ def test_prune_leaves_what_is_kept_and_what_is_not_the_stores(tmp_path):
     store.prune([kept])
     expected = {file["name"] for file in kept["files"]} | {"notes.txt"}
     assert {path.name for path in tmp_path.iterdir()} == expected
-    store.verify(kept)
+    verify(tmp_path, kept)
     with pytest.raises(DamagedReplayError, match="is missing"):
-        store.verify(dropped)
+        verify(tmp_path, dropped)
     # What was current is gone, and is written again.
-    store.verify(store.snapshot(replay).write())
+    verify(tmp_path, store.snapshot(replay).write())
 
 
 def test_prune_leaves_a_snapshot_that_is_being_written(tmp_path):
     replay, store = filled_replay(95), ReplayStore(tmp_path, chunk_bytes=400)
     store.snapshot(replay).write()
     replay.add(random_steps(1, 95))
-    parts = store.snapshot(replay).parts()
+    parts = pieces(store.snapshot(replay))
     manifest = None
     while manifest is None:
         try:
@@ -243,7 +253,7 @@ def test_prune_leaves_a_snapshot_that_is_being_written(tmp_path):
             store.prune([])
         except StopIteration as end:
             manifest = end.value
-    store.verify(manifest)
+    verify(tmp_path, manifest)
     store.prune([])
     assert list(tmp_path.iterdir()) == []
 

@@ -21,8 +21,10 @@ from list_replay import (
     ListReplay,
     empty_replay,
     filled_replay,
+    pieces,
     random_latents,
     random_steps,
+    verify,
 )
 
 from gpld.replay import ReplayStore
@@ -96,7 +98,7 @@ class SavedReplay(RuleBasedStateMachine):
         self.parts = None
 
     def _save(self, model, moment):
-        manifest = yield from self.pending.parts()
+        manifest = yield from pieces(self.pending)
         self.saved.append((json.loads(json.dumps(manifest)), model, self.log[:moment]))
 
     @precondition(lambda self: self.saved)
@@ -118,7 +120,7 @@ class SavedReplay(RuleBasedStateMachine):
         folder = self.folder / "mapped" if disk else None
         self.replay = empty_replay(**self.sizes, online=self.online, folder=folder)
         self.store = ReplayStore(self.folder / "steps", chunk_bytes=data.draw(st.integers(1, 500)))
-        self.store.verify(manifest)
+        verify(self.folder / "steps", manifest)
         self.store.load(manifest, self.replay)
         self.model, self.log = model.copy(), list(log)
 
@@ -202,7 +204,7 @@ def test_a_ring_that_is_overwritten_as_a_whole_while_it_is_saved(tmp_path, parts
     for time in range(40):
         model.add(random_steps(2, time, rng))
     state = replay.get_state()
-    writer = ReplayStore(tmp_path, chunk_bytes=300).snapshot(replay).parts()
+    writer = pieces(ReplayStore(tmp_path, chunk_bytes=300).snapshot(replay))
     for _ in range(parts):
         next(writer)
     replay.refresh(replay.sample(200), random_latents((200, 2), rng))

@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from list_replay import MUTABLE, SPECS, empty_replay, filled_replay, random_latents, random_steps
+from list_replay import (
+    MUTABLE,
+    SPECS,
+    empty_replay,
+    filled_replay,
+    pieces,
+    random_latents,
+    random_steps,
+    verify,
+)
 
 from gpld.replay import ReplayStore
 
@@ -121,12 +130,12 @@ def test_one_snapshot_at_a_time(tmp_path):
     forgotten, snapshot = store.snapshot(replay), store.snapshot(replay)
     with pytest.raises(RuntimeError, match="written or discarded before"):
         forgotten.write()
-    parts = snapshot.parts()
+    parts = pieces(snapshot)
     next(parts)
     with pytest.raises(RuntimeError, match="is being written"):
         store.snapshot(replay)
     parts.close()
-    store.verify(store.snapshot(replay).write())
+    verify(tmp_path, store.snapshot(replay).write())
     assert replay.ring.watcher is None
 
 

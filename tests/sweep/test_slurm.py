@@ -115,7 +115,7 @@ def test_a_preempted_job_is_requeued_and_a_failing_one_reported(jobs, tmp_path):
         time.sleep(0.05)
     # SLURM tells every process of the job. The program leaves a warning to submitit; submitit
     # ignores SIGTERM, and the program saves and ends.
-    (program,) = (p for p in descendants(submitted[0]) if "gpld.sweep.program" in p.cmdline()[3])
+    (program,) = (p for p in descendants(submitted[0]) if "gpld.commands.job" in p.cmdline()[3])
     program.send_signal(signal.SIGUSR2)
     program.terminate()
     (failure,) = wait(jobs, submitted)

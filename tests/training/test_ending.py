@@ -112,6 +112,15 @@ def test_several_seeds_go_on_together_from_where_the_last_of_them_is(saved, tmp_
     assert look[2:] == [str(path / "seed3"), str(path / "seed4")]
 
 
+def test_a_run_of_the_installed_command(saved, tmp_path, monkeypatch):
+    path, config = tmp_path / "run", configured("walker_walk", 0)
+    write_run(path, config, [])
+    saved(path, 50, 3)
+    monkeypatch.setattr(sys, "argv", ["gpld train"])  # as the command itself has set it
+    lines = describe(config, path, [], complete=False)
+    assert commands(lines)[0] == ["gpld", "train", "--resume", str(path)]
+
+
 def test_each_of_several_machines_has_its_own_command(saved, tmp_path):
     several = DistributedConfig(processes=2)
     config = dataclasses.replace(

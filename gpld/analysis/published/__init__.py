@@ -1,4 +1,4 @@
-"""What others have published, which our runs are drawn beside. Sources are in `README.md`."""
+"""Published results, beside which our runs are drawn. Sources are in `README.md`."""
 
 import csv
 from pathlib import Path
@@ -23,19 +23,19 @@ class PublishedCurve(NamedTuple):
     seeds: int
 
 
-class PublishedScore(NamedTuple):
-    """A mean over seeds in a table, and their standard deviation."""
+class Published(NamedTuple):
+    """Mean in a table of others, with its standard deviation."""
 
     mean: float
     std: float
 
 
-def paper_table3() -> dict[str, dict[str, PublishedScore]]:
+def paper_table3() -> dict[str, dict[str, Published]]:
     """The paper's Table 3, by method (`DreamerV3`, `GPLD`) and task."""
     rows = _rows("paper_table3_proprio_1m")
     return {
         method: {
-            _task(row): PublishedScore(float(row[f"{column}_mean"]), float(row[f"{column}_std"]))
+            _task(row): Published(float(row[f"{column}_mean"]), float(row[f"{column}_std"]))
             for row in rows
         }
         for method, column in (("DreamerV3", "dreamerv3"), ("GPLD", "gpld"))

@@ -7,8 +7,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from ...short_names import canonical_name
 from ..dmc.env import DMControl
-from ..names import canonical_name
 from ..rewards import COVERED, make_task
 from ..timestep import EnvSpec
 

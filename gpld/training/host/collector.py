@@ -14,7 +14,7 @@ from ...models import Dreamer
 from ...parallel.devices import fetch
 from ...parallel.seeds import SeedAxis
 from ...runs.clock import Clock
-from ..experience import to_steps
+from ..experience import on_host, to_steps
 from ..programs import initial_policy_state
 from ..seed_run import Failure, SeedRun
 
@@ -81,7 +81,7 @@ class Collector:
             envs.send(action)  # the environments step while the agent updates
         with self._stopwatch("replay"):
             for run, step, action, latent in zip(runs, steps, actions, latents, strict=True):
-                run.replay.add(to_steps(step, action, fetch(latent)))
+                on_host(run.replay).add(to_steps(step, action, fetch(latent)))
         clock = clock._replace(env_step=clock.env_step + runs[0].config.env.num_envs)
         for run, envs, step in zip(runs, self._envs, steps, strict=True):
             run.recorder.stepped(clock, step, envs.interrupted)

@@ -6,7 +6,7 @@ import pytest
 from dm_control import suite
 
 from gpld.envs.dmc.env import TASKS, DMControl, convert
-from gpld.envs.names import SHORT_NAMES, canonical_name
+from gpld.short_names import SHORT_NAMES, canonical_name
 
 FLOAT32 = np.dtype(np.float32)
 

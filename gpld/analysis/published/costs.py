@@ -1,8 +1,8 @@
-"""Figures of others, which ours are held against."""
+"""Published costs of updates and runs, beside which ours are shown."""
 
 from typing import NamedTuple
 
-from .report import Published
+from . import Published
 
 AUTHORS = "the authors' code (jax 0.4.33, float32) on a core of a Xeon"
 """Where the two constants below come from: the paper's setting, one core, one update. They
@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its settings."""
+        """Return its settings."""
         return f"rho {self.rho:g}, posterior {self.lambda_post:g}, prior {self.lambda_prior:g}"
 
 

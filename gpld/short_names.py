@@ -1,4 +1,4 @@
-"""Tasks that go by two names."""
+"""Short forms of tasks' names."""
 
 _SHORT = {"cup_catch": "ball_in_cup_catch"}
 
