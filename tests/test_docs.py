@@ -112,12 +112,13 @@ def _is_no_program(word):
 
 @contextlib.contextmanager
 def folder_of_a_reader(path):
-    """A folder that holds what a clone does, and the run that documents resume."""
+    """A folder that holds what a clone does, and the runs that documents resume."""
     for name in ("results", "scripts", "sweeps", "benchmarks", "tests"):
         (path / name).symlink_to(ROOT / name)
-    run = path / "runs" / "walker"
-    run.mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps(to_dict(Config())))
+    for name in ("first", "walker"):
+        run = path / "runs" / name
+        run.mkdir(parents=True)
+        (run / "config.json").write_text(json.dumps(to_dict(Config())))
     with contextlib.chdir(path):
         yield
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from driven_replay import DrivenReplay as DeviceReplay
 from hypothesis import given, settings, strategies as st
 from list_replay import MUTABLE, SPECS, random_latents, random_steps
 
@@ -24,38 +25,7 @@ SIZES = [
 ]
 
 
-class DeviceReplay(StoredDeviceReplay):
-    """A replay on the device, with what the program of the training loop does to it."""
-
-    def add(self, steps):
-        arrays = append(self._take(), self.counters, steps)
-        self.changed(arrays, functional.added(self.counters, self.layout))
-
-    def sample(self, batch_size, *, context_only=()):
-        windows = draw(self.counters, self.layout, batch_size, key=self.key)
-        steps = read(self.ring.arrays, self.layout, windows, context_only=tuple(context_only))
-        self.counters = functional.sampled(self.counters, self.layout, batch_size)
-        steps, windows = jax.tree.map(np.array, (steps, windows))
-        return Sample(steps, *windows)
-
-    def refresh(self, sample, values):
-        windows = functional.Windows(*(jnp.asarray(x, jnp.int32) for x in sample[1:]))
-        arrays = refresh(self._take(), self.counters, self.layout, windows, values)
-        self.changed(arrays, self.counters)
-
-    @property
-    def num_windows(self):
-        per_stream = self.num_added - self.ring.oldest - self.window + 1
-        return self.ring.num_streams * max(0, per_stream)
-
-    def _take(self):
-        return {k: jnp.array(x) for k, x in self.ring.take().items()}
-
-
-append = jax.jit(functional.append)
-draw = jax.jit(functional.draw, static_argnums=(1, 2))
 read = jax.jit(functional.read, static_argnums=1, static_argnames="context_only")
-refresh = jax.jit(functional.refresh, static_argnums=2)
 
 
 def make(kind, sizes=SIZES[1], **kwargs):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from driven_replay import DrivenReplay
 
 from gpld import agent
 from gpld.checkpoints import checkpoint
@@ -60,7 +61,10 @@ def on_host(monkeypatch):
         return make_replay(dataclasses.replace(config, loop="device"), *args, **kwargs)
 
     monkeypatch.setattr("gpld.training.train.make_replay", replay)
-    return train.train
+    monkeypatch.setattr("gpld.training.experience.DeviceReplay", DrivenReplay)
+    for module in ("experience", "host.collector"):
+        monkeypatch.setattr(f"gpld.training.{module}.on_host", lambda replay: replay)
+    return train
 
 
 def plant(monkeypatch, is_bad):
