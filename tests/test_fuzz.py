@@ -551,6 +551,7 @@ _FUZZ = {
 }
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=200, derandomize=True, **_FUZZ)
 def test_spoiled_files(original, expected, data):

@@ -186,6 +186,7 @@ def test_what_a_stopped_run_says_last_goes_on_with_it(tmp_path):
     assert max(RunFolder(path).checkpoints()) == 600
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_stops_at_once(real_programs, tmp_path):
     """Also while XLA compiles, when Python's own handlers do not run."""
     # Such programs take half a minute to compile.

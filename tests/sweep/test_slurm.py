@@ -87,6 +87,7 @@ def descendants(submitted):
     return [process for process in processes if len(process.cmdline()) > 3]
 
 
+@pytest.mark.slow
 def test_jobs_end_and_failures_are_reported(jobs, tmp_path):
     done, bad = jobs
     # A run that is complete, and a command that its program refuses at once.

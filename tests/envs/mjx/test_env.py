@@ -96,6 +96,7 @@ def test_the_state_is_small(functions):
     assert sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes)) == 639
 
 
+@pytest.mark.slow
 def test_bookkeeping_equals_a_slow_loop(env, functions):
     """Environments out of phase, among them one whose physics diverges."""
     reset, step = functions
@@ -120,6 +121,7 @@ def test_bookkeeping_equals_a_slow_loop(env, functions):
             states[j], left[j] = (None, 334) if last else (single, left[j])
 
 
+@pytest.mark.slow
 def test_the_group_is_a_vector_environment_whose_state_can_be_set():
     make = functools.partial(make_vector_env, TASK, num_envs=2, action_repeat=100, backend="mjx")
     with make(seed=0) as envs:
