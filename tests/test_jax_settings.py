@@ -77,6 +77,16 @@ def test_settings_without_compiled_programs_are_refused():
         jax_settings()
 
 
+def test_guards_that_no_run_survives_are_refused():
+    with jax.debug_key_reuse(True), pytest.raises(UsageError, match="JAX_DEBUG_KEY_REUSE is True"):
+        jax_settings()
+    for guard in (jax.transfer_guard, jax.transfer_guard_host_to_device):
+        with guard("disallow"), pytest.raises(UsageError, match=r"GUARD.* is 'disallow'"):
+            jax_settings()
+        with guard("log"):
+            jax_settings()
+
+
 def test_a_policy_carries_the_same_types_in_float64(recorded):
     """Otherwise acting would be traced twice, which no run survives."""
     with _with("jax_enable_x64", True):
