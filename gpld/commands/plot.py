@@ -176,16 +176,18 @@ def _with_evaluations(roots: Sequence[Path], source: Source) -> tuple[list[RunSc
     Raises:
         UsageError: If no run has been.
     """
-    missing = list[str]()
-    runs = read_runs(roots, source, unreadable=missing.append)
+    unread = list[str]()
+    runs = read_runs(roots, source, unreadable=unread.append)
     some = [run for run in runs if run.env_steps.size]
-    missing += [f"{run.name} has no evaluation." for run in runs if not run.env_steps.size]
+    empty = [run for run in runs if not run.env_steps.size]
+    missing = [*unread, *(f"{run.name} has no evaluation." for run in empty)]
     if not runs:
-        raise UsageError(f"None of {len(missing)} runs can be read. {missing[0]}")
+        raise UsageError(f"None of {len(unread)} runs can be read. {unread[0]}")
     if not some:
         hint = " yet"
         if source == "checkpoints":
             command = f"python scripts/evaluate.py RUN --out RUN/{CHECKPOINT_SCORES}"
             hint = f" of its checkpoints: `{command}` makes one"
-        raise UsageError(f"None of {len(runs)} runs has an evaluation{hint}.")
+        why = f" {unread[0]}" if unread else ""
+        raise UsageError(f"None of {len(runs) + len(unread)} runs has an evaluation{hint}.{why}")
     return some, missing

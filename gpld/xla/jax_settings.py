@@ -19,11 +19,20 @@ _NUMERIC = {
     "jax_default_prng_impl": "threefry2x32",
     "jax_threefry_partitionable": True,
     "jax_random_seed_offset": 0,
+    "jax_disable_most_optimizations": False,
+    "jax_optimization_level": "UNKNOWN",
 }
 _DEBUGGING = ("jax_debug_nans", "jax_debug_infs")
 
-# Settings under which the programs of a run cannot be traced.
-_IMPOSSIBLE = {"jax_disable_jit": True, "jax_numpy_dtype_promotion": "strict"}
+# Settings under which the programs of a run cannot be traced, or get no data.
+_GUARDED = ("disallow", "disallow_explicit")
+_IMPOSSIBLE = {
+    "jax_disable_jit": (True,),
+    "jax_numpy_dtype_promotion": ("strict",),
+    "jax_debug_key_reuse": (True,),
+    "jax_transfer_guard": _GUARDED,
+    "jax_transfer_guard_host_to_device": _GUARDED,
+}
 
 # Whatever is asked for by these names, CPUs multiply numbers of float32 as such.
 _EQUAL_ON_CPUS = {"default", "high", "highest", "float32", "tensorfloat32", "bfloat16",
@@ -36,10 +45,10 @@ def jax_settings() -> dict[str, Any]:
     Raises:
         UsageError: If one of them makes runs impossible.
     """
-    for name, value in _IMPOSSIBLE.items():
-        if _value(name) == value:
+    for name, values in _IMPOSSIBLE.items():
+        if (value := _value(name)) in values:
             raise UsageError(
-                f"{name.upper()} is {value!r}, with which no run can be compiled; unset it."
+                f"{name.upper()} is {value!r}, with which no run is possible; unset it."
             )
     settings = {name: _value(name) for name in (*_NUMERIC, *_DEBUGGING)}
     precision = settings["jax_default_matmul_precision"]
@@ -74,5 +83,8 @@ def check_jax_settings(stored: Mapping[str, Any] | None, now: Mapping[str, Any],
 
 def _value(name: str) -> Any:
     """Return the value of a setting; None if this version of JAX has no such setting."""
-    value = getattr(jax.config, name, None)
+    try:
+        value = jax.config.read(name)  # of those that are no attributes too
+    except (AttributeError, LookupError, RuntimeError):
+        value = getattr(jax.config, name, None)
     return getattr(value, "value", value) if name == "jax_numpy_dtype_promotion" else value

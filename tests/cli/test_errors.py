@@ -198,6 +198,18 @@ def test_a_device_that_is_not_there_ends_before_anything_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["JAX_ENABLE_X64", "JAX_DEFAULT_PRNG_IMPL", "JAX_DEBUG_NANS"])
+@pytest.mark.parametrize("command", ["train", "plot"])
+def test_a_setting_that_jax_does_not_know_is_one_line(command, name):
+    code = f"from gpld.commands.{command} import main; main(['--help'])"
+    result = _python(code, **{name: "perhaps"})
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: JAX cannot be imported: ")
+    assert "perhaps" in line
+    assert name.lower() in line.lower()
+
+
 def test_opengl_that_is_not_there_is_one_line():
     code = "from gpld.commands.train import main; main(['--task', 'list'])"
     result = _python(code, MUJOCO_GL="nonsense")

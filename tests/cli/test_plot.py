@@ -204,6 +204,19 @@ def test_scores_of_checkpoints_that_are_not_what_they_seem_are_marked(tmp_path, 
     assert f"evaluation.json holds evaluations of another run, '{tmp_path / 's0'}'" in printed
 
 
+def test_without_any_score_of_checkpoints_the_reason_is_said(tmp_path, capsys):
+    for seed in (0, 1):
+        config = configured("walker_run", seed, env_steps=10_000)
+        folder = write_run(tmp_path / f"s{seed}", config, [(10_000, [1.0])])
+    write_evaluation(folder, config, [3.0] * 20, actions="modes")
+    with pytest.raises(SystemExit) as end:
+        plot([str(tmp_path), "--out", str(tmp_path / "o"), "--source", "checkpoints"])
+    [line] = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2
+    assert "None of 2 runs has an evaluation of its checkpoints" in line
+    assert "evaluation.json was made with `--actions modes`" in line
+
+
 def test_arms_have_one_name_whichever_of_their_scores_are_there(tmp_path, capsys, undrawn):
     for name, lambda0, actions in (("a", 0.25, "sampled"), ("b", 0.5, "modes")):
         config = configured("walker_run", 0, env_steps=10_000, lambda0=lambda0)

@@ -136,6 +136,17 @@ def test_kills_change_nothing(args, num_kills, tmp_path):
     check_kills(args, num_kills, tmp_path / "killed", tmp_path / "whole")
 
 
+LONGER = (*QUICK, "--env_steps", "3000")
+ON_THE_DEVICE = (*LONGER, "--env.backend", "mjx", "--loop", "device")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("args", [LONGER, ON_THE_DEVICE], ids=["host", "device"])
+def test_twenty_kills_change_nothing(args, tmp_path):
+    finish(tmp_path / "whole", args)
+    check_kills(args, 20, tmp_path / "killed", tmp_path / "whole")
+
+
 @pytest.mark.slow
 def test_signals_save_and_end_with_a_code_to_requeue_on(whole, tmp_path):
     """SIGTERM first, then Ctrl-C; between them the run is moved to another folder."""

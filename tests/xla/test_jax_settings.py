@@ -1,5 +1,7 @@
 """JAX's own settings are recorded, and refused only where they would change a run."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -24,7 +26,16 @@ def _with(name, value):
         "jax_debug_nans": jax.debug_nans,
         "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
     }
-    return context[name](value)
+    return context[name](value) if name in context else _changed(name, value)
+
+
+@contextlib.contextmanager
+def _changed(name, value):
+    """For settings that have no context of their own."""
+    before = jax_settings()[name]
+    jax.config.update(name, value)
+    yield
+    jax.config.update(name, before)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +44,8 @@ def _with(name, value):
         ("jax_enable_x64", True),
         ("jax_default_prng_impl", "rbg"),
         ("jax_threefry_partitionable", False),
+        ("jax_disable_most_optimizations", True),
+        ("jax_optimization_level", "O0"),
     ],
 )
 def test_what_changes_numbers_must_stay(recorded, name, value):
@@ -75,6 +88,16 @@ def test_settings_without_compiled_programs_are_refused():
         jax_settings()
     with jax.disable_jit(), pytest.raises(UsageError, match="JAX_DISABLE_JIT is True"):
         jax_settings()
+
+
+def test_guards_that_no_run_survives_are_refused():
+    with jax.debug_key_reuse(True), pytest.raises(UsageError, match="JAX_DEBUG_KEY_REUSE is True"):
+        jax_settings()
+    for guard in (jax.transfer_guard, jax.transfer_guard_host_to_device):
+        with guard("disallow"), pytest.raises(UsageError, match=r"GUARD.* is 'disallow'"):
+            jax_settings()
+        with guard("log"):
+            jax_settings()
 
 
 def test_a_policy_carries_the_same_types_in_float64(recorded):
