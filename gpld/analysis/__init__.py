@@ -1,4 +1,4 @@
-"""What is made of finished and running runs."""
+"""Analysis of runs: scores, statistics, curves, tables, pictures and pages."""
 
 from .contact_sheet import contact_sheet as contact_sheet
 from .figures import (

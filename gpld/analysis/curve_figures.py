@@ -32,7 +32,7 @@ from .scores import RunScores, ScoreTable, performance_profile, stratified_boots
 
 
 class Style(NamedTuple):
-    """How an arm is drawn."""
+    """Line style of an arm."""
 
     color: str
     line: str

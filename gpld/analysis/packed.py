@@ -1,4 +1,4 @@
-"""What runs have measured, in one small file that can be committed.
+"""Packed runs: their scores and settings in one small file that can be committed.
 
 Packed are settings, versions, machine, metrics and scores, of all runs of a folder and of the
 sweep that they belong to; not checkpoints, videos, pictures and logs. The file is a JSON object
@@ -209,7 +209,7 @@ def _string(text: str, at: int) -> tuple[str, int]:
 
 
 def _after(text: str, at: int, sign: str = "") -> int:
-    """Where it goes on after spaces, a sign, and spaces again."""
+    """Return the position after spaces, a sign, and spaces again."""
     found = re.compile(rf"[ \t\r\n]*+{re.escape(sign)}[ \t\r\n]*+").match(text, at)
     if found is None:
         raise ValueError(f"its JSON has no {sign} at character {at:,}")

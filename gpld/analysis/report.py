@@ -93,7 +93,7 @@ def settings_table(runs: Sequence[RunScores]) -> Table:
 
 
 def _origin_tables(runs: Sequence[RunScores]) -> list[Table]:
-    """How long runs took, and where; versions and commits, several where runs differ."""
+    """Make tables of durations, machines, versions and commits, several where runs differ."""
     times: dict[tuple[str, str], list[float]] = {}
     versions: dict[str, dict[str, None]] = {}
     unknown = []

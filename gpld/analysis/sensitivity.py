@@ -1,4 +1,4 @@
-"""How much prior and posterior change with their inputs (paper, appendix F).
+"""Sensitivity of prior and posterior to their inputs (paper, appendix F).
 
 A distribution r(u) over the stochastic state is smooth if a small change of its input u
 changes it little. Its sensitivity at u is

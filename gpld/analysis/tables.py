@@ -74,7 +74,7 @@ def task_table(table: ScoreTable, *, published: bool = True) -> Table:
 
 
 def aggregate_table(table: ScoreTable, *, baseline: str) -> Table:
-    """What every other arm and the baseline come to over their common tasks.
+    """Make a table of aggregates of every arm and the baseline over their common tasks.
 
     Args:
         table: Scores.

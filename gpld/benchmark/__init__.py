@@ -1,4 +1,4 @@
-"""What things cost, as ratios measured in one run."""
+"""Benchmarks: what things cost, as ratios measured in one run."""
 
 from .collect import benchmark_collect as benchmark_collect
 from .env import benchmark_env as benchmark_env

@@ -1,4 +1,4 @@
-"""What was chosen for the device that is in use."""
+"""Machine choices that a report keeps: precision, products and flags of this device."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from ..config import Config
 
 
 def choices() -> dict[str, Any]:
-    """What holds for the whole process."""
+    """Return the choices that hold for the whole process."""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore
     return {
         "backend": jax.default_backend(),
@@ -24,7 +24,7 @@ def choices() -> dict[str, Any]:
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """What settings come to here, as a report keeps it."""
+    """Describe the settings and the choices that they lead to here, for a report."""
     return {
         "preset": config.preset,
         "observations": config.env.observations,

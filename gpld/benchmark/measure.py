@@ -21,7 +21,7 @@ Progress = Callable[[str], None]
 
 
 class Case(NamedTuple):
-    """Something to be timed."""
+    """Case of a benchmark: a function to be timed."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...] | None

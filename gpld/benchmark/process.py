@@ -31,7 +31,7 @@ with one_line_errors():
 
 
 class Watched(NamedTuple):
-    """How a process did."""
+    """Time and memory that a process took."""
 
     seconds: float
     """From its start until it had done what was waited for."""
@@ -87,7 +87,7 @@ def train_until(
 
 @contextlib.contextmanager
 def _ended(process: subprocess.Popen) -> Iterator[Callable[..., resource.struct_rusage | None]]:
-    """Gives a function that takes the process's usage once it has ended; kills what is left."""
+    """Yield a function that returns the process's usage once it has ended; kill what is left."""
     usage: resource.struct_rusage | None = None
 
     def take(*, wait: bool) -> resource.struct_rusage | None:

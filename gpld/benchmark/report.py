@@ -1,4 +1,4 @@
-"""What a benchmark has found: timings that were repeated in turn, and single figures."""
+"""Reports of benchmarks: timings that were repeated in turn, and single figures."""
 
 import dataclasses
 import json
@@ -48,7 +48,7 @@ class Memory(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """Of one function."""
+    """Timings of one function, and the memory that it takes."""
 
     seconds: list[float]
     """One number for each repetition."""
@@ -72,7 +72,7 @@ class Figure(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a benchmark has found."""
+    """Result of a benchmark."""
 
     name: str
     settings: Mapping[str, Any]

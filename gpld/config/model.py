@@ -127,7 +127,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """How programs are compiled: numbers change by rounding alone."""
+    """Settings of compilation, which change numbers by rounding alone."""
 
     rewrite: bool = True
     """Whether the programs of gradients are rewritten before they are compiled: products summed

@@ -20,10 +20,10 @@ from ..units import count
 
 
 class Ending(contextlib.AbstractContextManager):
-    """Shows the lines at its exit, if a run began: around whatever shows errors."""
+    """Context that shows the last lines of a run at its exit, around whatever shows errors."""
 
     def __init__(self, args: Sequence[str]):
-        """Takes note of the command line that begins a run, or goes on with it.
+        """Remember the command line that begins a run, or resumes it.
 
         Args:
             args: Arguments of `scripts/train.py`.
@@ -32,7 +32,7 @@ class Ending(contextlib.AbstractContextManager):
         self._run: tuple[Config, Path] | None = None
 
     def begins(self, config: Config, path: Path) -> None:
-        """Takes note of a run's settings and folder; there is nothing in there yet."""
+        """Remember a run's settings and folder, in which there is nothing yet."""
         self._run = config, path
 
     def __exit__(
@@ -41,7 +41,7 @@ class Ending(contextlib.AbstractContextManager):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Shows the lines, unless the command was refused or there is nothing to go on from."""
+        """Show the lines, unless the command was refused or there is nothing to resume from."""
         refused = isinstance(error, SystemExit) and (
             error.code == UsageError.exit_code
             or isinstance(error.__context__, NothingToResumeError)
@@ -54,7 +54,7 @@ class Ending(contextlib.AbstractContextManager):
 
 
 def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool) -> list[str]:
-    """Says where a run is, and which commands go on with it and look at it.
+    """Describe where a run is, and which commands resume it and look at it.
 
     Args:
         config: Settings.
@@ -106,7 +106,7 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
 
 
 def _command(name: str, *args: str) -> str:
-    """A command line for `gpld` or a script, whichever is running."""
+    """Return a command line for `gpld` or a script, whichever is running."""
     running = Path(sys.argv[0])
     if running.name.startswith("gpld "):
         return shlex.join(["gpld", name, *args])
@@ -115,7 +115,7 @@ def _command(name: str, *args: str) -> str:
 
 
 def _last(run: RunFolder) -> Checkpoint | None:
-    """The last checkpoint to go on from, as far as manifests tell; None if there is none."""
+    """Return the last checkpoint to resume from, as far as manifests tell."""
     for path in reversed(run.checkpoint_paths()):
         with contextlib.suppress(Damaged, Unsuitable, MachineError):
             if (found := checkpoint.read(path)).resumable:
@@ -124,7 +124,7 @@ def _last(run: RunFolder) -> Checkpoint | None:
 
 
 def _without_folder(args: Sequence[str]) -> list[str]:
-    """Arguments without the folder of the run, so that another one is made."""
+    """Remove the folder of the run from arguments, so that another one is made."""
     kept, named = [], False
     for arg in args:
         if named:

@@ -26,7 +26,7 @@ class Evaluator:
         say: Callable[[str], None],
         processes: Processes | None = None,
     ):
-        """Remembers what all evaluations of a run share.
+        """Evaluate nothing yet.
 
         Args:
             config: Settings.

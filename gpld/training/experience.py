@@ -1,4 +1,4 @@
-"""What a step of experience holds, on its way from the environments through replay."""
+"""Experience: the form of env steps on their way from environments through replay to batches."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ LATENT = ("latent/deter", "latent/classes")
 
 
 def step_specs(config: Config, spec: EnvSpec) -> dict[str, StepSpec]:
-    """What is stored of one env step."""
+    """Return shape and dtype of every array that replay stores of an env step."""
     model = config.model
     flag, number = np.dtype(bool), np.dtype(np.float32)
     return {
@@ -37,18 +37,18 @@ def step_specs(config: Config, spec: EnvSpec) -> dict[str, StepSpec]:
 
 
 def to_steps(step: TimeStep, action: Any, latent: StoredLatent) -> dict[str, Any]:
-    """One env step of every environment, as replay stores it."""
+    """Convert one env step of every environment into the arrays that replay stores."""
     values = step._asdict()
     return {**values.pop("observation"), **values, "action": action, **by_name(latent)}
 
 
 def by_name(latents: Iterable[Any]) -> dict[str, Any]:
-    """Latent states under the names that they have in replay."""
+    """Name latent states as replay does."""
     return dict(zip(LATENT, latents, strict=True))
 
 
 def to_batch(steps: Mapping[str, Any], spec: EnvSpec) -> Batch:
-    """What is trained on: all steps but the first, which gives latent state and action.
+    """Convert windows into a batch: all steps but the first, which gives latent state and action.
 
     Arrays of the host are on their way to whichever devices train.
     """
@@ -63,12 +63,12 @@ def to_batch(steps: Mapping[str, Any], spec: EnvSpec) -> Batch:
 
 
 def refresh(replay: AbstractReplay, sample: Sample, latents: StoredLatent) -> None:
-    """Writes the latents recomputed in an update back to where they were sampled."""
+    """Write the latent states recomputed in an update back to where they were sampled."""
     on_host(replay).refresh(sample, by_name(map(np.asarray, latents)))
 
 
 class ReplaySize(NamedTuple):
-    """What decides how much memory a replay takes."""
+    """Sizes that decide how much memory a replay takes."""
 
     num_streams: int
     window: int
@@ -77,7 +77,7 @@ class ReplaySize(NamedTuple):
 
 
 def replay_size(config: Config, saved: Mapping[str, Any] | None = None) -> ReplaySize:
-    """The size of a run's replay.
+    """Return the sizes of a run's replay.
 
     Args:
         config: Settings.
@@ -109,7 +109,7 @@ def make_replay(
     *,
     process: int = 0,
 ) -> AbstractReplay:
-    """An empty replay for the steps of a task.
+    """Make an empty replay for the steps of a task.
 
     Args:
         config: Settings.
@@ -128,7 +128,7 @@ def make_replay(
 
 
 def sample(replay: AbstractReplay, batch_size: int) -> Sample:
-    """Draws windows, with the latent states of their context steps alone."""
+    """Sample windows, with the latent states of their context steps alone."""
     return on_host(replay).sample(batch_size, context_only=LATENT)
 
 
@@ -139,11 +139,11 @@ def on_host(replay: AbstractReplay) -> Replay:
 
 
 def step_bytes(config: Config, spec: EnvSpec) -> int:
-    """Bytes of one env step in replay."""
+    """Return the bytes of one env step in replay."""
     return sum(array.nbytes for array in step_specs(config, spec).values())
 
 
 def latent_bytes(config: Config, spec: EnvSpec) -> int:
-    """Bytes of the latent state among them."""
+    """Return the bytes of the latent state in an env step."""
     specs = step_specs(config, spec)
     return sum(specs[name].nbytes for name in LATENT)

@@ -1,4 +1,4 @@
-"""How much memory a run will take, and whether the machine has it."""
+"""Memory estimate: how much a run will take, and whether the machine has it."""
 
 import functools
 import math
@@ -47,7 +47,7 @@ class Footprint(NamedTuple):
 def predict(
     config: Config, spec: EnvSpec, state: AgentState, *, saved: Mapping[str, Any] | None = None
 ) -> Footprint:
-    """What a run will take, or all those of several seeds together.
+    """Estimate the memory and disk that a run takes, or all seeds together.
 
     Args:
         config: Settings.
@@ -66,7 +66,7 @@ def predict(
 
 
 def check_settings(config: Config, path: Path) -> None:
-    """Refuses a run that can make no update, or can fit nowhere, before anything is opened.
+    """Refuse a run that can make no update, or can fit nowhere, before anything is opened.
 
     What is known of the task without its environments is less than what the run will take, so
     that nothing is refused that would fit.
@@ -117,7 +117,7 @@ def check(
     *,
     saved: Mapping[str, Any] | None = None,
 ) -> None:
-    """Refuses a run whose replay will not fit.
+    """Refuse a run whose replay will not fit.
 
     Args:
         config: Settings.
@@ -148,13 +148,13 @@ def check(
 
 
 def free_disk(path: Path) -> int:
-    """Bytes that are free where a folder is, or will be."""
+    """Return the bytes that are free where a folder is, or will be."""
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(existing).free
 
 
 def _check_agent_fits(config: Config, state: AgentState) -> None:
-    """Refuses networks, or batches of imagined sequences, that no setting of the replay makes fit.
+    """Refuse networks, or batches of imagined sequences, that no setting of the replay makes fit.
 
     Raises:
         UsageError: If they will not fit.
@@ -183,7 +183,7 @@ def _check_fits(what: str, needed: int, memory: int, names: str) -> None:
 
 
 def _nbytes(tree: Any) -> int:
-    """Bytes of the arrays in a tree, or of those that would be there."""
+    """Return the bytes of the arrays in a tree, or of those that would be there."""
     kinds = (jax.Array, jax.ShapeDtypeStruct)
     leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, kinds)]
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)

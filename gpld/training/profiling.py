@@ -1,4 +1,4 @@
-"""A trace of some updates of a run: what host and device do at which time."""
+"""Profiler: a trace of some updates, with what host and device do at which time."""
 
 import contextlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Profiler(contextlib.AbstractContextManager):
     """
 
     def __init__(self, folder: Path, updates: int, say: Callable[[str], None]):
-        """Records nothing yet.
+        """Record nothing yet.
 
         Args:
             folder: Where the trace goes.
@@ -31,7 +31,7 @@ class Profiler(contextlib.AbstractContextManager):
         self._first: int | None = None
 
     def round(self, update: int) -> None:
-        """Takes note that a round of the loop begins, when nothing is left of the last one.
+        """Start or end the trace, where a round of the loop begins.
 
         Args:
             update: Updates made so far.
@@ -44,7 +44,7 @@ class Profiler(contextlib.AbstractContextManager):
             self._start(update)
 
     def __exit__(self, *_: object) -> None:
-        """Ends the trace if it is under way, and says so if there is none."""
+        """End the trace if it is under way, and say so if there is none."""
         if self._end is not None:
             self._stop()
         elif self._left > 0:
@@ -72,7 +72,7 @@ class Profiler(contextlib.AbstractContextManager):
 
     @contextlib.contextmanager
     def _warning(self):
-        """A trace that cannot be recorded or written must not stop the training."""
+        """Turn errors of the trace into a warning: they must not stop the training."""
         try:
             yield
         except Exception as error:

@@ -1,4 +1,4 @@
-"""The run of one seed: what it has of its own where several are trained together."""
+"""Run of one seed: what it has of its own where several are trained together."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from .pictures import Pictures
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeedRun:
-    """One of the runs that are trained together, or the only one."""
+    """Run of one of the seeds that are trained together, or of the only one."""
 
     config: Config
     """Its settings, as those of a run alone."""
@@ -46,7 +46,7 @@ class SeedRun:
 
 
 class Failure(Exception):
-    """One of the runs cannot go on; the others are between two updates."""
+    """Error: one of the runs cannot go on; the others are between two updates."""
 
     def __init__(self, run: SeedRun, error: Exception):
         """Name the run and what went wrong."""

@@ -16,7 +16,7 @@ from .trainer import Trainer
 
 
 class Stages:
-    """Looks after the runs of all seeds between two advances of their trainer."""
+    """Evaluates, reports, logs and saves all seeds, between two advances of their trainer."""
 
     def __init__(
         self,

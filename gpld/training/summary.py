@@ -1,4 +1,4 @@
-"""What a run says about itself before it begins."""
+"""Summary that a run prints before it begins."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from .source import num_workers
 
 
 def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:
-    """What a run will do, in a few lines."""
+    """Summarise in a few lines what a run will do."""
     chosen, counts = choices(config), parameter_counts(state.model)
     products = describe_products(chosen)
     ratio = train_ratio(config)
@@ -67,20 +67,20 @@ _PRECISIONS = {
 
 
 def _place(config: Config) -> str:
-    """Where the replay is."""
+    """Name the place of the replay."""
     if config.loop == "device":
         return "on the device"
     return "on disk" if config.replay.storage == "disk" else "in memory"
 
 
 def _free_memory(config: Config) -> int:
-    """Bytes that are free where the replay is, unless that is a disk."""
+    """Return the bytes of memory that are free where the replay is."""
     on_device = device_memory() if config.loop == "device" else None
     return available_memory() if on_device is None else on_device
 
 
 def _engine(config: Config) -> str:
-    """What steps the environments, and where."""
+    """Describe what steps the environments, and where."""
     env, workers = config.env, num_workers(config, config.seeds)
     backend = choose_backend(config.task, env.backend, env.observations)
     if backend == "batch":
@@ -95,7 +95,7 @@ def _engine(config: Config) -> str:
 
 
 def _inputs(config: Config, spec: EnvSpec) -> str:
-    """Which observations go through which networks, and what draws the images."""
+    """Describe which observations go through which networks, and what draws the images."""
     parts = split_shapes({name: array.shape for name, array in spec.observation.items()})
     lines = [
         f"{kind} {', '.join(f'{name} {_shape(shape)}' for name, shape in shapes.items())}"
@@ -108,7 +108,7 @@ def _inputs(config: Config, spec: EnvSpec) -> str:
 
 
 def _shape(shape: Sequence[int]) -> str:
-    """Sizes of an array's axes; a single number has none and is one."""
+    """Format the sizes of an array's axes; a single number is one."""
     return " x ".join(map(str, shape)) or "1"
 
 

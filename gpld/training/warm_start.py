@@ -14,7 +14,7 @@ from ..evaluation import trained_agent
 
 
 def warm_start(state: AgentState, config: InitConfig) -> AgentState:
-    """A new agent, some networks of which another run has trained.
+    """Return a new agent, some of whose networks another run has trained.
 
     Everything else stays new: the other networks, the moments of the optimiser, all counts
     and the percentiles of returns. With the value its slow copy begins as that of a new agent

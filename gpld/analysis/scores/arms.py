@@ -16,7 +16,7 @@ _NO_ARM = ("task", "seed", "seeds", "resume", "offline", "deterministic", "distr
 
 
 class InSweep(NamedTuple):
-    """Where a run is in its sweep."""
+    """Place of a run in its sweep."""
 
     arm: str | None
     """Name of its arm; None if the sweep does not name it."""
@@ -79,7 +79,7 @@ def _method(config: Config) -> str:
 
 
 def _settings(config: Config) -> dict[str, object]:
-    """What can make an arm; without a penalty, its other settings do nothing."""
+    """Return the settings that tell arms apart; without a penalty, its other settings do nothing."""
     settings = {k: v for k, v in flatten(config).items() if not k.startswith(MAY_CHANGE + _NO_ARM)}
     if not config.gpld.coefficients:
         settings = {k: v for k, v in settings.items() if not k.startswith("gpld.")}

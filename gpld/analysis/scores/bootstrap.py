@@ -1,4 +1,4 @@
-"""How much a statistic of scores would vary, had other seeds been drawn."""
+"""Bootstrap intervals: how much a statistic would vary, had other seeds been drawn."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
 
 def has_interval(*arms: TaskScores) -> bool:
-    """Whether every task has several runs: a single one tells nothing of other seeds."""
+    """Return whether every task has several runs, without which there is no interval."""
     return all(runs.shape[-1] > 1 for scores in arms for runs in scores.values())
 
 

@@ -17,7 +17,7 @@ CHECKPOINT_SCORES = "evaluation.json"
 
 
 class CheckpointScores(NamedTuple):
-    """What the file says."""
+    """Evaluations of a run's checkpoints."""
 
     actions: str
     """`sampled` or `modes`."""
@@ -61,7 +61,7 @@ def read_checkpoint_scores(run: Path) -> CheckpointScores | None:
 
 
 def identity(run: Path, config: Config) -> dict[str, Any]:
-    """What an evaluation says about whose it is, wherever the run's folder goes.
+    """Return the identity of a run that an evaluation keeps, wherever its folder goes.
 
     Args:
         run: Folder of the run.
@@ -95,7 +95,7 @@ def _returns(checkpoint: dict[str, Any]) -> tuple[int, tuple[float, ...]]:
 
 
 def _is_of(checkpoint: dict[str, Any], run: Path, config: Config) -> bool:
-    """Whether a checkpoint's evaluation is that of a run."""
+    """Return whether the evaluation of a checkpoint belongs to a run."""
     if canonical_name(checkpoint["task"]) != config.task:
         return False
     if "run_started" in checkpoint:

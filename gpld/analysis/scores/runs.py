@@ -55,7 +55,7 @@ class RunScores:
 
     @property
     def frames(self) -> Int[np.ndarray, " evaluation"]:
-        """When the evaluations took place, in frames."""
+        """Frames at which the evaluations took place."""
         return self.env_steps * self.action_repeat
 
     @property
@@ -65,7 +65,7 @@ class RunScores:
 
     @property
     def due_frames(self) -> Int[np.ndarray, " evaluation"]:
-        """When the evaluations became due, in frames: they wait until all environments stepped.
+        """Frames at which the evaluations became due: they wait until all environments stepped.
 
         The last one of a run may be due because the run is over, and at any moment.
         """
@@ -80,7 +80,7 @@ class RunScores:
 
     @property
     def name(self) -> str:
-        """Which run it is, in messages."""
+        """Name of the run in messages."""
         return f"{self.arm} on {self.task}, seed {self.seed} ({self.path})"
 
 
@@ -237,7 +237,7 @@ def _one_line(text: str) -> str:
 
 @contextlib.contextmanager
 def _left_out(path: Path, unreadable: Callable[[str], None] | None) -> Iterator[None]:
-    """Tells why a run, or a line of one, cannot be read, and goes on; None raises it."""
+    """Report why a run, or a line of one, cannot be read, and go on; None raises it."""
     if unreadable is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What several runs on several tasks come to, as one number (Agarwal et al., 2021).
+"""Aggregates of several runs on several tasks (Agarwal et al., 2021).
 
 Scores are held by task, with the runs on the last axis; any axes before it are kept, so that a
 bootstrap can ask for all of its resamples at once.
@@ -45,7 +45,7 @@ def trimmed_mean(values: Float[np.ndarray, "... _"]) -> Any:
 
 
 def optimality_gap(scores: TaskScores, target: float = 1.0) -> Any:
-    """How far runs stay below a score, on average over tasks; what is above it counts as it.
+    """Compute the mean shortfall of runs below a score; scores above it count as it.
 
     Args:
         scores: Scores.

@@ -44,7 +44,7 @@ class DeviceProgram:
         *,
         max_steps: int,
     ):
-        """Compiles nothing yet.
+        """Compile nothing yet.
 
         Args:
             config: Settings.
@@ -65,7 +65,7 @@ class DeviceProgram:
         )
 
     def begin(self, state: AgentState, env_keys: Sequence[PRNGKeyArray]) -> Training:
-        """What a run begins with.
+        """Return the state that a run begins with.
 
         Args:
             state: The agents, stacked.
@@ -83,7 +83,7 @@ class DeviceProgram:
         return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), training)
 
     def metrics(self, training: Training, keys: Keys) -> Sums:
-        """Sums of no metrics, of one agent."""
+        """Return zero-initialised metric sums of one agent."""
         shapes = jax.eval_shape(self._update, training.agent, training.learned.batch, keys.update)
         return zero_sums(shapes[2])
 
@@ -96,7 +96,7 @@ class DeviceProgram:
         keys: Keys,
         request: Request,
     ) -> tuple[Progress, list[Sums], list[Records]]:
-        """Collects env steps and makes the updates that are due, without waiting for the device.
+        """Collect env steps and make the updates that are due, without waiting for the device.
 
         Ends early where actions are not finite, or too many updates in a row were skipped.
 
@@ -157,7 +157,7 @@ class DeviceProgram:
         return end, seeds.unstack(end.sums), seeds.unstack(end.records)
 
     def _collect(self, now: Progress, *, keys: Keys) -> Progress:
-        """One env step of every environment of every agent."""
+        """Take one env step of every environment of every agent."""
         collect = self._seeds.vmap(self._collect_one, shared=(3, 4))
         steps, policy_state, envs, records, finite = collect(
             now.steps, now.training, now.records, now.clock, now.collected, keys.act
@@ -205,7 +205,7 @@ class DeviceProgram:
         )
 
     def _learn(self, now: Progress, *, keys: Keys) -> Progress:
-        """One update of every agent, and what the one before has left to be done."""
+        """Update every agent once, and finish the update before."""
         seeds, clock = self._seeds, now.clock
         draw = seeds.vmap(self._draw_one, shared=(1,))
         windows, batch = draw(now.steps, clock.replay, keys.replay)
@@ -258,7 +258,7 @@ class DeviceProgram:
     def _finish_one(
         self, steps: Steps, learned: Learned, counters: Counters, now: Bool[Array, ""]
     ) -> tuple[Steps, Learned]:
-        """Writes the latent states of an update to replay, unless they are not finite."""
+        """Write the latent states of an update back to replay, unless it was skipped."""
         skipped, values = learned.skipped, by_name(learned.latents)
         steps = functional.refresh(
             steps, counters, self._layout, learned.windows, values, where=now & ~skipped
@@ -276,7 +276,7 @@ class DeviceProgram:
         return self._config.replay.batch_size
 
     def _nothing_learned(self) -> Learned:
-        """Zeros of the right shapes, of one agent."""
+        """Return the record of no update, of one agent."""
         size, window = self._batch_size, self._layout.window
 
         def zeros(name: str, length: int) -> Array:
@@ -301,7 +301,7 @@ class DeviceProgram:
 
 
 def _once(condition: Bool[Array, ""], fn: Callable[[Any], Any], value: Any) -> Any:
-    """`fn(value)` if the condition holds, else `value`.
+    """Return `fn(value)` if the condition holds, else `value`.
 
     A loop of no or one step: it works on its arrays in place, where a `cond` copies them.
     """
@@ -314,7 +314,7 @@ def _once(condition: Bool[Array, ""], fn: Callable[[Any], Any], value: Any) -> A
 
 
 def _zero_after(tree: PyTree) -> Int[Array, ""]:
-    """0, which is only known once arrays are computed."""
+    """Return a 0 that is known only once arrays are computed."""
     leaves = [x.ravel() for x in jax.tree.leaves(tree)]
     count = sum((jnp.sum(x == x[0], dtype=jnp.int32) for x in leaves), jnp.int32(0))
     return count // (count + 1)

@@ -1,4 +1,4 @@
-"""What the program on the device is asked for, works on and returns."""
+"""Types that the program on the device takes, works on and returns."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class Learned(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What changes in the course of a run, besides the steps in replay."""
+    """State of a run on the device, besides the steps in replay."""
 
     agent: AgentState
     policy_state: PolicyState
@@ -39,7 +39,7 @@ class Training(NamedTuple):
 
 
 class ProgramClock(NamedTuple):
-    """What time it is, for all agents."""
+    """Clock of all agents, inside the program."""
 
     env_step: UInt32[Array, ""]
     update: Int[Array, ""]
@@ -55,7 +55,7 @@ class Keys(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What the program is asked for."""
+    """Request for one call of the program."""
 
     num_steps: Int[Array, ""]
     """Env steps of every environment, at most as many as there are records."""
@@ -68,7 +68,7 @@ class Request(NamedTuple):
 
 
 class Records(NamedTuple):
-    """What happened in the env steps, in rows; the rows of those not made mean nothing."""
+    """Records of env steps, one per row; rows of steps not taken mean nothing."""
 
     reward: Float[Array, "steps env"]
     is_first: Bool[Array, "steps env"]
@@ -80,7 +80,7 @@ class Records(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the program is, and what it returns."""
+    """Progress of the program, which it returns in the end."""
 
     steps: Steps
     training: Training

@@ -138,7 +138,7 @@ class DeviceTrainer:
             failures.count = run.recorder.restarts
 
     def _rest(self, index: int) -> PyTree:
-        """All that changes in a run besides agent and replay."""
+        """Return all that changes in a run besides agent and replay."""
         return self._seeds.take(tuple(self._training[1:]), index)
 
     def _run(self, num_steps: int) -> None:
@@ -192,7 +192,7 @@ class DeviceTrainer:
             run.recorder.restarted(failures.count, failures.messages)
 
     def _adapt(self, seconds: float, done: int) -> None:
-        """Makes calls longer that have ended soon, and those shorter that took long."""
+        """Adapt the length of calls: longer after short ones, shorter after long ones."""
         if seconds < _SHORT and done >= self._work:
             self._work = min(_MAX_WORK, 2 * self._work)
         elif seconds > _LONG:
@@ -235,7 +235,7 @@ def _on_device(run: SeedRun) -> DeviceReplay:
 
 
 def _taken(seeds: SeedAxis, replays: Sequence[DeviceReplay]) -> Steps:
-    """The steps of all replays, stacked; those of the beginning are made on the device."""
+    """Take the steps of all replays, stacked; empty ones are made on the device."""
     arrays = [replay.ring.take() for replay in replays]
     if replays[0].num_added == 0:
         axes = () if seeds.size == 1 else (seeds.size,)
@@ -252,12 +252,12 @@ def _record(recorder: Recorder, clocks: Sequence[Clock], rows: Records) -> None:
 
 
 def _plain(tree: PyTree) -> PyTree:
-    """Random keys as the numbers that they are made of."""
+    """Replace random keys by the numbers that they are made of."""
     return jax.tree.map(lambda x: jr.key_data(x) if _is_key(x) else x, tree)
 
 
 def _like(tree: PyTree, like: PyTree) -> PyTree:
-    """Arrays on the device; random keys again where `like` has them."""
+    """Put arrays on the device; make random keys again where `like` has them."""
     return jax.tree.map(
         lambda x, y: (
             jr.wrap_key_data(jnp.asarray(x), impl=jr.key_impl(y)) if _is_key(y) else jnp.asarray(x)
