@@ -19,11 +19,11 @@ from .xla.optimise import Choices, choose, full_products, optimise
 
 
 class AgentState(eqx.Module):
-    """Everything that training changes: networks, optimiser, moving averages, clock."""
+    """Everything that training changes: networks, optimiser, moving averages, count of updates."""
 
     model: Dreamer
     slow_value: TwoHotHead
-    """Moving average of the value head, a regulariser of it."""
+    """Moving average of the value head, towards which that is regularised."""
 
     return_norm: ReturnNorm
     opt_state: optax.OptState
@@ -59,7 +59,8 @@ def init(
         key: Random key.
 
     Raises:
-        ValueError: If an observation is no vector, or its key is the name of a loss.
+        ValueError: If an observation has more than three axes, or the name of a loss or of
+            another stored array.
     """
     _check_observations(shapes)
     chosen = choices(config)
@@ -127,7 +128,7 @@ def act(
 def update(
     state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
 ) -> tuple[AgentState, StoredLatent, dict[str, Float[Array, ""]]]:
-    """Take one gradient step of all networks, and move slow value and return percentiles.
+    """Take one gradient step of all networks; update slow value and percentiles of returns.
 
     Where the loss or a gradient is not finite nothing changes but the count of updates, and
     the metric `opt/skipped` is 1.
@@ -173,7 +174,7 @@ def update(
 def report(
     state: AgentState, batch: Batch, *, config: Config, key: PRNGKeyArray
 ) -> dict[str, Float[Array, ""]]:
-    """Compute diagnostics that are too costly for every update, at the arguments of `update`.
+    """Compute diagnostics that are too costly for every update; takes the arguments of `update`.
 
     Returns:
         The metrics of `smoothness_report`, with `smooth/` before the names.
@@ -191,8 +192,7 @@ def loss_and_grads(
     Its arguments are those of `update`.
 
     Returns:
-        The loss with what else it computes; a tree like the model, of derivatives by every
-        parameter.
+        `(loss, output)`, and the gradient as a tree like the model.
     """
     chosen = choices(config)
     feat_dtype = jnp.dtype(chosen.factors)

@@ -1,7 +1,7 @@
 """GPLD-DreamerV3 from its parts, without the training system: copy it to try an idea.
 
-Learns as `scripts/train.py` does, with one seed on one device, and leaves out evaluation, logs,
-checkpoints, and what makes a run fast and safe from failures.
+The algorithm and its settings are those of `scripts/train.py`, with one seed on one device and other
+random numbers. Evaluation, logs, checkpoints and recovery from failures are left out.
 
 python scripts/minimal.py
 """
@@ -13,6 +13,7 @@ import numpy as np
 from gpld import agent
 from gpld.config import Config
 from gpld.config.presets import PRESETS
+from gpld.config.train_ratio import train_ratio
 from gpld.envs import make_vector_env
 from gpld.replay import Replay
 from gpld.training import experience
@@ -42,9 +43,10 @@ def train(config: Config) -> list[float]:
     state = eqx.filter_jit(agent.init)(config, shapes, envs.spec.action_size, key=init_key)
     policy_state = agent.initial_policy_state(state.model, num_envs)
 
-    scores, rewards, updates_due = list[float](), np.zeros(num_envs), 0.0
+    ratio, updates = train_ratio(config), 0
+    scores, rewards = list[float](), np.zeros(num_envs)
     for env_step in range(0, config.env_steps, num_envs):
-        # Take the last actions in all environments, and choose the next ones.
+        # Apply the actions chosen last in all environments, and choose the next ones.
         step = envs.step(np.asarray(policy_state.action))
         flags = (step.is_first, step.is_last)
         key = jr.fold_in(act_key, env_step)
@@ -54,19 +56,17 @@ def train(config: Config) -> list[float]:
         rewards += step.reward
         for score in rewards[step.is_last]:
             scores.append(float(score))
-            print(f"{env_step:8,} env steps: return {score:.1f}", flush=True)
+            print(f"{env_step + num_envs:8,} env steps: return {score:.1f}", flush=True)
         rewards[step.is_last] = 0
 
         # Learn from what was stored, as often as the train ratio says.
-        if replay.num_windows >= batch_size * config.replay.batch_length:
-            updates_due += num_envs * config.replay.updates_per_env_step
-        while updates_due >= 1:
+        while updates < ratio.updates_due(env_step + num_envs):
             sample = experience.sample(replay, batch_size)
             batch = experience.to_batch(sample.steps, envs.spec)
             key = jr.fold_in(update_key, state.update)
             state, latents, _ = update(state, batch, config=config, key=key)
             experience.refresh(replay, sample, latents)
-            updates_due -= 1
+            updates += 1
     envs.close()
     return scores
 

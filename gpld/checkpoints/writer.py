@@ -41,7 +41,7 @@ class Checkpointer(contextlib.AbstractContextManager):
         """Return whether the last checkpoint is older than `checkpoint.minutes`."""
         return time.monotonic() - self._saved_at >= 60 * self._minutes
 
-    def settle(self) -> None:
+    def finish_previous(self) -> None:
         """Wait for the checkpoint being written; warn if it could not be."""
         try:
             self.wait()
@@ -49,7 +49,7 @@ class Checkpointer(contextlib.AbstractContextManager):
             self.archives[0].warn(f"{error} The checkpoint before it stays good.")
 
     def begin(self, contents: Mapping[Archive, Contents]) -> None:
-        """Begin to write checkpoints beside the training; `settle` must have been called."""
+        """Begin to write checkpoints beside the training, once `finish_previous` was called."""
         self._saved_at = time.monotonic()
         # The sizes of now: what is logged from here on comes after the checkpoint.
         logs = {archive: archive.folder.log_sizes() for archive in contents}
@@ -72,7 +72,7 @@ class Checkpointer(contextlib.AbstractContextManager):
 
     def __exit__(self, *_: object) -> None:
         """Wait for the checkpoint being written."""
-        self.settle()
+        self.finish_previous()
         self._executor.shutdown()
 
     def latest(

@@ -34,7 +34,7 @@ class SeedAxis:
         return jax.tree.map(lambda *leaves: _stack(leaves), *trees)
 
     def unstack(self, tree: PyTree) -> list[PyTree]:
-        """Split a stacked tree into one per agent, in a program or of host arrays."""
+        """Split a stacked tree of traced or host arrays into one per agent."""
         if self.size == 1:
             return [tree]
         leaves, structure = jax.tree.flatten(tree)
@@ -52,7 +52,7 @@ class SeedAxis:
 
         Args:
             fn: The function.
-            shared: Numbers of those arguments that are the same for all agents.
+            shared: Positions of the arguments that are the same for all agents.
         """
         if self.size == 1:
             return fn
@@ -68,13 +68,13 @@ class SeedAxis:
         return put(tree, self.placement.agents)
 
     def put_acting(self, tree: PyTree) -> PyTree:
-        """Put what is acted on, or carried between env steps, where the agents act."""
+        """Put observations or policy states on the devices that act."""
         return put(tree, self.placement.acting)
 
     def actor(self, model: PyTree) -> PyTree:
-        """Return the networks that act: of one agent on several devices, the first's copy."""
-        elsewhere = self.size > 1 or self.placement.agents is None
-        return model if elsewhere else local(model)
+        """Return the networks that act: one agent on several devices acts on the first."""
+        unchanged = self.size > 1 or self.placement.agents is None
+        return model if unchanged else local(model)
 
 
 def _stack(leaves: Sequence[Any]) -> Any:

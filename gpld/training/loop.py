@@ -9,14 +9,13 @@ from .trainer import Trainer
 
 
 class Loop:
-    """Brings runs from where they are to their last env step.
+    """Trains the runs of all seeds to their last env step, from any starting point.
 
-    It can be saved between any two updates; a loop that goes on from there does what this one
-    would have done.
+    Runs can be saved between any two updates; resuming them changes no result.
     """
 
     served: int
-    """The last env step whose evaluation, report and log are done."""
+    """Last env step whose evaluation, report and log are done."""
 
     def __init__(self, config: Config, trainer: Trainer, stages: Stages, profiler: Profiler):
         """Start at env step 0.
@@ -24,8 +23,8 @@ class Loop:
         Args:
             config: Settings.
             trainer: Collects experience and learns from it.
-            stages: What follows the env steps after which it is due.
-            profiler: Told of every round.
+            stages: Evaluation, report, log and checkpoints.
+            profiler: Told when each round begins.
         """
         self._config, self._trainer, self._stages = config, trainer, stages
         self._profiler = profiler
@@ -48,42 +47,42 @@ class Loop:
         try:
             while not self.finished:
                 self._profiler.round(trainer.clock.update)
-                trainer.advance(self._next_stop(), stages.check)
+                trainer.advance(self._next_stop(), stages.raise_if_interrupted)
                 last = trainer.clock.env_step >= config.env_steps
-                if self._is_due(config.evaluation.every) or last:
+                if self._is_due(config.evaluation.every) or last:  # videos are made there alone
                     stages.evaluate(video=self._is_due(config.evaluation.video_every) or last)
                 if self._is_due(config.log.report_every):
                     stages.report()
                 if self._is_due(config.log.every) or last:
                     stages.log()
                 self.served = trainer.clock.env_step
-                overdue, milestone = stages.is_overdue(), self._is_due(config.checkpoint.every)
-                if overdue or milestone or last:
+                milestone = self._is_due(config.checkpoint.every)
+                if stages.is_checkpoint_old() or milestone or last:
                     stages.save(self.served, milestone=milestone)
         except Interrupted:
             stages.save(self.served)
             stages.wait()
-            raise stages.interrupted() from None
+            raise stages.interruption() from None
         except Failure as failure:
-            stages.save(self.served, but=failure.run)
+            stages.save(self.served, excluding=failure.run)
             raise failure.error from None
         stages.wait()
 
     def _next_stop(self) -> int:
         """Return the first env step after `served` at which something is due."""
-        config, now = self._config, self.served
+        config, done = self._config, self.served
         every = (
             config.evaluation.every,
             config.log.every,
             config.log.report_every,
             config.checkpoint.every,
         )
-        stops = [config.env_steps, *(now - now % n + n for n in every if n > 0)]
+        stops = [config.env_steps, *(done - done % n + n for n in every if n > 0)]
         num_envs = config.env.num_envs
-        return -(-min(stops) // num_envs) * num_envs
+        return -(-min(stops) // num_envs) * num_envs  # rounded up
 
     def _is_due(self, every: int) -> bool:
-        """Return whether the last env steps passed a multiple of `every`; never if that is 0."""
+        """Return whether a multiple of `every`, unless 0, lies in the last `num_envs` env steps."""
         now = self._trainer.clock.env_step
         before = now - self._config.env.num_envs
         return every > 0 and now // every > before // every

@@ -29,7 +29,7 @@ from .experience import latent_bytes, replay_size, step_bytes
 _ENV_BYTES, _PROBE_BYTES = 2**16, 2**10
 
 
-class Footprint(NamedTuple):
+class MemoryEstimate(NamedTuple):
     """Bytes that a run will take."""
 
     replay: int
@@ -46,7 +46,7 @@ class Footprint(NamedTuple):
 
 def predict(
     config: Config, spec: EnvSpec, state: AgentState, *, saved: Mapping[str, Any] | None = None
-) -> Footprint:
+) -> MemoryEstimate:
     """Estimate the memory and disk that a run takes, or all seeds together.
 
     Args:
@@ -62,7 +62,7 @@ def predict(
     replay = steps * step_bytes(config, spec)
     latents = steps * latent_bytes(config, spec)
     more = config.checkpoint.keep * latents + (config.checkpoint.keep + 1) * _nbytes(state)
-    return Footprint(*(config.seeds * each for each in (replay, agent, replay + more)))
+    return MemoryEstimate(*(config.seeds * each for each in (replay, agent, replay + more)))
 
 
 def check_settings(config: Config, path: Path) -> None:

@@ -16,7 +16,7 @@ from .trainer import Trainer
 
 
 class Stages:
-    """Evaluates, reports, logs and saves all seeds, between two advances of their trainer."""
+    """Evaluates, reports, logs and saves the runs between calls of `Trainer.advance`."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Stages:
         self._interrupts, self._processes = interrupts, processes
         self._stopwatch = runs[0].recorder.stopwatch
 
-    def check(self) -> None:
+    def raise_if_interrupted(self) -> None:
         """Stop where a signal asked any of the processes for it.
 
         Raises:
@@ -54,19 +54,19 @@ class Stages:
         if any(self._processes.latest("signal", self._interrupts.received)):
             raise Interrupted
 
-    def interrupted(self) -> Interrupted:
+    def interruption(self) -> Interrupted:
         """Return the error that says which signal ended the run, and where."""
         signal = self._interrupts.received or "A signal to another process"
         env_step = self._trainer.clock.env_step
         return Interrupted(f"{signal} ended the run at env step {env_step:,}; it is saved.")
 
     def evaluate(self, *, video: bool) -> None:
-        """Evaluate the agents, unless only world models learn, and draw predictions of these."""
+        """Evaluate the agents, unless world models learn alone, and draw what these predict."""
         clock = self._trainer.clock
         if self._config.learn == "agent":
             with self._stopwatch("evaluation"):
                 # All before any score is written: after a failure they are evaluated again.
-                scores = [self._scores(i, video) for i in range(len(self._runs))]
+                scores = [self._evaluate_one(i, video) for i in range(len(self._runs))]
             with self._stopwatch("logging"):
                 for run, score in zip(self._runs, scores, strict=True):
                     run.recorder.evaluated(clock, score)
@@ -79,10 +79,11 @@ class Stages:
 
     def report(self) -> None:
         """Compute diagnostics of the world models on the last batch, if there was one."""
-        if self._trainer.batch is None:
+        batch = self._trainer.batch
+        if batch is None:
             return
         with self._stopwatch("report"):
-            diagnostics = self._report(self._trainer.state, self._trainer.batch)
+            diagnostics = self._report(self._trainer.state, batch)
             for run, values in zip(self._runs, diagnostics, strict=True):
                 run.recorder.reported(values)
 
@@ -94,21 +95,23 @@ class Stages:
                 run.recorder.log(self._trainer.clock)
             self._stopwatch.reset()
 
-    def is_overdue(self) -> bool:
+    def is_checkpoint_old(self) -> bool:
         """Return whether the last checkpoint of any process is older than settings allow."""
         return any(self._processes.latest("overdue", self._checkpointer.overdue()))
 
-    def save(self, served: int, *, milestone: bool = False, but: SeedRun | None = None) -> None:
+    def save(
+        self, served: int, *, milestone: bool = False, excluding: SeedRun | None = None
+    ) -> None:
         """Begin to save all runs, while the training goes on.
 
         Args:
             served: Env step whose evaluation, report and log are done.
             milestone: Whether it is one of the checkpoints whose agent may be kept.
-            but: A run that failed, and is not saved.
+            excluding: A run that failed.
         """
         clock = self._trainer.clock
         with self._stopwatch("checkpoint"):
-            self._checkpointer.settle()
+            self._checkpointer.finish_previous()
             contents = {
                 run.archive: Contents(
                     env_step=clock.env_step,
@@ -121,7 +124,7 @@ class Stages:
                     settings=lasting(run.config),
                 )
                 for i, run in enumerate(self._runs)
-                if run is not but
+                if run is not excluding
             }
             self._checkpointer.begin(contents)
 
@@ -145,22 +148,23 @@ class Stages:
         states = [start.loop or {} for start in starts]
         stopwatch = starts[0].manifest.get("stopwatch")
         try:
-            recorders = [state["recorder"] for state in states]
-            clock = Clock(recorders[0]["env_step"], recorders[0]["update"])
+            recorder_states = [state["recorder"] for state in states]
+            clock = Clock(recorder_states[0]["env_step"], recorder_states[0]["update"])
             # Older checkpoints have no stopwatch: the time before them is in no line of metrics.
             since = clock.env_step if stopwatch is None else None
-            for run, state in zip(self._runs, recorders, strict=True):
+            for run, state in zip(self._runs, recorder_states, strict=True):
                 run.recorder.set_state(state, since=since)
             if stopwatch is not None:
                 self._stopwatch.set_state(stopwatch)
             self._trainer.set_states(clock, states)
+            # Less than the env step if what is due after it is still to be done.
             return clock.env_step - (0 if states[0]["settled"] else self._config.env.num_envs)
         except (LookupError, TypeError, ValueError) as error:
             raise UsageError(
                 f"{starts[0].path} does not hold the state of such a run: {error!r:.100}."
             ) from error
 
-    def _scores(self, index: int, video: bool) -> Mapping[str, Any]:
+    def _evaluate_one(self, index: int, video: bool) -> Mapping[str, Any]:
         run = self._runs[index]
         with run.failing_as():
             agent, env_step = self._trainer.agent(index), self._trainer.clock.env_step

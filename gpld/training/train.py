@@ -1,4 +1,4 @@
-"""Training from settings: the parts of a run are made, put together, and resumed."""
+"""Build a run from its settings, resume it where it exists, and train."""
 
 import contextlib
 import functools
@@ -58,15 +58,16 @@ from .warm_start import warm_start
 def train(config: Config, path: Path) -> RunFolder:
     """Train an agent and leave a run folder behind, or go on with the run in there.
 
-    With several `seeds` there is an agent for each of them, whose run folders are in there.
-    SIGINT and SIGTERM end it after the update that is being made, with a checkpoint.
+    With several `seeds` there is an agent for each of them, with a run folder in `path`.
+    SIGINT, SIGTERM or SIGHUP end it with a checkpoint: on the host after the update that is
+    being made, on the device after the call of the program.
 
     Args:
         config: Settings.
         path: Folder of the run: new, empty, or that of a run with the same settings.
 
     Returns:
-        The run folder.
+        The folder `path`; with several seeds it holds a run folder for each.
 
     Raises:
         ValueError: If the task is unknown or an argument of the environments is bad.
@@ -75,7 +76,7 @@ def train(config: Config, path: Path) -> RunFolder:
         MachineError: If files cannot be written, no checkpoint can be used, or numbers are
             not finite.
         WorkerError: If environments failed too often.
-        Interrupted: If a signal ended the run, which was saved, or has not begun yet.
+        Interrupted: If a signal stopped the run, which is saved, or came before its first step.
     """
     memory_estimate.check_settings(config, path)
     seeds, processes = SeedAxis(config.seeds, choose_placement(config)), find_processes()
@@ -98,7 +99,7 @@ class _Opened(NamedTuple):
 
 
 def _open(config: Config, path: Path, processes: Processes, stack: contextlib.ExitStack) -> _Opened:
-    """Lock folders, start environments, find where the runs start from, and record that.
+    """Lock folders, start environments, find where the runs start from, write their records.
 
     Whatever keeps them from starting is found before any file is changed.
     """
@@ -185,7 +186,7 @@ def _assemble(
     processes: Processes,
     stack: contextlib.ExitStack,
 ) -> Loop:
-    """Put the parts of the runs together, and set them to where these start from."""
+    """Put the parts of the runs together, and restore their state."""
     enter, starts, console = stack.enter_context, opened.starts, opened.console
     stopwatch = Stopwatch()
     runs = [_seed_run(i, opened, stopwatch, processes, stack) for i in range(len(starts))]
@@ -225,7 +226,7 @@ def _seed_run(
     processes: Processes,
     stack: contextlib.ExitStack,
 ) -> SeedRun:
-    """Open the logs of one run, as long as they were where it starts from."""
+    """Open the logs of one run, cut back to their length at the point that it starts from."""
     run, start = opened.runs[index], opened.starts[index]
     archive, say = opened.checkpointer.archives[index], opened.console.speaker(run.label)
     for sentence in archive.folder.rewind(start.manifest["logs"]):
@@ -262,24 +263,25 @@ def _trainer(
     act_keys: Sequence[PRNGKeyArray],
     update_keys: Sequence[PRNGKeyArray],
 ) -> Trainer:
-    """Make what collects and learns: on the device, on the host, or from what is stored."""
-    source, envs = opened.sources[0], [source.envs for source in opened.sources if source.envs]
-    if source.functional is not None:
+    """Make the trainer: on the device, on the host, or on a stored replay."""
+    first = opened.sources[0]
+    envs = [source.envs for source in opened.sources if source.envs is not None]
+    if first.functional is not None:
         return DeviceTrainer(
             config,
             seeds,
             runs,
             state,
-            source.functional,
+            first.functional,
             act_keys=act_keys,
             update_keys=update_keys,
             env_keys=[jr.key(env_seed(collect_seed(run.config))) for run in runs],
         )
     collector = None
     if envs:
-        keys = [_of_process(key, processes.index) for key in act_keys]
+        keys = [_process_key(key, processes.index) for key in act_keys]
         collector = Collector(seeds, runs, envs, programs.act, state.model, keys=keys)
-    learner = Learner(seeds, runs, state, source.spec, programs.update, keys=update_keys)
+    learner = Learner(seeds, runs, state, first.spec, programs.update, keys=update_keys)
     return HostTrainer(runs, collector, learner, train_ratio(config))
 
 
@@ -299,6 +301,6 @@ def _columns(keys: Iterable[PRNGKeyArray]) -> Iterable[Sequence[PRNGKeyArray]]:
     return zip(*keys, strict=True)
 
 
-def _of_process(key: PRNGKeyArray, process: int) -> PRNGKeyArray:
-    """Return a process's key; the first draws what a run alone would, others something else."""
+def _process_key(key: PRNGKeyArray, process: int) -> PRNGKeyArray:
+    """Return the key of a process; the first keeps it, and so acts as a run of one process."""
     return key if process == 0 else jr.fold_in(key, zlib.crc32(f"process{process}".encode()))

@@ -1,4 +1,4 @@
-"""The seam of the training loop: what brings runs forward, on the host or on the device."""
+"""Interface of the two trainers, on the host and on the device."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -16,7 +16,7 @@ class Trainer(Protocol):
     clock: Clock
 
     def advance(self, until: int, check: Callable[[], None]) -> None:
-        """Make every update that is due, then collect, and so on.
+        """Finish the updates that are still due, then collect and make those that follow.
 
         Ends with no update due, at an env step of its choice that is not after `until`.
 
@@ -56,5 +56,5 @@ class Trainer(Protocol):
         ...
 
     def set_states(self, clock: Clock, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the results of `get_state`, one per run, at a time."""
+        """Set the clock, and restore the state of every run."""
         ...

@@ -55,7 +55,7 @@ class Noting(Stages):
     def _note(self, *what):
         self.done.append((self._trainer.clock.env_step, *what))
 
-    def check(self):
+    def raise_if_interrupted(self):
         pass
 
     def evaluate(self, *, video):
@@ -67,16 +67,16 @@ class Noting(Stages):
     def log(self):
         self._note("log")
 
-    def is_overdue(self):
+    def is_checkpoint_old(self):
         return self._trainer.clock.env_step in self.overdue_at
 
-    def save(self, served, *, milestone=False, but=None):
-        self._note("save", served, milestone, but)
+    def save(self, served, *, milestone=False, excluding=None):
+        self._note("save", served, milestone, excluding)
 
     def wait(self):
         self._note("wait")
 
-    def interrupted(self):
+    def interruption(self):
         return Interrupted("here")
 
 

@@ -79,7 +79,7 @@ def _method(config: Config) -> str:
 
 
 def _settings(config: Config) -> dict[str, object]:
-    """Return the settings that tell arms apart; without a penalty, its other settings do nothing."""
+    """Return the settings that tell arms apart; without a penalty its others do nothing."""
     settings = {k: v for k, v in flatten(config).items() if not k.startswith(MAY_CHANGE + _NO_ARM)}
     if not config.gpld.coefficients:
         settings = {k: v for k, v in settings.items() if not k.startswith("gpld.")}

@@ -127,7 +127,7 @@ class DeviceTrainer:
         return {"device": [np.asarray(x) for x in jax.tree.leaves(_plain(self._rest(index)))]}
 
     def set_states(self, clock: Clock, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the results of `get_state`, one per run, at a time."""
+        """Set the clock, and restore the state of every run."""
         self.clock = clock
         like = self._rest(0)
         structure = jax.tree.structure(like)

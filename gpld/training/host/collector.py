@@ -38,7 +38,7 @@ class Collector:
             seeds: The axis along which agents are stacked.
             runs: One run per seed.
             envs: Environments of each run, not stepped yet.
-            act: The compiled function of `Programs`.
+            act: `Programs.act`.
             model: Networks, of which only the sizes matter here.
             keys: One random key per run; mixed with the env step.
         """
@@ -48,18 +48,18 @@ class Collector:
         self._stopwatch = runs[0].recorder.stopwatch
 
     def collect(self, model: Dreamer, clock: Clock) -> Clock:
-        """Receive time steps, choose the next actions and store both.
+        """Receive time steps, choose the next actions, and store both with the latent states.
 
         Args:
             model: Networks of all agents, stacked.
-            clock: The time before.
+            clock: Env steps and updates before these.
 
         Returns:
-            The time after.
+            Env steps and updates after them.
 
         Raises:
             Failure: If an action is not finite, or environments failed and may not be
-                replaced. Nothing has been collected then.
+                replaced. Replay and clock are unchanged then.
         """
         seeds, runs = self._seeds, self._runs
         with self._stopwatch("environment"):
@@ -124,5 +124,5 @@ def check_finite(action: np.ndarray, env_step: int) -> None:
         where = np.flatnonzero(~np.all(np.isfinite(action), axis=1))
         raise MachineError(
             f"The policy's action is not finite at env step {env_step}, in environments "
-            f"{where.tolist()}: an observation there or a parameter is not."
+            f"{where.tolist()}: an observation there or a parameter is not finite either."
         )

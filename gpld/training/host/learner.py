@@ -23,8 +23,8 @@ from ..seed_run import SeedRun
 class UnfinishedUpdate(NamedTuple):
     """One seed's update whose latent states are not written back to replay yet.
 
-    That happens while the device works on the next update, so that neither waits for the other.
-    The order is part of the results, and so the record is part of what is saved.
+    They are written while the device makes the next update, so that neither waits for the other.
+    Results depend on that order, so checkpoints include this record.
     """
 
     sample: Sample
@@ -54,8 +54,8 @@ class Learner:
             seeds: The axis along which agents are stacked.
             runs: One run per seed.
             state: The agents, stacked and on their devices.
-            spec: Shapes and sizes of the task.
-            update: The compiled function of `Programs`.
+            spec: Observation shapes and action size.
+            update: `Programs.update`.
             keys: One random key per run; mixed with the update count.
         """
         self.state = state
@@ -71,25 +71,27 @@ class Learner:
     def batch(self) -> Batch | None:
         """The last batches, stacked and on their devices; None before the first update."""
         batches = [self.last_batch(i) for i in range(len(self._samples))]
-        return self._put(batches) if batches else None
+        return self._to_devices(batches) if batches else None
 
     def update(self, clock: Clock) -> Clock:
         """Update every agent once.
 
         Args:
-            clock: The time before.
+            clock: Env steps and updates before this one.
 
         Returns:
-            The time after.
+            Env steps and updates after it.
         """
         before = self._unfinished
         with self._stopwatch("replay"):
             self._samples = [sample(run.replay, self._batch_size) for run in self._runs]
             batches = [self.last_batch(i) for i in range(len(self._samples))]
         with self._stopwatch("update"):
-            self.state, latents, metrics = self._update(self.state, self._put(batches), self._key)
+            self.state, latents, metrics = self._update(
+                self.state, self._to_devices(batches), self._key
+            )
             metrics = local(metrics)
-            jax.block_until_ready(before)
+            jax.block_until_ready(before)  # at most one update is in flight
         clock = clock._replace(update=clock.update + 1)
         self._unfinished = []
         for i, run in enumerate(self._runs):
@@ -97,18 +99,18 @@ class Learner:
             self._unfinished.append(UnfinishedUpdate(self._samples[i], latents[i], skipped))
             run.recorder.updated(metrics[i])
         with self._stopwatch("replay"):  # while the device works on the update
-            for i, update in enumerate(before):
-                self._finish(i, update)
+            for i, unfinished in enumerate(before):
+                self._finish(i, unfinished)
                 if self._skips_in_a_row[i] > 0:  # another skip may end the run: wait for it
                     self._finish(i, self._unfinished[i])
                     self._unfinished[i] = None
         return clock
 
-    def check(self, clock: Clock) -> None:
-        """Check that no run has failed to learn too often in a row.
+    def raise_if_not_learning(self, clock: Clock) -> None:
+        """Check that no run has skipped `optimizer.max_skips` updates in a row.
 
         Raises:
-            Failure: If a loss or gradient was not finite so often; the others go on.
+            Failure: If one has, because its loss or gradient was not finite.
         """
         for i, run in enumerate(self._runs):
             skips, batch = self._skips_in_a_row[i], self.last_batch(i)
@@ -137,12 +139,12 @@ class Learner:
         jax.block_until_ready(self.state)
 
     def get_state(self, index: int) -> dict[str, Any]:
-        """Return what the last update of one agent has left to do; the agent is saved by itself."""
-        drawn, update = self._samples[index] if self._samples else None, self._unfinished[index]
+        """Return one agent's unfinished update and skips in a row; the agent is saved apart."""
+        unfinished = self._unfinished[index]
         return {
-            "sample": None if drawn is None else drawn._asdict(),
-            "latents": None if update is None else fetch(update.latents)._asdict(),
-            "skipped": None if update is None else float(update.skipped),
+            "sample": self._samples[index]._asdict() if self._samples else None,
+            "latents": None if unfinished is None else fetch(unfinished.latents)._asdict(),
+            "skipped": None if unfinished is None else float(unfinished.skipped),
             "skips_in_a_row": self._skips_in_a_row[index],
         }
 
@@ -173,5 +175,5 @@ class Learner:
             refresh(run.replay, update.sample, fetch(update.latents))
             self._skips_in_a_row[index] = 0
 
-    def _put(self, batches: Sequence[Batch | None]) -> Batch:
+    def _to_devices(self, batches: Sequence[Batch | None]) -> Batch:
         return transfer(self._seeds.stack(batches), self._seeds.placement.batches)

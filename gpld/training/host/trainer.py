@@ -31,7 +31,7 @@ class HostTrainer:
 
         Args:
             runs: One run per seed.
-            collector: Collects experience; None trains on what replay holds, and time passes.
+            collector: Collects experience; without one, env steps are only counted.
             learner: Learns from replay.
             ratio: How updates follow env steps.
         """
@@ -39,7 +39,7 @@ class HostTrainer:
         self._runs, self._collector, self._learner, self._ratio = runs, collector, learner, ratio
 
     def advance(self, until: int, check: Callable[[], None]) -> None:
-        """Collect, unless updates are left from before, then learn; see `Trainer.advance`."""
+        """Collect, unless updates are still due, then learn; see `Trainer.advance`."""
         recorder = self._runs[0].recorder
         if not self._is_update_due() and self.clock.env_step < until:
             self._collect()
@@ -47,7 +47,7 @@ class HostTrainer:
             check()
             with jax.profiler.StepTraceAnnotation("step", step_num=self.clock.update):
                 self.clock = self._learner.update(self.clock)
-                self._learner.check(self.clock)
+                self._learner.raise_if_not_learning(self.clock)
             recorder.show(self.clock)
         with recorder.stopwatch("update"):
             self._learner.wait()
@@ -73,7 +73,7 @@ class HostTrainer:
         return self._learner.last_batch(index)
 
     def snapshot(self, index: int) -> Snapshot:
-        """Return the replay of one run as it is now, which need not be copied."""
+        """Return the replay of one run as it is now; nothing is copied."""
         run = self._runs[index]
         return run.archive.store.snapshot(run.replay)
 
@@ -83,7 +83,7 @@ class HostTrainer:
         return {"learner": self._learner.get_state(index), "collector": collector}
 
     def set_states(self, clock: Clock, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the results of `get_state`, one per run, at a time."""
+        """Set the clock, and restore the state of every run."""
         self.clock = clock
         self._learner.set_states([state["learner"] for state in states])
         if self._collector is not None:
