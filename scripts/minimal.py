@@ -1,7 +1,7 @@
 """GPLD-DreamerV3 from its parts, without the training system: copy it to try an idea.
 
-The algorithm and its settings are those of `scripts/train.py`, with one seed on one device and other
-random numbers. Evaluation, logs, checkpoints and recovery from failures are left out.
+The algorithm and its settings are those of `scripts/train.py`, with one seed on one device and
+other random numbers. Evaluation, logs, checkpoints and recovery from failures are left out.
 
 python scripts/minimal.py
 """
