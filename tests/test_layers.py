@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import gpld
+
 PACKAGE = Path(__file__).parents[1] / "gpld"
 
 # From what knows nothing of the others to what knows them all. A folder imports from those
@@ -28,6 +30,11 @@ LAYERS = (
     ("sweep",),
     ("commands",),
     ("__main__",),
+)
+# And these know nothing of each other, whatever the order.
+APART = (
+    ({"models", "losses"}, {"xla", "replay", "envs", "machine"}),
+    ({"envs", "replay"}, {"models"}),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -87,6 +94,21 @@ def test_imports_run_one_way():
         if here != there and not LEVEL.get(there, len(LAYERS)) < LEVEL[here]:
             wrong.append(f"{MODULES[name]}:{line} imports {target}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_networks_losses_environments_and_replay_know_nothing_of_each_other():
+    wrong = [
+        f"{MODULES[name]}:{line} imports {target}"
+        for name, line, target in IMPORTS
+        for here, there in APART
+        if name.split(".")[1] in here and target.split(".")[1] in there
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_public_names_are_there():
+    for name in gpld.__all__:
+        assert getattr(gpld, name) is not None
 
 
 def test_modules_that_strings_name_are_there():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -65,8 +66,13 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def examine() -> Iterator[Check]:
     """Make all checks, one after the other."""
-    yield Check("python", "ok", platform.python_version())
-    for name, specifier in requirements():
+    yield run_check("python", python)
+    try:
+        needed = requirements()
+    except Exception as error:
+        needed = []
+        yield Check("packages", "failed", f"gpld does not say what it needs ({error}): {_INSTALL}.")
+    for name, specifier in needed:
         yield run_check(name, package, name, specifier)
     for name in cuda_plugins():
         yield run_check(name, cuda_plugin, name)
@@ -88,13 +94,28 @@ def run_check(name: str, check: Callable[..., str], *args: str) -> Check:
         return Check(name, "failed", f"{kind}{error}")
 
 
-def requirements() -> list[list[str]]:
-    """Return the packages that gpld and jax are built on, each with the versions they need."""
-    lines = importlib.metadata.requires("gpld") or []
+def python() -> str:
+    """Check the version of Python."""
+    if sys.version_info < (3, 11):
+        raise RuntimeError(f"{platform.python_version()}, but 3.11 or later is needed.")
+    return platform.python_version()
+
+
+def requirements() -> list[tuple[str, str]]:
+    """Return the packages that gpld and jax are built on, each with the versions they need.
+
+    In a checkout those are what it asks for now, not when it was installed.
+    """
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if project.is_file():
+        lines = tomllib.loads(project.read_text())["project"]["dependencies"]
+    else:
+        lines = importlib.metadata.requires("gpld") or []
     if version("jax") is not None:  # which knows what jaxlib goes with it
         of_jax = importlib.metadata.requires("jax") or []
         lines += [line for line in of_jax if line.startswith("jaxlib")]
-    return [re.split(r"(?=[<>=!~])", line, maxsplit=1) for line in lines if ";" not in line]
+    found = [re.fullmatch(r"([\w.-]+)(.*)", line.strip()) for line in lines if ";" not in line]
+    return [(one[1], one[2].strip()) for one in found if one is not None]
 
 
 def package(name: str, specifier: str) -> str:
@@ -218,7 +239,7 @@ def episode() -> str:
 
 def rendering() -> str:
     """Check that videos can be drawn, which nothing else depends on."""
-    from ..envs.dmc.drawing import find_backend
+    from ..envs.dmc.opengl import find_backend
     from ..errors import MachineError
 
     try:
@@ -272,7 +293,9 @@ def nvidia() -> tuple[str, int]:
         name, _, driver = result.stdout.splitlines()[0].rpartition(", ")
         return name, int(driver.partition(".")[0])
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-        return "", 0
+        # Without that program, as in some containers, the driver still says that it is there.
+        there = Path("/proc/driver/nvidia/version").exists()
+        return ("of an unknown kind" if there else ""), 0
 
 
 def writable(folder: Path) -> bool:

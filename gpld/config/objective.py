@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 from .checks import FINITE, NON_NEGATIVE, POSITIVE, Bound, at_least, check, check_fields, within
 
 Scale = Annotated[float, NON_NEGATIVE, FINITE]
-_PERCENTILES = Bound("two rising numbers in [0, 100]", lambda both: 0 <= both[0] < both[1] <= 100)
+_PERCENTILES = Bound(
+    "two rising numbers in [0, 100]",
+    lambda both: len(both) == 2 and 0 <= both[0] < both[1] <= 100,
+)
 _RISING = Bound("rising", lambda values: list(values) == sorted(set(values)))
 
 EstimatorName = Literal["rowwise", "joint", "forward", "exact"]

@@ -195,7 +195,7 @@ def serve(function: Callable[[Connection], None], descriptor: int) -> None:
         try:
             function(connection)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".: ")
+            reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
             # Nobody reads the report of the EOFError that a closed pipe raises.
             with contextlib.suppress(OSError):
                 connection.send(_Failure(reason, traceback.format_exc()))

@@ -179,7 +179,8 @@ def record_run(
     if record is None:
         record = _record(spec, parameters, choices)
     else:
-        record = {**record, "resumed": [*record.get("resumed", []), provenance()]}
+        again = provenance() | {"choices": choices._asdict()}
+        record = {**record, "resumed": [*record.get("resumed", []), again]}
     try:
         write_json(path / "run.json", record)
         # Last: it makes the folder a run.

@@ -1,4 +1,4 @@
-"""Choices that depend on the machine: made once per run, recorded, and passed down as values.
+"""Choices that depend on the machine: one function makes them, and all else takes them as values.
 
 They change what is computed by rounding alone, and how long it takes.
 """

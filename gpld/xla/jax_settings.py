@@ -32,6 +32,7 @@ _IMPOSSIBLE = {
     "jax_debug_key_reuse": (True,),
     "jax_transfer_guard": _GUARDED,
     "jax_transfer_guard_host_to_device": _GUARDED,
+    "jax_transfer_guard_device_to_host": _GUARDED,
 }
 
 # Whatever is asked for by these names, CPUs multiply numbers of float32 as such.

@@ -94,7 +94,7 @@ def test_what_is_installed_here_is_right():
     checks = [run_check(name, doctor.package, name, versions) for name, versions in needed]
     assert {check.status for check in checks} == {"ok"}
     assert Check("jax", "ok", jax.__version__) in checks
-    assert {"jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "dm-control"} <= {
+    assert {"jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "dm_control"} <= {
         check.name for check in checks
     }
 

@@ -63,6 +63,9 @@ class Collector:
         """
         seeds, runs = self._seeds, self._runs
         with self._stopwatch("environment"):
+            for envs in self._envs:
+                if not envs.pending:  # at the very beginning: all reset, whatever the action
+                    envs.send(np.zeros((envs.num_envs, envs.spec.action_size), np.float32))
             for run, envs in zip(runs, self._envs, strict=True):
                 self._wait(run, envs)
         with self._stopwatch("policy"):
@@ -104,8 +107,6 @@ class Collector:
 
     def _wait(self, run: SeedRun, envs: VectorEnv) -> None:
         """Wait for the time steps of a run's environments."""
-        if not envs.pending:  # at the very beginning: all reset, whatever the action
-            envs.send(np.zeros((envs.num_envs, envs.spec.action_size), np.float32))
         try:
             with run.failing_as():
                 envs.wait()

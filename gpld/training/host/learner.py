@@ -113,8 +113,8 @@ class Learner:
             Failure: If one has, because its loss or gradient was not finite.
         """
         for i, run in enumerate(self._runs):
-            skips, batch = self._skips_in_a_row[i], self.last_batch(i)
-            if skips >= run.config.optimizer.max_skips and batch is not None:
+            skips = self._skips_in_a_row[i]
+            if skips >= run.config.optimizer.max_skips and (batch := self.last_batch(i)):
                 with run.failing_as():
                     raise failed_updates.stopped(
                         run.folder,
