@@ -10,7 +10,8 @@ import gpld
 from gpld.envs import make_vector_env
 from gpld.evaluation.episodes import run_episodes
 
-pytestmark = pytest.mark.slow
+# Ten minutes of training; the probes learn in the other tests.
+pytestmark = pytest.mark.exhaustive
 
 # Two thirds of the length of the preset: what is asked for is reached in the second third.
 ENV_STEPS = 8_000

@@ -11,8 +11,6 @@ from gpld.parallel.hosts import Processes
 from gpld.parallel.seeds import SeedAxis
 from gpld.training import train
 
-pytestmark = pytest.mark.slow
-
 DEBUG = PRESETS["debug"]
 CONFIG = dataclasses.replace(
     DEBUG,
@@ -35,11 +33,11 @@ def outcome(folder):
 @pytest.mark.parametrize(
     ("loop", "env"),
     [
-        ("host", {"backend": "dmc"}),
-        ("host", {"backend": "dmc", "workers": 2}),
-        ("host", {"backend": "batch"}),
-        ("host", {"backend": "mjx"}),
-        ("device", {"backend": "mjx"}),
+        pytest.param("host", {"backend": "dmc"}, marks=pytest.mark.exhaustive),
+        pytest.param("host", {"backend": "dmc", "workers": 2}, marks=pytest.mark.slow),
+        pytest.param("host", {"backend": "batch"}, marks=pytest.mark.exhaustive),
+        pytest.param("host", {"backend": "mjx"}, marks=pytest.mark.exhaustive),
+        pytest.param("device", {"backend": "mjx"}, marks=pytest.mark.slow),
     ],
     ids=["dmc", "workers", "batch", "mjx", "device"],
 )

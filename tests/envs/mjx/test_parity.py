@@ -276,10 +276,14 @@ def check(leader: str, others: tuple[str, ...], dtype: str):
                 assert excess[worst] <= 0, (name, count - 1, error[worst], allowed[worst])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+# The stricter comparison, float64, is made of every model whenever all tests run.
 @pytest.mark.parametrize(
-    ("leader", "others"),
-    [*QUICK.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in SLOW.items())],
+    ("leader", "others", "dtype"),
+    [
+        *((*item, dtype) for item in QUICK.items() for dtype in ("float32", "float64")),
+        *(pytest.param(*item, "float64", marks=pytest.mark.slow) for item in SLOW.items()),
+        *(pytest.param(*item, "float32", marks=pytest.mark.exhaustive) for item in SLOW.items()),
+    ],
 )
 def test_equals_dm_control(leader, others, dtype):
     with jax.enable_x64(dtype == "float64"):
