@@ -96,7 +96,8 @@ def run_check(name: str, check: Callable[..., str], *args: str) -> Check:
 
 def python() -> str:
     """Check the version of Python."""
-    if sys.version_info < (3, 11):
+    least = (3, 11)
+    if sys.version_info < least:
         raise RuntimeError(f"{platform.python_version()}, but 3.11 or later is needed.")
     return platform.python_version()
 

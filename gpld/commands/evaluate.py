@@ -180,21 +180,21 @@ def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Ch
 
 def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None) -> dict[str, Any]:
     """Evaluate one checkpoint with every seed, and print the scores."""
-    player = trained_agent.load(checkpoint.run, env_step=checkpoint.env_step)
-    task, action_repeat = player.config.task, player.config.env.action_repeat
+    trained = trained_agent.load(checkpoint.run, env_step=checkpoint.env_step)
+    task, action_repeat = trained.config.task, trained.config.env.action_repeat
     evaluations: dict[int, Evaluation] = {}
     for seed in options.seeds:
         first_episode = FirstEpisode() if video is not None and not evaluations else None
         env_seed = derive_seed(seed, "evaluate checkpoint")
         evaluations[seed] = evaluate(
-            player.state.model,
+            trained.state.model,
             task,
             num_episodes=options.episodes,
             num_envs=options.num_envs,
             seed=env_seed,
-            **player.config.env.options,
+            **trained.config.env.options,
             actions=options.actions,
-            max_restarts=player.config.env.max_restarts,
+            max_restarts=trained.config.env.max_restarts,
             record=first_episode,
             warn=_warn,
         )
@@ -208,7 +208,7 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
             except MachineError as error:
                 _warn(f"no video: {error}")
     scores = np.concatenate([evaluation.scores for evaluation in evaluations.values()])
-    update = int(player.state.update)
+    update = int(trained.state.update)
     print(
         f"{checkpoint.run} after {checkpoint.env_step:,} env steps and {update:,} updates: "
         f"{task}, mean {scores.mean():.3f}, standard deviation {scores.std():.3f} over "
@@ -217,7 +217,7 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
     )
     return {
         "run": str(checkpoint.run),
-        **identity(checkpoint.run, player.config),
+        **identity(checkpoint.run, trained.config),
         "env_step": checkpoint.env_step,
         "frame": checkpoint.env_step * action_repeat,
         "update": update,

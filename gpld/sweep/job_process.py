@@ -13,7 +13,7 @@ from .job import Job
 
 # By its name: commands start sweeps.
 _PROGRAM = "gpld.commands.job"
-_SHOWN = 5  # last lines of a log that tell why a program failed
+_SHOWN = 5  # last lines of a log that tell why a job failed
 
 
 def start(
@@ -50,7 +50,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C goes to the sweep, which tells its programs
+            start_new_session=True,  # Ctrl-C goes to the sweep, which tells its jobs
         )
 
 

@@ -34,7 +34,7 @@ def run_local(
 ) -> list[str]:
     """Run jobs until all have ended.
 
-    Each of several processes has its share of the cores, if there are enough. A program that
+    Each of several processes has its share of the cores, if there are enough. A job that
     was told to stop by somebody else goes on later.
 
     Args:
@@ -47,7 +47,7 @@ def run_local(
         Why each failed job did.
 
     Raises:
-        Interrupted: If a signal ended it; all programs have saved their runs.
+        Interrupted: If a signal ended it; all jobs have saved their runs.
     """
     waiting, running = collections.deque(jobs), list[_Running]()
     restarts = collections.Counter[str]()

@@ -58,7 +58,7 @@ class DeviceProgram:
         self._specs = step_specs(config, env.spec)
         # Traced once, for the names of its metrics and in the program.
         self._update = jax.jit(seeds.vmap(self._update_one))
-        self._advance = jax.jit(
+        self.advance = jax.jit(
             eqx.debug.assert_max_traces(self._advanced, max_traces=1),
             donate_argnums=0,
             compiler_options=flags.simulation_options(),
@@ -87,32 +87,6 @@ class DeviceProgram:
         shapes = jax.eval_shape(self._update, training.agent, training.learned.batch, keys.update)
         return zero_sums(shapes[2])
 
-    def advance(
-        self,
-        steps: Steps,
-        training: Training,
-        sums: Sequence[Sums],
-        clock: ProgramClock,
-        keys: Keys,
-        request: Request,
-    ) -> tuple[Progress, list[Sums], list[Records]]:
-        """Collect env steps and make the updates that are due, without waiting for the device.
-
-        Ends early where actions are not finite, or too many updates in a row were skipped.
-
-        Args:
-            steps: Those in replay, whose memory is used again: the arrays are gone afterwards.
-            training: All else, which stays as it is.
-            sums: Of each agent's metrics.
-            clock: What time it is.
-            keys: Random keys of the agents, stacked.
-            request: What is to be done.
-
-        Returns:
-            What has become of it all, stacked; metrics and records of each agent.
-        """
-        return self._advance(steps, training, sums, clock, keys, request)
-
     def _advanced(
         self,
         steps: Steps,
@@ -122,6 +96,21 @@ class DeviceProgram:
         keys: Keys,
         request: Request,
     ) -> tuple[Progress, list[Sums], list[Records]]:
+        """Collect env steps and make the updates that are due; compiled as `advance`.
+
+        Ends early where actions are not finite, or too many updates in a row were skipped.
+
+        Args:
+            steps: Steps in replay; their memory is used again, so the arrays are gone afterwards.
+            training: All else, which stays as it is.
+            sums: Metric sums of each agent.
+            clock: Env steps and updates before.
+            keys: Random keys of the agents, stacked.
+            request: How far to go.
+
+        Returns:
+            The progress, stacked; metric sums and records of each agent.
+        """
         seeds = self._seeds
         nothing = Progress(
             steps=steps,

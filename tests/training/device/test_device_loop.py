@@ -267,7 +267,7 @@ def test_the_program_copies_no_replay(seeds, monkeypatch):
     clock = ProgramClock(jnp.uint32(0), jnp.int32(0), replay.counters)
     request = Request(jnp.int32(4), jnp.zeros(5, jnp.int32), jnp.int32(4))
     planned = (
-        program._advance.lower(steps, train, sums, clock, keys, request).compile().memory_analysis()
+        program.advance.lower(steps, train, sums, clock, keys, request).compile().memory_analysis()
     )
     assert planned.alias_size_in_bytes >= seeds * replay.nbytes
     assert planned.temp_size_in_bytes < seeds * replay.nbytes / 20
