@@ -1,6 +1,8 @@
 """The loop's own promises: one compilation, seeds that mean something, memory as predicted."""
 
+import contextlib
 import dataclasses
+import gc
 import json
 
 import jax
@@ -10,8 +12,9 @@ import pytest
 from gpld import agent
 from gpld.config.presets import PRESETS
 from gpld.envs import make_vector_env
+from gpld.parallel.hosts import Processes
 from gpld.parallel.seeds import SeedAxis
-from gpld.training import experience, memory_estimate
+from gpld.training import experience, memory_estimate, train as module
 from gpld.training.programs import make_programs
 from gpld.training.train import train
 
@@ -69,3 +72,20 @@ def test_predicted_replay_memory_is_what_is_allocated(config, tmp_path):
         state = agent.init(config, shapes, envs.spec.action_size, key=jax.random.key(0))
         predicted = memory_estimate.predict(config, envs.spec, state)
     assert predicted.replay == replay.nbytes
+
+
+@pytest.mark.slow
+def test_a_resumed_run_does_not_keep_the_agent_that_it_made_first(config, tmp_path):
+    path, processes = tmp_path / "run", Processes()
+    for _ in range(2):  # the first begins the run, the second resumes it
+        gc.collect()
+        before = {id(array) for array in jax.live_arrays()}
+        with contextlib.ExitStack() as stack:
+            opened = module._open(config, path, processes, stack)
+            loop = module._assemble(config, SeedAxis(), opened, processes, stack)
+            del opened
+            gc.collect()
+            new = sum(x.nbytes for x in jax.live_arrays() if id(x) not in before)
+            agent_bytes = sum(x.nbytes for x in jax.tree.leaves(loop._trainer.state))
+            del loop
+    assert new < 1.5 * agent_bytes
