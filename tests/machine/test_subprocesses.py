@@ -60,7 +60,7 @@ def test_answers_until_it_is_closed(child):
 def test_an_exception_is_one_line_and_a_note(child):
     with pytest.raises(ChildError) as error:
         ask(child, "fail")
-    assert str(error.value) == "It failed: ValueError: It is bad."
+    assert str(error.value) == "It failed: ValueError: It is bad. Very bad."
     assert "in answer" in error.value.__notes__[0]
 
 
