@@ -34,7 +34,7 @@ from gpld.checkpoints import tree_file
 from gpld.cli import one_line_errors, parse_config
 from gpld.commands import evaluate, pack, plot, sweep
 from gpld.config import to_dict
-from gpld.errors import LeftOut
+from gpld.errors import LeftOut, UsageError
 from gpld.evaluation import trained_agent
 from gpld.parallel.devices import choose_placement
 from gpld.parallel.hosts import find_processes
@@ -304,6 +304,8 @@ def _sweep(root):
 
 def _record(root):
     made = sweep.read_sweep(root / "grid.toml")
+    if (root / "sweep").is_symlink():
+        raise UsageError("The folder that a user names may itself be a link, as that of a run.")
     sweep.record(made, root / "sweep")
     return dataclasses.asdict(made)
 

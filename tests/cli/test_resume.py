@@ -136,7 +136,7 @@ def test_kills_change_nothing(args, num_kills, tmp_path):
     check_kills(args, num_kills, tmp_path / "killed", tmp_path / "whole")
 
 
-LONGER = (*QUICK, "--env_steps", "3000")
+LONGER = (*QUICK, "--env_steps", "4500")
 ON_THE_DEVICE = (*LONGER, "--env.backend", "mjx", "--loop", "device")
 
 
