@@ -43,6 +43,7 @@ def test_the_list_of_commands(args):
     assert spent - before.children_user - before.children_system < 2  # seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pack", "replay-update", "doctor"])
 def test_help_is_that_of_the_script(name):
     of_script = run(f"{name.replace('-', '_')}.py", "--help").stdout

@@ -193,6 +193,7 @@ def compute(config, state, batch, key):
     return loss, grads
 
 
+@pytest.mark.slow
 def test_all_rewriting_can_be_turned_off():
     def written(state, batch, key):
         loss = make_loss(WORLD_MODEL, state.slow_value, state.return_norm)
@@ -227,6 +228,7 @@ def test_a_run_does_not_go_on_when_it_is_rewritten_otherwise():
     assert differences(stored, flatten(off)) == ["compute.rewrite is True there and False here"]
 
 
+@pytest.mark.slow
 def test_what_is_rewritten_of_the_agent_leads_to_its_code():
     found = equations(partial(compute, WORLD_MODEL), *ARGUMENTS)
     assert any(e.primitive.name == "optimization_barrier" for e in found)  # of `vectorised_sums`

@@ -151,6 +151,7 @@ def test_equal_mujoco(shapes, x64):
     assert max(place) < case.place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shapes", CASES, ids="-".join)
 def test_mjx_still_differs(shapes, x64):
     """Fails with a version of MJX that no longer needs the correction."""
@@ -207,6 +208,7 @@ def test_nearest_points_of_segments(body, x64):
     assert np.sum(is_end) > 30 < np.sum(~is_end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shapes", [("capsule", "ellipsoid"), ("capsule", "cylinder")])
 def test_derivatives_of_distances(shapes, x64):
     """By finite differences, where the capsule moves and turns."""

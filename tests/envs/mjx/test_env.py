@@ -88,6 +88,7 @@ def test_controls_span_the_limits_of_the_actuators():
         np.testing.assert_allclose(env.control(jnp.full(12, float(action))), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_state_is_small(functions):
     reset, _ = functions
     state = reset(jr.key(0))
