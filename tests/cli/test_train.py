@@ -28,6 +28,7 @@ def _lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_announces_what_it_will_do(finished):
     _, output = finished
     for text in ("updates per env step", "parameters", "KiB for replay", "400 frames"):
@@ -35,12 +36,14 @@ def test_announces_what_it_will_do(finished):
     assert "engine      batch: MuJoCo's batched simulation, 1 thread\n" in output
 
 
+@pytest.mark.slow
 def test_shows_plain_progress_where_there_is_no_terminal(finished):
     _, output = finished
     assert "done | env step 200/200 | no return yet | 43 updates | " in output
     assert "\x1b" not in output
 
 
+@pytest.mark.slow
 def test_the_last_lines_say_where_it_is_and_what_goes_on_with_it(finished):
     path, output = finished
     assert output.splitlines()[-3:] == [
@@ -50,6 +53,7 @@ def test_the_last_lines_say_where_it_is_and_what_goes_on_with_it(finished):
     ]
 
 
+@pytest.mark.slow
 def test_metrics_carry_three_clocks_and_means_of_updates(finished):
     path, _ = finished
     metrics = _lines(path / "metrics.jsonl")
@@ -61,6 +65,7 @@ def test_metrics_carry_three_clocks_and_means_of_updates(finished):
     assert 0 < metrics[-1]["train/gp_post_lam"] <= 0.5
 
 
+@pytest.mark.slow
 def test_scores_keep_every_episode(finished):
     path, _ = finished
     [line] = _lines(path / "scores.jsonl")
@@ -69,6 +74,7 @@ def test_scores_keep_every_episode(finished):
     assert 0 <= line["mean"] <= 1000
 
 
+@pytest.mark.slow
 def test_run_folder_records_settings_and_versions(finished):
     path, _ = finished
     expected = parse_config(["--preset", "debug", "--task", "walker_walk", "--run", str(path)])
@@ -83,6 +89,7 @@ def test_run_folder_records_settings_and_versions(finished):
     assert (path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_evaluate_prints_every_return(finished):
     path, _ = finished
     result = run("evaluate.py", path, "--episodes", "2")
@@ -92,6 +99,7 @@ def test_evaluate_prints_every_return(finished):
     assert "standard deviation" in result.stdout
 
 
+@pytest.mark.slow
 def test_five_lines_of_python(finished):
     agent = gpld.load(finished[0])
     env = gpld.make_env(agent.config.task, seed=0, action_repeat=agent.config.env.action_repeat)
@@ -102,6 +110,7 @@ def test_five_lines_of_python(finished):
     assert length == 501
 
 
+@pytest.mark.slow
 def test_another_run_is_not_overwritten(finished):
     path, _ = finished
     files = lambda: {f: f.read_bytes() for f in path.rglob("*") if f.is_file()}  # noqa: E731
@@ -203,6 +212,7 @@ def test_unwritable_folder_is_one_line(tmp_path):
     assert result.stderr.startswith(f"error: Cannot write to the run folder {blocker / 'run'}")
 
 
+@pytest.mark.slow
 def test_checkpoints_that_cannot_be_read_are_one_line(finished, tmp_path):
     for name in ("config.json", "run.json"):
         (tmp_path / name).write_bytes((finished[0] / name).read_bytes())
