@@ -1,7 +1,7 @@
 """Failed updates: kept with all that they depend on, and examined."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..errors import MachineError, UsageError
 from ..losses import Batch
 from ..models import StoredLatent
 from ..runs.folder import RunFolder
+from .seed_run import SeedRun
 
 
 def save(
@@ -95,6 +96,34 @@ def stopped(
         f"Loss or gradient were not finite in {skips} updates in a row, at env step {env_step}; "
         f"{rest}"
     )
+
+
+def raise_if_too_many(
+    run: SeedRun,
+    skips: int,
+    last: Callable[[], tuple[AgentState, Batch | None]],
+    env_step: int,
+    *,
+    key: PRNGKeyArray,
+) -> None:
+    """Check that a run has skipped fewer than `optimizer.max_skips` updates in a row.
+
+    Args:
+        run: The run.
+        skips: Updates in a row that it has skipped.
+        last: Returns the agent after the last update, and its batch as host arrays.
+        env_step: Env steps collected before it.
+        key: Random key of the updates, before it is mixed with their count.
+
+    Raises:
+        Failure: If it has skipped as many; the last update is kept.
+    """
+    if skips < run.config.optimizer.max_skips:
+        return
+    state, batch = last()
+    if batch is not None:
+        with run.failing_as():
+            raise stopped(run.folder, run.config, state, batch, env_step, skips=skips, key=key)
 
 
 def examine(path: Path) -> list[str]:

@@ -212,20 +212,15 @@ class DeviceTrainer:
                 policy_state = self._seeds.take(self._training.policy_state, i)
                 with run.failing_as():
                     check_finite(np.asarray(policy_state.action), before)
-        for i, (run, skips) in enumerate(
-            zip(self._runs, np.atleast_1d(skips_in_a_row), strict=True)
-        ):
-            if skips >= run.config.optimizer.max_skips and (batch := self.last_batch(i)):
-                with run.failing_as():
-                    raise failed_updates.stopped(
-                        run.folder,
-                        run.config,
-                        self.agent(i),
-                        batch,
-                        self.clock.env_step,
-                        skips=int(skips),
-                        key=self._update_keys[i],
-                    )
+        skips = np.atleast_1d(skips_in_a_row).tolist()
+        for i, run in enumerate(self._runs):
+            failed_updates.raise_if_too_many(
+                run,
+                skips[i],
+                lambda i=i: (self.agent(i), self.last_batch(i)),
+                self.clock.env_step,
+                key=self._update_keys[i],
+            )
 
 
 def _on_device(run: SeedRun) -> DeviceReplay:

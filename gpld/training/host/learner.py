@@ -113,18 +113,13 @@ class Learner:
             Failure: If one has, because its loss or gradient was not finite.
         """
         for i, run in enumerate(self._runs):
-            skips = self._skips_in_a_row[i]
-            if skips >= run.config.optimizer.max_skips and (batch := self.last_batch(i)):
-                with run.failing_as():
-                    raise failed_updates.stopped(
-                        run.folder,
-                        run.config,
-                        self.agent(i),
-                        batch,
-                        clock.env_step,
-                        skips=skips,
-                        key=self._keys[i],
-                    )
+            failed_updates.raise_if_too_many(
+                run,
+                self._skips_in_a_row[i],
+                lambda i=i: (self.agent(i), self.last_batch(i)),
+                clock.env_step,
+                key=self._keys[i],
+            )
 
     def last_batch(self, index: int) -> Batch | None:
         """Return one agent's last batch as host arrays; None before the first update."""
