@@ -10,30 +10,26 @@ from ..config import Config
 from ..envs import VectorEnv
 from ..training.source import make_envs
 from .choices import describe
-from .measure import Case, Progress, measure
-from .report import Figure, Report, spread
+from .measure import Case, measure
+from .report import Figure, Report
 
 # Steps in a row, of which the mean is taken.
 ENV_STEPS, POLICY_STEPS = 100, 20
 
 
-def benchmark_collect(config: Config, *, repetitions: int, progress: Progress) -> Report:
+def benchmark_collect(config: Config, *, repetitions: int) -> Report:
     """Times a step of all environments with random actions, and the compiled policy.
 
     Args:
         config: Settings: the task, the number of environments and their workers.
         repetitions: How often both are timed.
-        progress: Is told what happens.
 
     Returns:
         The report, with env steps per second of each by itself.
     """
     with make_envs(config) as envs:
         cases = {"environments": _stepping(envs), "policy": _acting(config, envs)}
-        measurements = measure(cases, repetitions=repetitions, progress=progress)
-    rates = {
-        f"{name} alone": envs.num_envs / spread(measurements[name].seconds).median for name in cases
-    }
+        measurements = measure(cases, repetitions=repetitions)
     settings = describe(config) | {
         "task": config.task,
         "num_envs": envs.num_envs,
@@ -41,7 +37,8 @@ def benchmark_collect(config: Config, *, repetitions: int, progress: Progress) -
         "workers": config.env.workers,
         "repetitions": repetitions,
     }
-    figures = {name: Figure(rate, "env steps / s") for name, rate in rates.items()}
+    rates = {name: envs.num_envs / measurements[name].median_seconds for name in cases}
+    figures = {f"{name} alone": Figure(rate, "env steps / s") for name, rate in rates.items()}
     return Report("collect", settings, measurements, figures)
 
 

@@ -14,8 +14,8 @@ from ..envs import Backend, canonical_name, make_vector_env
 from ..envs.rewards import COVERED
 from ..errors import UsageError
 from ..xla import flags
-from .measure import Case, Progress, mean_seconds, measure
-from .report import UNIT, Figure, Measurement, Report, spread
+from .measure import Case, mean_seconds, measure, progress
+from .report import UNIT, Figure, Measurement, Report
 
 # Env steps of one round of a batch: the mean is taken over as many as take about a second.
 _ROUND_SECONDS = 1.0
@@ -34,12 +34,7 @@ class _Engine(NamedTuple):
 
 
 def benchmark_env(
-    config: Config,
-    *,
-    tasks: Sequence[str],
-    batch_sizes: Sequence[int],
-    repetitions: int,
-    progress: Progress,
+    config: Config, *, tasks: Sequence[str], batch_sizes: Sequence[int], repetitions: int
 ) -> Report:
     """Times steps of all engines with random actions, resets left aside.
 
@@ -49,7 +44,6 @@ def benchmark_env(
         batch_sizes: Numbers of environments that MJX steps together. The engines of the
             processor have as many as the settings say.
         repetitions: How often everything is timed, in turn.
-        progress: Is told what happens.
 
     Returns:
         The report, with control steps per second by task, engine and number of environments,
@@ -63,12 +57,14 @@ def benchmark_env(
             raise UsageError(f"`tasks` must be covered by all engines, got {task}.")
     measurements, figures = {UNIT: Measurement([])}, {}
     for task in tasks:
-        engines = _engines(config, task, batch_sizes, progress)
-        measured = _measured(engines, f"{task}, dmc", repetitions, progress)
-        measurements[UNIT].seconds.extend(measured.pop(UNIT).seconds)
-        measurements |= measured
+        engines = _engines(config, task, batch_sizes)
+        cases = {name: _case(engine.step, f"{task}, dmc") for name, engine in engines.items()}
+        measured = measure(cases, repetitions=repetitions)
+        measurements[UNIT].seconds.extend(measured[UNIT].seconds)
         for name, engine in engines.items():
-            rate = engine.size * config.env.action_repeat / spread(measured[name].seconds).median
+            own = measured[name]._replace(compile_seconds=engine.compile_seconds)
+            rate = engine.size * config.env.action_repeat / own.median_seconds
+            measurements[name] = own
             figures[name] = Figure(rate, "control steps / s")
     settings = {
         "tasks": list(tasks),
@@ -81,9 +77,7 @@ def benchmark_env(
     return Report("env", settings, measurements, figures)
 
 
-def _engines(
-    config: Config, task: str, batch_sizes: Sequence[int], progress: Progress
-) -> dict[str, _Engine]:
+def _engines(config: Config, task: str, batch_sizes: Sequence[int]) -> dict[str, _Engine]:
     """The engines of one task by name, MJX's as long as its batches are not too slow."""
     backends: tuple[Backend, ...] = ("dmc", "batch")
     engines = {f"{task}, {backend}": _host(config, task, backend) for backend in backends}
@@ -96,38 +90,23 @@ def _engines(
     return engines
 
 
-def _measured(
-    engines: dict[str, _Engine], baseline: str, repetitions: int, progress: Progress
-) -> dict[str, Measurement]:
-    """Times of steps by engine, and of the unit, with what was measured before."""
-    cases = {}
-    for name, (_, step, _) in engines.items():
-        calls = max(1, int(_ROUND_SECONDS / mean_seconds(step)))
-        cases[name] = Case(step, None, baseline, calls)
-    measured = measure(cases, repetitions=repetitions, progress=progress)
-    for name, engine in engines.items():
-        measured[name] = measured[name]._replace(compile_seconds=engine.compile_seconds)
-    return measured
+def _case(step: Callable[[], Any], baseline: str) -> Case:
+    return Case(step, None, baseline, max(1, int(_ROUND_SECONDS / mean_seconds(step))))
 
 
 def _host(config: Config, task: str, backend: Backend) -> _Engine:
     """Environments of the processor, in this process and on one thread."""
-    envs = make_vector_env(
-        task,
-        num_envs=config.env.num_envs,
-        seed=0,
-        action_repeat=config.env.action_repeat,
-        backend=backend,
-    )
+    num_envs, repeat = config.env.num_envs, config.env.action_repeat
+    envs = make_vector_env(task, num_envs=num_envs, seed=0, action_repeat=repeat, backend=backend)
     rng = np.random.default_rng(0)
-    shape = (64, envs.num_envs, envs.spec.action_size)
+    shape = (64, num_envs, envs.spec.action_size)
     actions = itertools.cycle(rng.uniform(-1, 1, shape).astype(np.float32))
 
     def step() -> None:
         envs.step(next(actions))
 
     step()
-    return _Engine(envs.num_envs, step)
+    return _Engine(num_envs, step)
 
 
 def _mjx(config: Config, task: str, size: int) -> _Engine:

@@ -11,23 +11,20 @@ from .. import agent
 from ..config import Config, EstimatorName
 from ..losses import draw_probes, for_mean, gradient_penalty, gram_penalty
 from .choices import describe
-from .measure import Case, Progress, measure
+from .measure import Case, measure
 from .report import Report
 from .update import ACTION_SIZE, observation_shapes
 
 BASELINE = "forward and backward"
 
 
-def benchmark_penalty(
-    config: Config, *, repetitions: int, thorough: bool, progress: Progress
-) -> Report:
+def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool) -> Report:
     """Times the penalty of the posterior with its gradient by parameters and inputs.
 
     Args:
         config: Settings: sizes of the model and the batch, rho, probes.
         repetitions: How often everything is timed.
         thorough: Whether to time the exact norms as well, which take long.
-        progress: Is told what happens.
 
     Returns:
         The report; ratios refer to one plain forward and backward pass of the posterior
@@ -64,7 +61,7 @@ def benchmark_penalty(
         "num_probes": config.gpld.num_probes,
         "repetitions": repetitions,
     }
-    measurements = measure(cases, repetitions=repetitions, progress=progress)
+    measurements = measure(cases, repetitions=repetitions)
     return Report("penalty", settings, measurements)
 
 

@@ -26,9 +26,12 @@ def plot(folder: Path, path: Path) -> None:
         UsageError: If the folder holds no results of updates.
         MachineError: If the picture cannot be written.
     """
-    update = _read(folder / "update.json")
-    table4 = folder / "table4.json"
-    rows = _read(table4).get("results") if table4.exists() else {}
+    try:
+        update = read_json(folder / "update.json")
+        table4 = folder / "table4.json"
+        rows = read_json(table4).get("results") if table4.exists() else None
+    except UsageError as error:
+        raise UsageError(f"`--results` must name a folder with results: {error}") from error
     try:
         figure = _draw(update, rows)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -42,15 +45,16 @@ def plot(folder: Path, path: Path) -> None:
 
 
 def _draw(update: dict[str, Any], rows: Any) -> Figure:
-    width = 13 if rows else 9
-    figure = Figure(figsize=(width, 4), layout="constrained")
+    figure = Figure(figsize=(13 if rows else 9, 4), layout="constrained")
     axes = figure.subplots(1, 3 if rows else 2)
     _units(axes[0], update["results"])
     _ratios(axes[1], update["results"])
     if rows:
         _table4(axes[2], rows)
     for part in axes:
+        part.invert_yaxis()
         part.title.set_fontsize("medium")
+        part.xaxis.label.set_fontsize("small")
         part.spines[["top", "right"]].set_visible(False)
     processor, cores = update["machine"]["processor"], update["machine"]["cores"]
     on = f"{cores} core{'s' * (cores > 1)} of {processor or update['machine']['devices'][0]}"
@@ -64,24 +68,16 @@ def _draw(update: dict[str, Any], rows: Any) -> Figure:
 def _units(axes: Axes, results: dict[str, Any]) -> None:
     """Updates in units of a matrix product, ours below theirs."""
     ours = {name: result for name, result in results.items() if name != UNIT}
-    names = [*(f"{name}, authors" for name in AUTHORS_UNITS), *ours]
-    values = [*AUTHORS_UNITS.values(), *(result["units"] for result in ours.values())]
-    ends = [*AUTHORS_UNITS.values(), *(result["units_quartiles"][1] for result in ours.values())]
-    colors = [_THEIRS] * len(AUTHORS_UNITS) + [_OURS] * len(ours)
-    axes.barh(names, values, color=colors)
-    axes.errorbar(
-        [result["units"] for result in ours.values()],
-        list(ours),
-        xerr=_whiskers(ours, "units"),
-        fmt="none",
-        color="black",
-        capsize=2,
-    )
+    units = [result["units"] for result in ours.values()]
+    axes.barh([f"{name}, authors" for name in AUTHORS_UNITS], AUTHORS_UNITS.values(), color=_THEIRS)
+    axes.barh(list(ours), units, color=_OURS)
+    whiskers = _whiskers(ours, "units")
+    axes.errorbar(units, list(ours), xerr=whiskers, fmt="none", color="black", capsize=2)
+    values = [*AUTHORS_UNITS.values(), *units]
+    ends = [*AUTHORS_UNITS.values(), *np.add(units, whiskers[1])]
     for i, (value, end) in enumerate(zip(values, ends, strict=True)):
         axes.annotate(f"{value:.0f}", (end, i), (4, 0), textcoords="offset points", va="center")
-    axes.invert_yaxis()
     axes.set(title="one update", xlabel="units: float32 products of 2048 x 2048 on the same cores")
-    axes.xaxis.label.set_fontsize("small")
 
 
 def _ratios(axes: Axes, results: dict[str, Any]) -> None:
@@ -91,14 +87,10 @@ def _ratios(axes: Axes, results: dict[str, Any]) -> None:
         for name, result in results.items()
         if result["baseline"] not in (None, name) and not name.startswith("vanilla")
     }
-    low, high = PAPER_RANGE
     axes.plot([AUTHORS_RATIO], ["GPLD, authors"], "s", color=_MARKS)
-    axes.plot([low, high], ["rho 0.5, paper"] * 2, "D-", color=_MARKS, markerfacecolor="white")
+    axes.plot(PAPER_RANGE, ["rho 0.5, paper"] * 2, "D-", color=_MARKS, markerfacecolor="white")
     _ours(axes, ours)
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.invert_yaxis()
     axes.set(title="with penalty", xlabel="time over that of the update without")
-    axes.xaxis.label.set_fontsize("small")
 
 
 def _table4(axes: Axes, results: dict[str, Any]) -> None:
@@ -106,30 +98,24 @@ def _table4(axes: Axes, results: dict[str, Any]) -> None:
     rows = {
         _short(name): row for name, row in results.items() if row["published_ratio"] is not None
     }
-    published = [row["published_ratio"] for row in rows.values()]
     axes.errorbar(
-        [ratio["mean"] for ratio in published],
+        [row["published_ratio"]["mean"] for row in rows.values()],
         list(rows),
-        xerr=[ratio["std"] for ratio in published],
+        xerr=[row["published_ratio"]["std"] for row in rows.values()],
         fmt="D",
         color=_MARKS,
         markerfacecolor="white",
     )
     _ours(axes, rows)
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.invert_yaxis()
-    axes.set(
-        title="Table 4",
-        xlabel="time over that of the baseline",
-        ylabel="rho; posterior, prior",
-    )
-    axes.xaxis.label.set_fontsize("small")
+    xlabel = "time over that of the baseline"
+    axes.set(title="Table 4", xlabel=xlabel, ylabel="rho; posterior, prior")
 
 
 def _ours(axes: Axes, results: dict[str, Any]) -> None:
-    """Our ratios, with their quartiles."""
+    """Our ratios with their quartiles, beside a line where nothing is added."""
     ratios = [result["ratio"] for result in results.values()]
     axes.errorbar(ratios, list(results), xerr=_whiskers(results, "ratio"), fmt="o", color=_OURS)
+    axes.axvline(1, color="black", linewidth=0.8)
 
 
 def _whiskers(results: dict[str, Any], name: str) -> np.ndarray:
@@ -142,10 +128,3 @@ def _short(name: str) -> str:
     """A row's three numbers."""
     rho, posterior, prior = (part.rpartition(" ")[2] for part in name.split(", "))
     return f"{rho}; {posterior}, {prior}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except UsageError as error:
-        raise UsageError(f"`--results` must name a folder with results: {error}") from error

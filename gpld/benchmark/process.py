@@ -1,13 +1,12 @@
 """Training in a process of its own, watched from outside until something has happened."""
 
-import contextlib
 import json
 import os
 import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -57,50 +56,40 @@ def train_until(
     Raises:
         MachineError: If the run ended before; with its last line.
     """
-    command = [*python_command(_CODE), json.dumps(to_dict(config))]
     with log.open("w") as file:
         began = time.perf_counter()
         process = subprocess.Popen(
-            command,
+            [*python_command(_CODE), json.dumps(to_dict(config))],
             env=python_environment(**environment),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-        with _ended(process) as usage:
-            while (result := done()) is None:
-                if usage(wait=False) is not None:
-                    result = done()  # the last thing that it did
-                    break
-                time.sleep(0.05)
-            seconds = time.perf_counter() - began
-            if usage(wait=False) is None:
-                os.kill(process.pid, signal.SIGTERM)
-            peak = usage(wait=True)
-    if result is None or peak is None:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() or [
-            f"exit code {process.returncode}"
-        ]
-        raise MachineError(f"A training run ended too early: {lines[-1]}")
-    return result, Watched(seconds, host_bytes(peak.ru_maxrss))
-
-
-@contextlib.contextmanager
-def _ended(process: subprocess.Popen) -> Iterator[Callable[..., resource.struct_rusage | None]]:
-    """Yield a function that returns the process's usage once it has ended; kill what is left."""
-    usage: resource.struct_rusage | None = None
-
-    def take(*, wait: bool) -> resource.struct_rusage | None:
-        nonlocal usage
-        if usage is None:  # not `Popen.wait`, which does not tell the usage
-            pid, status, taken = os.wait4(process.pid, 0 if wait else os.WNOHANG)
-            if pid:
-                process.returncode, usage = os.waitstatus_to_exitcode(status), taken
-        return usage
-
+    result, usage = None, None
     try:
-        yield take
-    finally:
+        while result is None and usage is None:
+            time.sleep(0.05)
+            usage = _usage(process, os.WNOHANG)
+            result = done()  # also after its end: it may be the last thing that it did
+        seconds = time.perf_counter() - began
         if usage is None:
+            os.kill(process.pid, signal.SIGTERM)
+            usage = _usage(process)
+    finally:
+        if process.returncode is None:
             process.kill()
             process.wait()
+    if result is None or usage is None:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        last = lines[-1] if lines else f"exit code {process.returncode}"
+        raise MachineError(f"A training run ended too early: {last}")
+    return result, Watched(seconds, host_bytes(usage.ru_maxrss))
+
+
+def _usage(process: subprocess.Popen, options: int = 0) -> resource.struct_rusage | None:
+    """Return what a process has used, which `Popen.wait` does not tell; None while it runs."""
+    pid, status, usage = os.wait4(process.pid, options)
+    if pid == 0:
+        return None
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage

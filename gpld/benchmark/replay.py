@@ -5,19 +5,17 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from ..config import Config
-from ..envs import ArraySpec, EnvSpec
+from ..envs import make_env
 from ..machine.memory import available_memory
 from ..replay import Replay, ReplayStore, Sample
 from ..training.experience import step_specs
 from .choices import describe
-from .measure import Progress, measure
+from .measure import mean_seconds, measure, progress
 from .report import Figure, Measurement, Report
 from .update import update_cases
 
@@ -30,51 +28,23 @@ WARMUP = 3000
 CALLS = 100
 UPDATES = 10
 
-# Observations and actions of quadruped_walk.
-QUADRUPED = EnvSpec(
-    observation={
-        name: ArraySpec(shape, np.dtype(np.float32))
-        for name, shape in {
-            "egocentric_state": (44,),
-            "force_torque": (24,),
-            "imu": (6,),
-            "torso_upright": (),
-            "torso_velocity": (3,),
-        }.items()
-    },
-    action_size=12,
-    action_repeat=2,
-    episode_steps=500,
-)
 
-
-def benchmark_replay(
-    config: Config,
-    *,
-    repetitions: int,
-    steps: int,
-    storage: Literal["ram", "disk"],
-    progress: Progress,
-    folder: Path | None = None,
-) -> Report:
+def benchmark_replay(config: Config, *, repetitions: int, steps: int) -> Report:
     """Times what training asks of a replay with steps of quadruped_walk.
 
     Args:
-        config: Settings.
+        config: Settings: where the replay is, among others.
         repetitions: How often everything is timed.
         steps: Env steps in the replay; fewer if there is no room for them.
-        storage: Where they are.
-        progress: Is told what happens.
-        folder: Where files go; None for the system's place for temporary ones.
 
     Returns:
         The report; ratios refer to an update.
     """
     cases = update_cases({BASELINE: (config, BASELINE)})
-    measurements = measure(cases, repetitions=repetitions, progress=progress)
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        path = Path(name)
-        workload = _Workload(config, steps, path, storage, progress)
+    measurements = measure(cases, repetitions=repetitions)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        workload = _Workload(config, steps, path)
         workload.train(WARMUP)
         seconds: dict[str, list[float]] = defaultdict(list)
         for repetition in range(repetitions + 1):
@@ -84,7 +54,7 @@ def benchmark_replay(
                     seconds[name].append(value)
     settings = describe(config) | {
         "steps": workload.steps,
-        "storage": storage,
+        "storage": config.replay.storage,
         "streams": config.env.num_envs,
         "windows": [config.replay.batch_size, config.replay.batch_length + 1],
         "step_bytes": workload.replay.nbytes // workload.steps,
@@ -98,15 +68,10 @@ def benchmark_replay(
 class _Workload:
     """A full replay, and what training does with it."""
 
-    def __init__(
-        self,
-        config: Config,
-        steps: int,
-        folder: Path,
-        storage: Literal["ram", "disk"],
-        progress: Progress,
-    ):
-        specs = step_specs(config, QUADRUPED)
+    def __init__(self, config: Config, steps: int, folder: Path):
+        """Fill a replay with at most `steps` steps, in memory or in a folder."""
+        storage = config.replay.storage
+        specs = step_specs(config, make_env("quadruped_walk", seed=0).spec)
         step_bytes = sum(spec.nbytes for spec in specs.values())
         # On disk it is there twice, once saved; in memory, half is left for everything else.
         room = {
@@ -130,7 +95,7 @@ class _Workload:
             folder=folder if storage == "disk" else None,
         )
         self.saved_bytes: dict[str, int] = {}
-        self._batch, self._progress = config.replay.batch_size, progress
+        self._batch = config.replay.batch_size
         rng = np.random.default_rng(0)
         self._step = {
             name: rng.random((streams, *spec.shape), np.float32).astype(spec.dtype)
@@ -154,23 +119,21 @@ class _Workload:
         samples = [self._sample() for _ in range(CALLS)]
         refreshes = iter(samples)
         return {
-            "sample": _mean(lambda: self.replay.sample(self._batch)),
-            "sample, latents of the context": _mean(self._sample),
-            "refresh": _mean(lambda: self._refresh(next(refreshes))),
-            "add": _mean(self._add),
+            "sample": mean_seconds(lambda: self.replay.sample(self._batch), CALLS),
+            "sample, latents of the context": mean_seconds(self._sample, CALLS),
+            "refresh": mean_seconds(lambda: self._refresh(next(refreshes)), CALLS),
+            "add": mean_seconds(self._add, CALLS),
         }
 
     def saves(self, folder: Path) -> dict[str, float]:
         """Seconds of saving everything, then what changed, then all while training goes on."""
         store, again = ReplayStore(folder), f"save after {UPDATES} updates"
-        seconds = {"save": _seconds(store.snapshot(self.replay).write)}
+        seconds = {"save": mean_seconds(store.snapshot(self.replay).write)}
         self.saved_bytes = {"save": _size(folder)}
         self.train(UPDATES)
-        seconds[again] = _seconds(store.snapshot(self.replay).write)
+        seconds[again] = mean_seconds(store.snapshot(self.replay).write)
         self.saved_bytes[again] = _size(folder) - self.saved_bytes["save"]
         shutil.rmtree(folder)
-        for name, size in self.saved_bytes.items():
-            self._progress(f"{name}: {size / 1e9:.2f} GB, {size / seconds[name] / 1e6:,.0f} MB/s")
         seconds |= self._save_while_training(ReplayStore(folder))
         shutil.rmtree(folder)
         return seconds
@@ -185,8 +148,8 @@ class _Workload:
         writer.start()
         while writer.is_alive():
             sample = self._sample()
-            calls["refresh"].append(_seconds(lambda: self._refresh(sample)))  # noqa: B023
-            calls["add"].append(_seconds(self._add))
+            calls["refresh"].append(mean_seconds(lambda: self._refresh(sample)))  # noqa: B023
+            calls["add"].append(mean_seconds(self._add))
         seconds["save while training"] = time.perf_counter() - began
         for name, values in calls.items():
             seconds[f"{name} while saving"] = float(np.mean(values))
@@ -201,16 +164,6 @@ class _Workload:
 
     def _add(self) -> None:
         self.replay.add(self._step)
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
-def _mean(call: Callable[[], Any]) -> float:
-    return _seconds(lambda: [call() for _ in range(CALLS)]) / CALLS
 
 
 def _size(folder: Path) -> int:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..analysis.published import Published
 from ..errors import MachineError
@@ -26,25 +27,21 @@ class Spread(NamedTuple):
     low: float
     high: float
 
-    def __str__(self) -> str:
-        """The quartiles."""
-        return f"{self.low:.3g}-{self.high:.3g}"
 
-
-def spread(values: Sequence[float]) -> Spread:
+def spread(values: ArrayLike) -> Spread:
     """Median and quartiles of several numbers."""
-    low, median, high = (float(x) for x in np.percentile(values, (25, 50, 75)))
+    low, median, high = np.percentile(values, (25, 50, 75)).tolist()
     return Spread(median, low, high)
 
 
 class Memory(NamedTuple):
-    """Bytes of a compiled program, as XLA plans them."""
+    """Bytes of a compiled program, as XLA plans them; None where it does not tell."""
 
-    temporary: int
+    temporary_bytes: int | None = None
     """Beside arguments and results."""
 
-    argument: int
-    output: int
+    argument_bytes: int | None = None
+    output_bytes: int | None = None
 
 
 class Measurement(NamedTuple):
@@ -59,8 +56,12 @@ class Measurement(NamedTuple):
     compile_seconds: float | None = None
     """Of lowered programs; None of what is not compiled."""
 
-    memory: Memory | None = None
-    """None where XLA does not tell."""
+    memory: Memory = Memory()
+
+    @property
+    def median_seconds(self) -> float:
+        """Median over the repetitions."""
+        return float(np.median(self.seconds))
 
 
 class Figure(NamedTuple):
@@ -83,17 +84,15 @@ class Report:
 
     def units(self, name: str) -> Spread:
         """Time in medians of the unit."""
-        unit = np.median(self.measurements[UNIT].seconds)
-        return spread([seconds / unit for seconds in self.measurements[name].seconds])
+        unit = self.measurements[UNIT].median_seconds
+        return spread(np.divide(self.measurements[name].seconds, unit))
 
     def ratio(self, name: str) -> Spread | None:
         """Time relative to the baseline, each repetition by itself; None without baseline."""
-        measured = self.measurements[name]
-        if measured.baseline is None:
+        seconds, baseline, *_ = self.measurements[name]
+        if baseline is None:
             return None
-        baseline = self.measurements[measured.baseline].seconds
-        pairs = zip(measured.seconds, baseline, strict=True)
-        return spread([seconds / base for seconds, base in pairs])
+        return spread(np.divide(seconds, self.measurements[baseline].seconds))
 
     def table(self) -> str:
         """Everything as aligned text; spreads are quartiles."""
@@ -131,45 +130,40 @@ class Report:
 
     def _row(self, name: str) -> tuple[str, ...]:
         measured, units, ratio = self.measurements[name], self.units(name), self.ratio(name)
-        compiled, memory = measured.compile_seconds, measured.memory
+        compiled, temporary = measured.compile_seconds, measured.memory.temporary_bytes
         return (
             name,
-            f"{1e3 * np.median(measured.seconds):,.1f}",
+            f"{1e3 * measured.median_seconds:,.1f}",
             f"{units.median:.3g}",
-            str(units),
-            "" if ratio is None else f"{ratio.median:.3f}",
-            "" if ratio is None else str(ratio),
+            f"{units.low:.3g}-{units.high:.3g}",
+            f"{ratio.median:.3f}" if ratio else "",
+            f"{ratio.low:.3g}-{ratio.high:.3g}" if ratio else "",
             "" if compiled is None else f"{compiled:.1f}",
-            "" if memory is None else f"{memory.temporary / 2**20:,.1f}",
+            "" if temporary is None else f"{temporary / 2**20:,.1f}",
         )
 
     def _result(self, name: str) -> dict[str, Any]:
         measured, units, ratio = self.measurements[name], self.units(name), self.ratio(name)
-        memory, published = measured.memory, self.published.get(name)
+        published = self.published.get(name)
         return {
             "seconds": measured.seconds,
-            "median_seconds": float(np.median(measured.seconds)),
+            "median_seconds": measured.median_seconds,
             "units": units.median,
-            "units_quartiles": [units.low, units.high],
+            "units_quartiles": units[1:],
             "baseline": measured.baseline,
-            "ratio": None if ratio is None else ratio.median,
-            "ratio_quartiles": None if ratio is None else [ratio.low, ratio.high],
-            "published_ratio": None if published is None else published._asdict(),
+            "ratio": ratio and ratio.median,
+            "ratio_quartiles": ratio and ratio[1:],
+            "published_ratio": published and published._asdict(),
             "compile_seconds": measured.compile_seconds,
-            "temporary_bytes": None if memory is None else memory.temporary,
-            "argument_bytes": None if memory is None else memory.argument,
-            "output_bytes": None if memory is None else memory.output,
+            **measured.memory._asdict(),
         }
 
 
 def peak_memory() -> dict[str, int | None]:
     """Most bytes that this process has had in memory so far, and that it had on the device."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    host = host_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     statistics = jax.devices()[0].memory_stats() or {}  # CPUs have none
-    return {
-        "host_bytes": host_bytes(peak),
-        "device_bytes": statistics.get("peak_bytes_in_use"),
-    }
+    return {"host_bytes": host, "device_bytes": statistics.get("peak_bytes_in_use")}
 
 
 def host_bytes(maxrss: int) -> int:

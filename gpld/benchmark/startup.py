@@ -8,18 +8,17 @@ from ..config import Config
 from ..config.train_ratio import train_ratio
 from ..runs.console import FIRST_UPDATE
 from .choices import describe
-from .measure import Progress, measure
+from .measure import measure, progress
 from .process import train_until
 from .report import Figure, Report
 
 
-def benchmark_startup(config: Config, *, repetitions: int, progress: Progress) -> Report:
+def benchmark_startup(config: Config, *, repetitions: int) -> Report:
     """Starts a run twice, first with an empty cache of compiled programs.
 
     Args:
         config: Settings.
         repetitions: How often it is started with the filled cache.
-        progress: Is told what happens.
 
     Returns:
         The report: seconds until the run has made its first update, with all that comes
@@ -42,7 +41,7 @@ def benchmark_startup(config: Config, *, repetitions: int, progress: Progress) -
         for start, times in seconds.items()
     }
     figures["first update, filled cache, slowest"] = Figure(max(seconds["filled cache"]), "s")
-    unit = measure({}, repetitions=repetitions, progress=progress)
+    unit = measure({}, repetitions=repetitions)
     return Report("startup", settings, unit, figures)
 
 

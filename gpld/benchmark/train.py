@@ -10,9 +10,9 @@ from ..config.train_ratio import train_ratio
 from ..runs.folder import RunFolder
 from ..runs.start import planned_runs
 from .choices import describe
-from .measure import Progress, measure
+from .measure import measure, progress
 from .process import Watched, train_until
-from .report import UNIT, Figure, Report, spread
+from .report import UNIT, Figure, Report
 
 # Updates that must be made before anything counts.
 WARMUP = 2
@@ -28,9 +28,7 @@ class Section(NamedTuple):
     """Of the time, by part of the loop."""
 
 
-def benchmark_train(
-    config: Config, *, updates: int, repetitions: int, progress: Progress
-) -> Report:
+def benchmark_train(config: Config, *, updates: int, repetitions: int) -> Report:
     """Trains in a temporary folder, and takes what the run says about itself.
 
     Evaluations, reports and checkpoints count where the settings have them fall.
@@ -39,13 +37,12 @@ def benchmark_train(
         config: Settings.
         updates: Updates to measure, at least, after those that warm up.
         repetitions: How often the unit is timed, afterwards.
-        progress: Is told what happens.
 
     Returns:
         The report: rates and shares over the measured part of the run.
     """
-    section, watched = train_section(config, updates, progress)
-    unit = measure({}, repetitions=repetitions, progress=progress)
+    section, watched = train_section(config, updates)
+    unit = measure({}, repetitions=repetitions)
     per_update = section.seconds / section.updates
     figures = {
         "measured updates": Figure(section.updates, "updates"),
@@ -53,7 +50,7 @@ def benchmark_train(
         "measured seconds": Figure(section.seconds, "s"),
         "env steps per second": Figure(section.env_steps / section.seconds, "env steps / s"),
         "updates per second": Figure(section.updates / section.seconds, "updates / s"),
-        "time per update": Figure(per_update / spread(unit[UNIT].seconds).median, "units"),
+        "time per update": Figure(per_update / unit[UNIT].median_seconds, "units"),
         **{f"share of {k}": Figure(v, "of the time") for k, v in section.shares.items()},
         "share of nothing named": Figure(1 - sum(section.shares.values()), "of the time"),
         "peak memory of the run": Figure(watched.peak_bytes, "bytes"),
@@ -68,13 +65,12 @@ def benchmark_train(
     return Report("train", settings, unit, figures)
 
 
-def train_section(config: Config, updates: int, progress: Progress) -> tuple[Section, Watched]:
+def train_section(config: Config, updates: int) -> tuple[Section, Watched]:
     """Trains in a temporary folder until enough updates were made.
 
     Args:
         config: Settings.
         updates: Updates to measure, at least, after those that warm up.
-        progress: Is told what happens.
 
     Returns:
         The measured part of the run, or of that of the first seed; and how the process did.

@@ -15,7 +15,7 @@ from ..envs import IMAGE
 from ..losses import Batch
 from ..models import StoredLatent
 from .choices import describe
-from .measure import Case, Progress, measure
+from .measure import Case, measure
 from .report import Report
 
 BASELINE = "vanilla"
@@ -31,7 +31,6 @@ def benchmark_update(
     precisions: Sequence[Precision] = (),
     repetitions: int,
     thorough: bool,
-    progress: Progress,
 ) -> Report:
     """Times whole updates: DreamerV3's, and GPLD's by estimator.
 
@@ -40,7 +39,6 @@ def benchmark_update(
         precisions: Those to compare; by default that of the settings.
         repetitions: How often everything is timed.
         thorough: Whether to time the literal path of `rowwise` as well.
-        progress: Is told what happens.
 
     Returns:
         The report. An update with penalty refers to the one without in the same precision,
@@ -57,7 +55,7 @@ def benchmark_update(
             reference = first if name == BASELINE else f"{BASELINE}, {precision}"
             variants[f"{name}, {precision}"] = dataclasses.replace(variant, gpld=gpld), reference
     settings = describe(config) | {"precision": chosen, "repetitions": repetitions}
-    measurements = measure(update_cases(variants), repetitions=repetitions, progress=progress)
+    measurements = measure(update_cases(variants), repetitions=repetitions)
     return Report("update", settings, measurements)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
@@ -21,8 +21,18 @@ from ..machine.files import check_file
 from ..machine.malloc import keep_freed_memory
 from ..machine.subprocesses import python_command, python_environment
 
-# What is measured without a name: the standard set.
-STANDARD = ("update", "penalty", "collect", "train", "startup")
+_Standard = Literal["update", "penalty", "collect", "train", "startup"]
+_Others = Literal["loop", "table4", "replay", "env"]
+
+# Options of each benchmark, beside the repetitions.
+_OPTIONS = {
+    "update": ("precisions", "thorough"),
+    "penalty": ("thorough",),
+    "train": ("updates",),
+    "loop": ("updates", "seeds_at_once"),
+    "replay": ("steps",),
+    "env": ("tasks", "batch_sizes"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,21 +43,7 @@ class BenchmarkArgs:
     setting.
     """
 
-    what: tyro.conf.Positional[
-        Literal[
-            "all",
-            "update",
-            "penalty",
-            "collect",
-            "train",
-            "loop",
-            "startup",
-            "table4",
-            "replay",
-            "env",
-            "plot",
-        ]
-    ]
+    what: tyro.conf.Positional[Literal["all", _Standard, _Others, "plot"]]
     """update: whole updates without the penalty and with each estimator. penalty: every
     estimator by itself, literally and through the Gram identity. collect: environments and
     policy. train: a run end to end, and the share of each part. loop: runs end to end on the
@@ -136,40 +132,9 @@ def _file(out: Path, what: str) -> Path:
 
 def _report(options: BenchmarkArgs, config: Config) -> Report:
     """Measure what was asked for."""
-
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    shared = {"repetitions": options.repetitions, "progress": progress}
-    match options.what:
-        case "update":
-            precisions, thorough = options.precisions, options.thorough
-            return benchmark.benchmark_update(
-                config, precisions=precisions, thorough=thorough, **shared
-            )
-        case "penalty":
-            return benchmark.benchmark_penalty(config, thorough=options.thorough, **shared)
-        case "train":
-            return benchmark.benchmark_train(config, updates=options.updates, **shared)
-        case "loop":
-            return benchmark.benchmark_loop(
-                config, updates=options.updates, seeds=options.seeds_at_once, **shared
-            )
-        case "replay":
-            storage = config.replay.storage
-            return benchmark.benchmark_replay(
-                config, steps=options.steps, storage=storage, **shared
-            )
-        case "env":
-            return benchmark.benchmark_env(
-                config, tasks=options.tasks, batch_sizes=options.batch_sizes, **shared
-            )
-        case "collect":
-            return benchmark.benchmark_collect(config, **shared)
-        case "startup":
-            return benchmark.benchmark_startup(config, **shared)
-        case _:
-            return benchmark.benchmark_table4(config, **shared)
+    names = ("repetitions", *_OPTIONS.get(options.what, ()))
+    function = getattr(benchmark, f"benchmark_{options.what}")
+    return function(config, **{name: getattr(options, name) for name in names})
 
 
 def _all(options: BenchmarkArgs, rest: Sequence[str]) -> None:
@@ -178,7 +143,7 @@ def _all(options: BenchmarkArgs, rest: Sequence[str]) -> None:
     flags += ["--thorough"] * options.thorough
     flags += ["--precisions", *(options.precisions or ("float32", "mixed"))]
     code = "from gpld.commands.benchmark import main; main()"
-    for name in STANDARD:
+    for name in get_args(_Standard):
         print(f"\n{name}", flush=True)
         out = [] if options.out is None else [f"--out={options.out / name}.json"]
         command = [*python_command(code), name, *out, *flags]

@@ -13,7 +13,6 @@ from gpld.analysis.published import Published
 from gpld.analysis.published.costs import TABLE4
 from gpld.benchmark import Case, Figure, Measurement, Memory, Report, measure, startup
 from gpld.benchmark.process import train_until
-from gpld.benchmark.table4 import penalty
 from gpld.benchmark.train import find_section
 from gpld.commands.benchmark import main
 from gpld.config import Config
@@ -29,7 +28,7 @@ def report():
     measurements = {
         "matmul_2048": Measurement([1.0, 1.0, 1.0], None, 0.1, Memory(0, 1, 1)),
         "vanilla": Measurement([2.0, 2.0, 20.0], "vanilla", 0.1, Memory(2**20, 1, 1)),
-        "rowwise": Measurement([3.0, 5.0, 30.0], "vanilla", 0.1, None),
+        "rowwise": Measurement([3.0, 5.0, 30.0], "vanilla", 0.1),
         "environments": Measurement([1.0, 2.0, 3.0]),
     }
     return Report(
@@ -70,16 +69,16 @@ def test_cases_run_in_turn():
         "b": Case(lambda x: x + 1, (1.0,)),
         "c": Case(lambda: calls.append("c"), None, "a"),
     }
-    measured = measure(cases, repetitions=2, progress=lambda _: None)
+    measured = measure(cases, repetitions=2)
     assert calls == ["a", "a", "c"] * 3  # one round is not timed
     assert list(measured) == ["matmul_2048", "a", "b", "c"]
     assert all(len(measurement.seconds) == 2 for measurement in measured.values())
     assert measured["b"].compile_seconds > 0
-    assert measured["matmul_2048"].memory.argument == 4 * 2048**2
+    assert measured["matmul_2048"].memory.argument_bytes == 4 * 2048**2
 
 
 def test_rows_of_table_4_are_penalties():
-    rows = {row.name: penalty(Config(), row) for row in TABLE4}
+    rows = {row.name: dataclasses.replace(Config().gpld, **row.penalty) for row in TABLE4}
     assert len(rows) == 12
     for row, gpld in zip(TABLE4, rows.values(), strict=True):
         expected = {"gp_post": row.lambda_post, "gp_prior": row.lambda_prior}
@@ -119,7 +118,7 @@ def test_starts_have_a_cold_and_a_warm_figure(monkeypatch):
         return next(starts)
 
     monkeypatch.setattr(startup, "_start", start)
-    report = startup.benchmark_startup(PRESETS["debug"], repetitions=3, progress=lambda _: None)
+    report = startup.benchmark_startup(PRESETS["debug"], repetitions=3)
     values = {name: figure.value for name, figure in report.figures.items()}
     assert values == {
         "first update, empty cache": 60.0,

@@ -1,5 +1,7 @@
 """The benchmark of the replay, on sizes that take a second."""
 
+import dataclasses
+
 import pytest
 from helpers import CONFIG
 
@@ -7,9 +9,9 @@ from gpld.benchmark.replay import UPDATES, _Workload
 
 
 @pytest.mark.parametrize("storage", ["ram", "disk"])
-def test_the_workload_fills_calls_and_saves(tmp_path, storage):
-    lines = []
-    workload = _Workload(CONFIG, 2000, tmp_path, storage, lines.append)
+def test_the_workload_fills_calls_and_saves(tmp_path, storage, capsys):
+    replay = dataclasses.replace(CONFIG.replay, storage=storage)
+    workload = _Workload(dataclasses.replace(CONFIG, replay=replay), 2000, tmp_path)
     assert workload.steps == workload.replay.num_added * CONFIG.env.num_envs
     assert 2000 - CONFIG.env.num_envs < workload.steps <= 2000
     seconds = workload.calls() | workload.saves(tmp_path / "saved")
@@ -19,12 +21,11 @@ def test_the_workload_fills_calls_and_saves(tmp_path, storage):
     sizes = workload.saved_bytes
     assert 0 < sizes[f"save after {UPDATES} updates"] < sizes["save"]
     assert sizes["save"] >= workload.replay.nbytes
-    assert lines[0].startswith(f"filling {storage} with {workload.steps:,} steps, 0.0 GiB")
+    assert f"filling {storage} with {workload.steps:,} steps, 0.0 GiB\n" in capsys.readouterr().err
 
 
-def test_fewer_steps_where_there_is_no_room(tmp_path, monkeypatch):
+def test_fewer_steps_where_there_is_no_room(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("gpld.benchmark.replay.available_memory", lambda: 2**20)
-    lines = []
-    workload = _Workload(CONFIG, 10**9, tmp_path, "ram", lines.append)
+    workload = _Workload(CONFIG, 10**9, tmp_path)
     assert workload.replay.nbytes <= 2**19
-    assert lines[0].endswith("as there is no room for 1,000,000,000")
+    assert "as there is no room for 1,000,000,000\n" in capsys.readouterr().err

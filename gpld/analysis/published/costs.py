@@ -1,6 +1,6 @@
 """Published costs of updates and runs, beside which ours are shown."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import Published
 
@@ -26,6 +26,17 @@ class Row(NamedTuple):
     def name(self) -> str:
         """Return its settings."""
         return f"rho {self.rho:g}, posterior {self.lambda_post:g}, prior {self.lambda_prior:g}"
+
+    @property
+    def penalty(self) -> dict[str, Any]:
+        """Return the settings of `gpld` that it stands for."""
+        target = "posterior" if self.lambda_prior == 0 else "both"
+        return {
+            "rho": self.rho,
+            "target": "prior" if self.lambda_post == 0 else target,
+            "lambda0": self.lambda_post,
+            "lambda0_prior": self.lambda_prior,
+        }
 
 
 # Table 4 of arXiv 2605.23089, "overhead": ratios to a baseline of 7,289 s per 500,000 env
