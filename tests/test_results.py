@@ -20,7 +20,7 @@ def test_tables_are_those_of_the_runs(file):
     assert command, f"{file.name} has no command on the page"
     source = "checkpoints" if "--source checkpoints" in command[1] else "training"
     with unpacked([file]) as folders:
-        own = score_tables(PlotArgs(runs=tuple(folders), source=source))
+        _, _, own = score_tables(PlotArgs(runs=tuple(folders), source=source))
     for table in own:
         assert table.markdown().replace("## ", "### ").strip() in page
 

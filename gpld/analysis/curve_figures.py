@@ -8,7 +8,7 @@ import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,25 +27,19 @@ from .curves import (
     relative_to,
 )
 from .plain import plain
-from .published import PAPER_FRAMES, Published, paper_table3, published_curves
-from .scores import RunScores, ScoreTable, performance_profile, stratified_bootstrap
+from .published import PAPER_FRAMES, paper_table3, published_curves
+from .scores import Interval, RunScores, ScoreTable, performance_profile, stratified_bootstrap
 
+Style = dict[str, Any]
+"""Color, line and marker of an arm, as matplotlib takes them."""
 
-class Style(NamedTuple):
-    """Line style of an arm."""
-
-    color: str
-    line: str
-    marker: str
-
-
-_STYLES = (
-    Style("#1b4f9c", "-", "o"),
-    Style("#e08a1e", "--", "s"),
-    Style("#2d8f6f", "-.", "^"),
-    Style("#7a3b8f", ":", "D"),
-    Style("#b5b53c", (0, (5, 1, 1, 1, 1, 1)), "v"),  # pyright: ignore[reportArgumentType]
-    Style("#c0392b", (0, (1, 1)), "P"),  # pyright: ignore[reportArgumentType]
+_STYLES: tuple[Style, ...] = (
+    {"color": "#1b4f9c", "linestyle": "-", "marker": "o"},
+    {"color": "#e08a1e", "linestyle": "--", "marker": "s"},
+    {"color": "#2d8f6f", "linestyle": "-.", "marker": "^"},
+    {"color": "#7a3b8f", "linestyle": ":", "marker": "D"},
+    {"color": "#b5b53c", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
+    {"color": "#c0392b", "linestyle": (0, (1, 1)), "marker": "P"},
 )
 _PUBLISHED = {"DreamerV3, official": ("0.45", ":"), "TD-MPC2": ("0.65", "-.")}
 _MARKERS = 6  # on each curve
@@ -138,17 +132,15 @@ def draw_aggregates(
         UsageError: If arms have no task in common, or none at that moment.
         MachineError: If a file cannot be written.
     """
-    names = list(by_arm(runs))
-    tasks = [
-        task
-        for task in table.common(*names)[0]
-        if all(any(run.task == task for run in own) for own in by_arm(runs).values())
-    ]
+    by_name = by_arm(runs)
+    names = list(by_name)
+    trained = [{run.task for run in own} for own in by_name.values()]
+    tasks = [task for task in table.common(*names)[0] if all(task in own for own in trained)]
     if not tasks:
         raise UsageError(f"{' and '.join(names)} have no task in common.")
     arms = {
         name: arm_scores([run for run in own if run.task in tasks], smooth=smooth)
-        for name, own in by_arm(runs).items()
+        for name, own in by_name.items()
     }
     styles = arm_styles(names, baseline)
     figure = Figure(figsize=(12.6 if baseline else 8.6, 4.2), layout="constrained")
@@ -188,22 +180,21 @@ def save(figure: Figure, path: Path) -> list[Path]:
 def draw_arms(axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, Style]) -> None:
     """Draws a line with its interval for each arm."""
     for arm, own in curves.items():
-        style = styles[arm]
         fewest, most = own.seeds
         seeds = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-        axes.plot(
-            own.frames,
-            own.estimate,
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            markersize=4,
-            markevery=max(1, len(own.frames) // _MARKERS),
-            label=plain(f"{arm} ({seeds} seed{'s' * (most > 1)})"),
-        )
-        axes.fill_between(own.frames, own.low, own.high, color=style.color, alpha=0.18, linewidth=0)
+        label = plain(f"{arm} ({seeds} seed{'s' * (most > 1)})")
+        _draw_line(axes, own.frames, own, styles[arm], label)
         if len(own.frames) == 1:  # a band that is no wider than its point
-            axes.vlines(own.frames, own.low, own.high, color=style.color)
+            axes.vlines(own.frames, own.low, own.high, color=styles[arm]["color"])
+
+
+def _draw_line(
+    axes: Axes, x: np.ndarray, own: Curve | Interval, style: Style, label: str | None = None
+) -> None:
+    """A line with some markers, in the band of its interval."""
+    every = max(1, len(x) // _MARKERS)
+    axes.plot(x, own.estimate, **style, markersize=4, markevery=every, label=label)
+    axes.fill_between(x, own.low, own.high, color=style["color"], alpha=0.18, linewidth=0)
 
 
 def _draw_published(axes: Axes, task: str, styles: Mapping[str, Style], *, pixels: bool) -> None:
@@ -212,41 +203,27 @@ def _draw_published(axes: Axes, task: str, styles: Mapping[str, Style], *, pixel
     for other in published_curves(task, pixels=pixels):
         color, line = _PUBLISHED[other.label]
         label = f"{other.label}, published ({other.seeds} seeds)"
-        shown = np.searchsorted(other.frames, end) + 1  # one point more: lines go to the edge
-        axes.plot(
-            other.frames[:shown],
-            other.mean[:shown],
-            color=color,
-            linestyle=line,
-            linewidth=1.2,
-            label=label,
-        )
+        shown = slice(np.searchsorted(other.frames, end) + 1)  # and one more: lines go to the edge
+        x, y = other.frames[shown], other.mean[shown]
+        axes.plot(x, y, color=color, linestyle=line, linewidth=1.2, label=label)
     if pixels:
         return  # the table's agents saw vectors
     beyond = bool(end < PAPER_FRAMES)
     where = f"at {_frames(PAPER_FRAMES)}{', beyond the right edge' * beyond}"
+    x = _FROM_EDGE * end if beyond else PAPER_FRAMES
     for i, (method, scores) in enumerate(paper_table3().items()):
         if task in scores:
-            label = f"{method}, table 3 of the paper ({where})"
-            style = styles.get(method, Style("0.3", "", "s" if method == "DreamerV3" else "o"))
-            # Side by side, so that both can be seen.
-            x = _FROM_EDGE * end if beyond else PAPER_FRAMES
-            _mark(axes, x + (i - 0.5) * 0.02 * end, scores[task], style, label)
-
-
-def _mark(axes: Axes, x: float, score: Published, style: Style, label: str) -> None:
-    axes.errorbar(
-        [x],
-        [score.mean],
-        yerr=[score.std],
-        color=style.color,
-        marker=style.marker,
-        markerfacecolor="white",
-        linestyle="",
-        capsize=2,
-        zorder=3,
-        label=label,
-    )
+            grey = {"color": "0.3", "marker": "s" if method == "DreamerV3" else "o"}
+            axes.errorbar(
+                [x + (i - 0.5) * 0.02 * end],  # side by side, so that both can be seen
+                [scores[task].mean],
+                yerr=[scores[task].std],
+                **{**styles.get(method, grey), "linestyle": ""},
+                markerfacecolor="white",
+                capsize=2,
+                zorder=3,
+                label=f"{method}, table 3 of the paper ({where})",
+            )
 
 
 def _draw_ratios(
@@ -280,19 +257,7 @@ def _draw_profiles(
     thresholds = np.linspace(0, BEST_RETURN, 101)
     for arm, scores in zip(arms, table.common(*arms), strict=True):
         profile = stratified_bootstrap(lambda s: performance_profile(s, thresholds), scores)
-        style = styles[arm]
-        axes.plot(
-            thresholds,
-            profile.estimate,
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            markersize=4,
-            markevery=len(thresholds) // _MARKERS,
-        )
-        axes.fill_between(
-            thresholds, profile.low, profile.high, color=style.color, alpha=0.18, linewidth=0
-        )
+        _draw_line(axes, thresholds, profile, styles[arm])
     axes.set_title(f"performance profile at {_frames(table.frame)}", fontsize="medium")
     axes.set(xlabel="return", ylabel="share of runs with more", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)

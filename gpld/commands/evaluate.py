@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -19,7 +19,7 @@ from ..errors import MachineError, UsageError
 from ..evaluation import trained_agent
 from ..evaluation.episodes import Evaluation, evaluate
 from ..evaluation.video import FirstEpisode, check_name, record_video
-from ..machine.files import check_file, file_error, write_json
+from ..machine.files import check_file, check_folder, file_error, write_json
 from ..machine.provenance import provenance
 from ..runs.folder import RunFolder
 from ..runs.start import check_task
@@ -68,71 +68,57 @@ class EvaluateArgs:
             raise ValueError("`runs` must name the folder of a run.")
 
 
-class Checkpoint(NamedTuple):
-    """An agent to evaluate."""
-
-    run: Path
-    env_step: int
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Evaluate the checkpoints that the arguments name."""
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
         checkpoints = _find(options)
-        _check_links(options)
-        if options.out is not None:
-            _check_out(options.out, options.runs)
+        _check_written(options)
         videos = _videos(options, checkpoints)
         cache_compilations()
         results = []
-        for checkpoint in checkpoints:
-            results.append(_evaluate(options, checkpoint, videos.get(checkpoint)))
+        for run, env_step in checkpoints:
+            results.append(_evaluate(options, run, env_step, videos.get((run, env_step))))
             if options.out is not None:
-                _save(options, results)
+                _save(options.out, options, results)
 
 
-def _check_links(options: EvaluateArgs) -> None:
-    """Check that what is written into the folder of a run stays in there.
-
-    Raises:
-        UsageError: If it would not.
-    """
-    written = [path.absolute() for path in (options.out, options.video) if path is not None]
-    for run in options.runs:
-        if any(path.is_relative_to(run.absolute()) for path in written):
-            RunFolder(run).check_links()
-
-
-def _find(options: EvaluateArgs) -> list[Checkpoint]:
-    """Return the checkpoints that are asked for, which all exist."""
+def _find(options: EvaluateArgs) -> list[tuple[Path, int]]:
+    """Return run and env step of the checkpoints that are asked for, which all exist."""
     found = []
     for run in options.runs:
         folder = RunFolder(run)
         check_task(folder.config())  # fails where there is no run
         folder.latest_checkpoint()  # fails if there is none
         there = list(folder.checkpoints())
-        if options.env_steps is None:
-            wanted = there[-1:]
-        else:
-            wanted = there if options.env_steps == "all" else options.env_steps
+        wanted = there[-1:] if options.env_steps is None else options.env_steps
+        if wanted == "all":
+            wanted = there
         for env_step in wanted:
             if env_step not in there:
                 raise UsageError(
                     f"`env_steps` must be those of checkpoints in {run} "
                     f"({', '.join(map(str, there))}), got {env_step}."
                 )
-            found.append(Checkpoint(run, env_step))
+            found.append((run, env_step))
     return list(dict.fromkeys(found))
 
 
-def _check_out(out: Path, runs: Sequence[Path]) -> None:
-    """Check, before the episodes, that the results can be written and go to no other run.
+def _check_written(options: EvaluateArgs) -> None:
+    """Check, before the episodes, that files can be written and go to no other run.
 
     Raises:
-        UsageError: If they cannot be written there, or are not of the run whose folder it is.
+        UsageError: If they cannot be written there, are not of the run whose folder it is, or
+            would leave the folder of a run that they are written into.
         MachineError: If that folder cannot be written.
     """
+    out, runs = options.out, options.runs
+    written = [path.absolute() for path in (out, options.video) if path is not None]
+    for run in runs:
+        if any(path.is_relative_to(run.absolute()) for path in written):
+            RunFolder(run).check_links()
+    if out is None:
+        return
     home = out.parent.resolve()
     if out.name == CHECKPOINT_SCORES and (home / "config.json").exists():
         others = [str(run) for run in runs if run.resolve() != home]
@@ -144,7 +130,9 @@ def _check_out(out: Path, runs: Sequence[Path]) -> None:
     check_file(out)
 
 
-def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Checkpoint, Path]:
+def _videos(
+    options: EvaluateArgs, checkpoints: Sequence[tuple[Path, int]]
+) -> dict[tuple[Path, int], Path]:
     """Return the file of each checkpoint's video; none if this machine cannot draw."""
     path = options.video
     if path is None:
@@ -158,29 +146,28 @@ def _videos(options: EvaluateArgs, checkpoints: Sequence[Checkpoint]) -> dict[Ch
             raise UsageError(
                 f"`--video` must name a folder for {len(checkpoints)} checkpoints, got {path}."
             )
-        videos = {checkpoints[0]: path}
+        folder, videos = path.parent, {checkpoints[0]: path}
     else:
         # Runs in different folders may have the same name.
         names = {run: run.resolve().name for run in options.runs}
         if len(set(names.values())) < len(names):
             names = {run: "_".join(run.resolve().parts[1:]) for run in options.runs}
-        videos = {c: path / f"{names[c.run]}-{c.env_step:09d}.mp4" for c in checkpoints}
+        folder = path
+        videos = {(run, step): path / f"{names[run]}-{step:09d}.mp4" for run, step in checkpoints}
     try:
         find_backend()
     except MachineError as error:
         _warn(f"no video: {error}")
         return {}
-    for video in videos.values():
-        try:
-            video.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise file_error(video.parent, error, "made") from error
+    check_folder(folder)
     return videos
 
 
-def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None) -> dict[str, Any]:
+def _evaluate(
+    options: EvaluateArgs, run: Path, env_step: int, video: Path | None
+) -> dict[str, Any]:
     """Evaluate one checkpoint with every seed, and print the scores."""
-    trained = trained_agent.load(checkpoint.run, env_step=checkpoint.env_step)
+    trained = trained_agent.load(run, env_step=env_step)
     task, action_repeat = trained.config.task, trained.config.env.action_repeat
     evaluations: dict[int, Evaluation] = {}
     for seed in options.seeds:
@@ -210,16 +197,16 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
     scores = np.concatenate([evaluation.scores for evaluation in evaluations.values()])
     update = int(trained.state.update)
     print(
-        f"{checkpoint.run} after {checkpoint.env_step:,} env steps and {update:,} updates: "
+        f"{run} after {env_step:,} env steps and {update:,} updates: "
         f"{task}, mean {scores.mean():.3f}, standard deviation {scores.std():.3f} over "
         f"{scores.size} episodes",
         flush=True,
     )
     return {
-        "run": str(checkpoint.run),
-        **identity(checkpoint.run, trained.config),
-        "env_step": checkpoint.env_step,
-        "frame": checkpoint.env_step * action_repeat,
+        "run": str(run),
+        **identity(run, trained.config),
+        "env_step": env_step,
+        "frame": env_step * action_repeat,
         "update": update,
         "mean": float(scores.mean()),
         "std": float(scores.std()),
@@ -227,21 +214,14 @@ def _evaluate(options: EvaluateArgs, checkpoint: Checkpoint, video: Path | None)
     }
 
 
-def _save(options: EvaluateArgs, results: Sequence[dict[str, Any]]) -> None:
+def _save(out: Path, options: EvaluateArgs, results: Sequence[dict[str, Any]]) -> None:
     """Write the results so far; the file is that of now or of before, never half of it."""
-    path = options.out
-    assert path is not None
-    settings = {name: getattr(options, name) for name in ("episodes", "seeds", "num_envs")}
-    record = {
-        "settings": {**settings, "actions": options.actions},
-        **provenance(),
-        "checkpoints": results,
-    }
+    names = ("episodes", "seeds", "num_envs", "actions")
+    settings = {name: getattr(options, name) for name in names}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
+        write_json(out, {"settings": settings, **provenance(), "checkpoints": results})
     except OSError as error:
-        raise file_error(path, error, "written") from error
+        raise file_error(out, error, "written") from error
 
 
 def _warn(message: str) -> None:

@@ -18,7 +18,6 @@ from ..analysis.scores import (
     Source,
     read_runs,
     score_table,
-    tidy,
     write_csv,
 )
 from ..analysis.tables import Table, aggregate_table, task_table
@@ -76,8 +75,7 @@ def main(args: Sequence[str] | None = None) -> None:
         title = ", ".join(run.name.removesuffix(SUFFIX) for run in options.runs)
         with unpacked(options.runs) as folders:
             options = dataclasses.replace(options, runs=tuple(folders))
-            for line in compare(options, title=title):
-                print(line, flush=True)
+            compare(options, title=title)
 
 
 def compare(
@@ -87,8 +85,8 @@ def compare(
     stamp: str | None = None,
     choices: Sequence[str] = (),
     pictures: Sequence[Path] = (),
-) -> list[str]:
-    """Draw and write what the options ask for.
+) -> None:
+    """Draw and write what the options ask for, and print the tables.
 
     Args:
         options: Options.
@@ -97,26 +95,20 @@ def compare(
         choices: What the report tells about open questions.
         pictures: Files that the report shows before all others; those that are PNGs.
 
-    Returns:
-        The tables and what was written.
-
     Raises:
         UsageError: If there are no runs, or none can be compared.
         MachineError: If a file cannot be written.
     """
     runs, left_out = _with_evaluations(options.runs, "training")
-    table = _scores(options)
-    table = table._replace(missing=list(dict.fromkeys(table.missing + left_out)))
+    table, baseline, tables = score_tables(options, left_out)
     check_folder(options.out)
-    baseline = _baseline(options, table)
-    tables = _tables(options, table)
     drawn = [run for run in runs if run.arm in table.scores]
     if baseline not in {run.arm for run in drawn}:
         baseline = None  # of its runs only checkpoints have scores
     draw = {"baseline": baseline, "smooth": options.smooth, "stamp": stamp}
     text = "\n".join(own.markdown() for own in tables)
     try:
-        write_csv(options.out / "scores.csv", tidy(runs))
+        write_csv(options.out / "scores.csv", runs)
         write_bytes(options.out / "scores.md", text.encode())
     except OSError as error:
         raise MachineError(f"Cannot write to {options.out}: {error.strerror}.") from error
@@ -134,40 +126,33 @@ def compare(
         choices=choices,
     )
     files = [file.name for file in (*curves, *aggregates)]
-    written = ["scores.csv", "scores.md", *files, "report.html"]
-    return [text, f"wrote {', '.join(written)} in {options.out}"]
+    written = ", ".join(["scores.csv", "scores.md", *files, "report.html"])
+    print(f"{text}\nwrote {written} in {options.out}", flush=True)
 
 
-def score_tables(options: PlotArgs) -> list[Table]:
-    """Return the tables of `compare`, without its pictures.
+def score_tables(
+    options: PlotArgs, left_out: Sequence[str] = ()
+) -> tuple[ScoreTable, str | None, list[Table]]:
+    """Return scores of runs, the arm that others are compared with, and tables of them.
 
     Args:
         options: Options, whose runs are folders.
+        left_out: Lines about runs that are missing, beside those without scores.
 
     Raises:
         UsageError: If there are no runs, or none can be compared.
     """
-    return _tables(options, _scores(options))
-
-
-def _scores(options: PlotArgs) -> ScoreTable:
     runs, empty = _with_evaluations(options.runs, options.source)
-    table = score_table(runs, frame=options.frame, window_frames=options.window_frames)
-    return table._replace(missing=table.missing + empty)
-
-
-def _baseline(options: PlotArgs, table: ScoreTable) -> str | None:
-    if options.baseline is None and "DreamerV3" in table.scores:
-        return "DreamerV3"
-    return options.baseline
-
-
-def _tables(options: PlotArgs, table: ScoreTable) -> list[Table]:
-    tables = [task_table(table, published=options.published)]
-    baseline = _baseline(options, table)
+    scores = score_table(runs, frame=options.frame, window_frames=options.window_frames)
+    missing = list(dict.fromkeys([*scores.missing, *empty, *left_out]))
+    scores = scores._replace(missing=missing)
+    tables = [task_table(scores, published=options.published)]
+    baseline = options.baseline
+    if baseline is None and "DreamerV3" in scores.scores:
+        baseline = "DreamerV3"
     if baseline is not None:
-        tables.append(aggregate_table(table, baseline=baseline))
-    return tables
+        tables.append(aggregate_table(scores, baseline=baseline))
+    return scores, baseline, tables
 
 
 def _with_evaluations(roots: Sequence[Path], source: Source) -> tuple[list[RunScores], list[str]]:

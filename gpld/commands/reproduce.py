@@ -19,6 +19,10 @@ from . import benchmark, sensitivity, sweep
 from .plot import PlotArgs, compare
 from .sweep import HowToRun
 
+_Table = Literal["table1", "table3", "table4"]
+_Figure = Literal[
+    "figure2", "figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "figure9"
+]
 _TABLE4 = {"paper": (), "small": ("--preset", "small"), "tiny": ("--preset", "debug")}
 
 
@@ -26,21 +30,7 @@ _TABLE4 = {"paper": (), "small": ("--preset", "small"), "tiny": ("--preset", "de
 class ReproduceArgs(HowToRun):
     """Make a table or figure of the paper: train what is missing, then write a report."""
 
-    what: tyro.conf.Positional[
-        Literal[
-            "table1",
-            "table3",
-            "table4",
-            "figure2",
-            "figure3",
-            "figure4",
-            "figure5",
-            "figure6",
-            "figure7",
-            "figure8",
-            "figure9",
-        ]
-    ]
+    what: tyro.conf.Positional[Literal[_Table, _Figure]]
     """Which one. table4 times updates on this machine; all others train agents."""
 
     scale: Literal["paper", "small", "tiny"] = "paper"
@@ -86,15 +76,8 @@ def _reproduce(full: Experiment, root: Path, options: ReproduceArgs) -> None:
             pictures: list[Path] = []
             if options.what == "figure9":
                 pictures = _sensitivities(root / "runs", report.out / "sensitivities", stamp)
-            lines = compare(
-                report,
-                title=full.title,
-                stamp=stamp,
-                choices=choices(experiment),
-                pictures=pictures,
-            )
-            for line in lines:
-                print(line, flush=True)
+            own = choices(experiment)
+            compare(report, title=full.title, stamp=stamp, choices=own, pictures=pictures)
         except UsageError:
             if failed is None:  # else the failures are the reason that nothing can be compared
                 raise

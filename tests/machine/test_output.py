@@ -113,13 +113,15 @@ def test_a_warning_that_nobody_reads_does_not_end_a_start(tmp_path, monkeypatch)
 
 FILES = """
 import pathlib, sys
-from gpld.analysis.scores import Record, write_csv
+import numpy as np
+from gpld.analysis.scores import RunScores, write_csv
 from gpld.sweep import read_sweep
 
 folder = pathlib.Path(sys.argv[1]).parent
 (folder / "sweep.toml").write_bytes('tasks = ["a"]\\nseeds = [0]\\n[arms.\\"\\u03bb 0\\"]'.encode())
 [arm] = read_sweep(folder / "sweep.toml").arms
-write_csv(folder / "scores.csv", [Record(arm, *["a"] * (len(Record._fields) - 1))])
+run = RunScores(folder, "a", arm, 0, False, 1, 1, 1, np.array([1]), ((1.0,),))
+write_csv(folder / "scores.csv", [run])
 pathlib.Path(sys.argv[1]).write_bytes((folder / "scores.csv").read_bytes())
 """
 

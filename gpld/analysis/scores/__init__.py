@@ -14,33 +14,22 @@ from .bootstrap import (
 )
 from .checkpoints import (
     CHECKPOINT_SCORES as CHECKPOINT_SCORES,
-    CheckpointScores as CheckpointScores,
     identity as identity,
     read_checkpoint_scores as read_checkpoint_scores,
 )
-from .relative import (
-    RELATIVE as RELATIVE,
-    TaskMeans as TaskMeans,
-    mean_ratio as mean_ratio,
-    means as means,
-    ratios as ratios,
-)
+from .relative import RELATIVE as RELATIVE, means as means, ratios as ratios
 from .runs import (
-    Record as Record,
     RunScores as RunScores,
     Source as Source,
     find_runs as find_runs,
     read_runs as read_runs,
-    tidy as tidy,
     write_csv as write_csv,
 )
 from .statistics import (
     TaskScores as TaskScores,
     interquartile_mean as interquartile_mean,
     mean as mean,
-    median as median,
     optimality_gap as optimality_gap,
     performance_profile as performance_profile,
     probability_of_improvement as probability_of_improvement,
-    task_means as task_means,
 )

@@ -25,19 +25,6 @@ class InSweep(NamedTuple):
     """Parts of its path in the folder of the sweep, such as `GPLD`, `walker_run`, `seed0`."""
 
 
-def sweep_of(run: Path) -> InSweep | None:
-    """Finds the sweep that a run belongs to; the one that it is linked into, if there are two.
-
-    Args:
-        run: Folder of the run.
-
-    Raises:
-        UsageError: If the sweep's names of arms cannot be read.
-        MachineError: As above.
-    """
-    return next(sweeps_of(run), None)
-
-
 def sweeps_of(run: Path) -> Iterator[InSweep]:
     """Finds the sweep that a run is linked into, if there is one, and then its own.
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from .statistics import TaskScores
 
 RESAMPLES = 2000
 """Resamples of an interval; the ends of a 95 % interval move by about 2 % of its length."""
 
+_ENDS = ((1 - 0.95) / 2, (1 + 0.95) / 2)  # of an interval, as quantiles of the resamples
 _MOST_NUMBERS = 2**22  # in one block of resamples of a task: 32 MB
 
 
@@ -31,10 +31,9 @@ def stratified_bootstrap(
     statistic: Callable[..., Any],
     *arms: TaskScores,
     resamples: int = RESAMPLES,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval from runs that are drawn again within each task.
+    """95 % percentile interval from runs that are drawn again within each task.
 
     Each resample has as many runs of every task as there are, drawn with replacement, and
     independently for each task and arm. Tasks are not drawn: the interval is about other
@@ -47,7 +46,6 @@ def stratified_bootstrap(
         *arms: Scores of each method that the statistic compares. Axes before that of the runs
             are kept: a run is drawn with all of its curve.
         resamples: How often runs are drawn.
-        confidence: Share of the resamples inside of the interval, in (0, 1).
         seed: Seeds the draws.
 
     Raises:
@@ -55,8 +53,6 @@ def stratified_bootstrap(
     """
     if resamples < 1:
         raise ValueError(f"`resamples` must be at least 1, got {resamples}.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie in (0, 1), got {confidence}.")
     for scores in arms:
         for task, runs in scores.items():
             if runs.shape[-1] == 0:
@@ -72,20 +68,18 @@ def stratified_bootstrap(
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
         drawn.append(statistic(*(_resample(scores, size, rng) for scores in arms)))
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     with np.errstate(invalid="ignore"):  # between resamples whose ratios are infinite
-        low, high = np.quantile(np.concatenate(drawn), ends, axis=0)
+        low, high = np.quantile(np.concatenate(drawn), _ENDS, axis=0)
     return Interval(estimate, low, high)
 
 
 def _resample(scores: TaskScores, size: int, rng: np.random.Generator) -> TaskScores:
-    """Runs of each task, drawn with replacement: a new first axis, of `size`."""
-    return {task: _draw(runs, size, rng) for task, runs in scores.items()}
+    """Runs of each task, drawn with replacement: a new first axis, of `size`.
 
-
-def _draw(
-    runs: Float[np.ndarray, "... run"], size: int, rng: np.random.Generator
-) -> Float[np.ndarray, "size ... run"]:
-    """The same runs at all places of the other axes, such as moments of a curve."""
-    indices = rng.integers(runs.shape[-1], size=(size, runs.shape[-1]))
-    return np.moveaxis(runs[..., indices], -2, 0)
+    They are the same runs at all places of the other axes, such as moments of a curve.
+    """
+    drawn = {}
+    for task, runs in scores.items():
+        indices = rng.integers(runs.shape[-1], size=(size, runs.shape[-1]))
+        drawn[task] = np.moveaxis(runs[..., indices], -2, 0)
+    return drawn

@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,7 +23,7 @@ from ...config import Config
 from ...errors import LeftOut, MachineError, UsageError
 from ...machine.files import file_error, write_bytes
 from ...runs.folder import RunFolder
-from .arms import InSweep, label_arms, sweep_of
+from .arms import InSweep, label_arms, sweeps_of
 from .checkpoints import CHECKPOINT_SCORES, read_checkpoint_scores
 
 Source = Literal["training", "checkpoints"]
@@ -54,11 +54,6 @@ class RunScores:
     """Return of every episode of each evaluation."""
 
     @property
-    def frames(self) -> Int[np.ndarray, " evaluation"]:
-        """Frames at which the evaluations took place."""
-        return self.env_steps * self.action_repeat
-
-    @property
     def every_frames(self) -> int:
         """Frames between evaluations."""
         return self.every_env_steps * self.action_repeat
@@ -82,22 +77,6 @@ class RunScores:
     def name(self) -> str:
         """Name of the run in messages."""
         return f"{self.arm} on {self.task}, seed {self.seed} ({self.path})"
-
-
-class Record(NamedTuple):
-    """One evaluation: a row of the tidy table."""
-
-    arm: str
-    task: str
-    seed: int
-    env_step: int
-    frame: int
-    episodes: int
-    score: float
-    """Mean return of the episodes."""
-
-    std: float
-    """Population standard deviation of their returns."""
 
 
 def read_runs(
@@ -128,7 +107,7 @@ def read_runs(
             raise UsageError(f"{root} holds no run folder.")
         for path in paths:
             with _left_out(path, unreadable):
-                found.append((path, RunFolder(path).config(), sweep_of(path)))
+                found.append((path, RunFolder(path).config(), next(sweeps_of(path), None)))
     # Before scores are read: an arm has one name, whichever scores of its runs are there.
     labels = label_arms([config for _, config, _ in found])
     runs = list[RunScores]()
@@ -193,41 +172,28 @@ def find_runs(root: Path) -> Iterable[Path]:
             raise file_error(root, error) from error
 
 
-def tidy(runs: Iterable[RunScores]) -> list[Record]:
-    """All evaluations of runs, one row for each."""
-    return [
-        Record(
-            run.arm,
-            run.task,
-            run.seed,
-            int(env_step),
-            int(env_step) * run.action_repeat,
-            len(episodes),
-            float(np.mean(episodes)),
-            float(np.std(episodes)),
-        )
-        for run in runs
-        for env_step, episodes in zip(run.env_steps, run.returns, strict=True)
-    ]
+def write_csv(path: Path, runs: Iterable[RunScores]) -> None:
+    """Writes a table of all evaluations of runs, one row for each.
 
-
-def write_csv(path: Path, records: Iterable[Record]) -> None:
-    """Writes the tidy table.
+    `score` is the mean return of the episodes, `std` their population standard deviation.
 
     Raises:
         OSError: If it cannot be written.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(Record._fields)
-    writer.writerows([_cell(value) for value in record] for record in records)
+    writer.writerow(("arm", "task", "seed", "env_step", "frame", "episodes", "score", "std"))
+    for run in runs:
+        names = [_cell(run.arm), _cell(run.task), run.seed]
+        for env_step, returns in zip(run.env_steps.tolist(), run.returns, strict=True):
+            clocks = [env_step, env_step * run.action_repeat, len(returns)]
+            writer.writerow([*names, *clocks, float(np.mean(returns)), float(np.std(returns))])
     write_bytes(path, text.getvalue().encode())
 
 
-def _cell(value: Any) -> Any:
-    """A cell; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
-    return f"'{value}" if formula else value
+def _cell(text: str) -> str:
+    """A cell; what a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _one_line(text: str) -> str:

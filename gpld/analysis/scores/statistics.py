@@ -14,19 +14,9 @@ TaskScores = Mapping[str, Float[np.ndarray, "... _"]]
 """One score for each run of a task, by task."""
 
 
-def task_means(scores: TaskScores) -> Float[np.ndarray, "... task"]:
-    """Mean over the runs of each task, tasks in their order."""
-    return np.stack([runs.mean(-1) for runs in scores.values()], axis=-1)
-
-
 def mean(scores: TaskScores) -> Any:
     """Mean over tasks of the mean over runs."""
-    return task_means(scores).mean(-1)
-
-
-def median(scores: TaskScores) -> Any:
-    """Median over tasks of the mean over runs."""
-    return np.median(task_means(scores), axis=-1)
+    return np.stack([runs.mean(-1) for runs in scores.values()], axis=-1).mean(-1)
 
 
 def interquartile_mean(scores: TaskScores) -> Any:

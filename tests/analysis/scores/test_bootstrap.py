@@ -11,7 +11,6 @@ from gpld.analysis.scores import (
     interquartile_mean,
     mean,
     means,
-    median,
     performance_profile,
     probability_of_improvement,
     stratified_bootstrap,
@@ -32,7 +31,6 @@ def by_task(matrix):
 RESAMPLES = 2000
 STATISTICS = {
     "mean": (mean, metrics.aggregate_mean),
-    "median": (median, metrics.aggregate_median),
     "iqm": (interquartile_mean, metrics.aggregate_iqm),
 }
 
@@ -142,15 +140,8 @@ def test_a_single_run_of_a_task_has_no_interval(others):
     np.testing.assert_array_equal(curves.low, [np.nan, np.nan])
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"resamples": 0}, "`resamples` must be at least 1, got 0"),
-        ({"confidence": 1.0}, r"`confidence` must lie in \(0, 1\), got 1.0"),
-    ],
-)
-def test_bad_arguments(options, message):
-    with pytest.raises(ValueError, match=message):
-        stratified_bootstrap(mean, by_task(draws(2, 2)), **options)
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="`resamples` must be at least 1, got 0"):
+        stratified_bootstrap(mean, by_task(draws(2, 2)), resamples=0)
     with pytest.raises(ValueError, match="got none of task0"):
         stratified_bootstrap(mean, {"task0": np.zeros(0)})
