@@ -7,8 +7,3 @@ from .figures import (
     sensitivity_figure as sensitivity_figure,
 )
 from .predictions import draw_predictions as draw_predictions
-from .sensitivity import (
-    CheckpointSensitivity as CheckpointSensitivity,
-    Sensitivity as Sensitivity,
-    measure_sensitivity as measure_sensitivity,
-)

@@ -277,11 +277,11 @@ def legend(figure: Figure, title: str, stamp: str | None = None) -> None:
         title = "\n".join([*textwrap.wrap(plain(stamp), width), title])
     entries = {}
     for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        entries |= {label: entries.get(label, h) for h, label in zip(handles, labels, strict=True)}
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
     figure.legend(
-        list(entries.values()),
-        list(entries),
+        entries.values(),
+        entries.keys(),
         loc="outside upper center",
         ncols=1 if figure.get_figwidth() < 7 else 2,
         frameon=False,

@@ -32,37 +32,13 @@ def learning_curve(folder: RunFolder) -> None:
     """
     config = folder.config()
     episodes, evaluations = folder.read("episodes"), folder.read("scores")
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(
-        [line["env_step"] for line in episodes],
-        [line["score"] for line in episodes],
-        ".",
-        color="0.7",
-        label="training episodes",
-    )
-    steps = [line["env_step"] for line in evaluations]
-    axes.plot(
-        steps,
-        [line["mean"] for line in evaluations],
-        "o-",
-        color="C0",
-        label=f"evaluation, mean of {config.evaluation.episodes}",
-    )
-    axes.fill_between(
-        steps,
-        [min(line["scores"]) for line in evaluations],
-        [max(line["scores"]) for line in evaluations],
-        color="C0",
-        alpha=0.2,
-        linewidth=0,
-    )
-    axes.set(
-        title=_title(config),
-        xlabel=_env_steps(config),
-        ylabel="return of an episode",
-    )
-    axes.title.set_fontsize("medium")
+    figure, axes = _returns(_title(config), config)
+    steps, scores = ([line[name] for line in episodes] for name in ("env_step", "score"))
+    axes.plot(steps, scores, ".", color="0.7", label="training episodes")
+    steps, means = ([line[name] for line in evaluations] for name in ("env_step", "mean"))
+    axes.plot(steps, means, "o-C0", label=f"evaluation, mean of {config.evaluation.episodes}")
+    low, high = ([end(line["scores"]) for line in evaluations] for end in (min, max))
+    axes.fill_between(steps, low, high, color="C0", alpha=0.2, linewidth=0)
     axes.legend(loc="lower right", frameon=False)
     save_picture(figure, folder.learning_curve)
 
@@ -84,25 +60,16 @@ def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
         if not found:
             raise UsageError(f"{runs} holds no run of {arm} on {task}.")
         config = RunFolder(found[0].path).config()
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
+    evaluations = f"evaluations of {config.evaluation.episodes} episodes"
+    title = plain(f"{task}, preset {config.preset}, {arm}, {evaluations}")
+    figure, axes = _returns(title, config)
     for i, run in enumerate(found):
-        means = [np.mean(returns) for returns in run.returns]
         label = None if i else f"each of {len(found)} seeds"
-        axes.plot(run.env_steps, means, ".-", color="0.65", linewidth=1, label=label)
+        axes.plot(run.env_steps, run.scores, ".-", color="0.65", linewidth=1, label=label)
     seeds = arm_scores(found)
     steps = seeds.frames / config.env.action_repeat
-    axes.plot(steps, seeds.scores[task].mean(axis=-1), "o-", color="C0", label="their mean")
-    axes.set(
-        title=plain(
-            f"{task}, preset {config.preset}, {arm}, evaluations of "
-            f"{config.evaluation.episodes} episodes"
-        ),
-        xlabel=_env_steps(config),
-        ylabel="return of an episode",
-        ylim=(0, None),
-    )
-    axes.title.set_fontsize("medium")
+    axes.plot(steps, seeds.scores[task].mean(axis=-1), "o-C0", label="their mean")
+    axes.set_ylim(0)
     axes.legend(loc="upper left", frameon=False)
     save_picture(figure, path)
 
@@ -137,8 +104,8 @@ def sensitivity_figure(folder: RunFolder, measured: Sequence[CheckpointSensitivi
         axes.set(title=name, xlabel=f"norm of the perturbation (% of the mean |{symbol}|)")
     by_norm[1].sharey(by_norm[0])
     by_norm[1].autoscale()
-    handles, labels = by_norm[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, title="env step")
+    entries = by_norm[0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside right center", frameon=False, title="env step")
     for axes in (over_time, *by_norm):
         axes.title.set_fontsize("medium")
     figure.suptitle(_title(config), fontsize="medium")
@@ -156,10 +123,19 @@ def _by_norm(axes: Axes, curves: Sequence[Sensitivity], steps: Sequence[int]) ->
     axes.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
 
 
+def _returns(title: str, config: Config) -> tuple[Figure, Axes]:
+    """An empty picture of returns over env steps."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=_env_steps(config), ylabel="return of an episode")
+    axes.title.set_fontsize("medium")
+    return figure, axes
+
+
 def _title(config: Config) -> str:
     penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
-    penalty = penalty or "no penalty"
-    return plain(f"{config.task}, preset {config.preset}, {penalty}, seed {config.seed}")
+    name = f"{config.task}, preset {config.preset}"
+    return plain(f"{name}, {penalty or 'no penalty'}, seed {config.seed}")
 
 
 def _env_steps(config: Config) -> str:

@@ -9,19 +9,18 @@ from ..errors import MachineError
 from ..machine.files import write_bytes
 
 
-def save_picture(figure: Figure, path: Path, *, dpi: int = 120) -> None:
+def save_picture(figure: Figure, path: Path) -> None:
     """Writes a figure as a PNG, which is complete or that of before.
 
     Args:
         figure: The figure.
         path: The file, in an existing folder.
-        dpi: Pixels per inch.
 
     Raises:
         MachineError: If it cannot be written.
     """
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=dpi, format="png")
+    figure.savefig(picture, dpi=120, format="png")
     try:
         write_bytes(path, picture.getvalue())
     except OSError as error:

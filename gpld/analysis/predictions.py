@@ -101,10 +101,8 @@ def _strip(rows: UInt8[np.ndarray, "sequence time row height width 3"], num_seen
     for ax, step in zip(axes, steps, strict=True):
         ax.imshow(_column(rows[0, step], bool(step < num_seen)), interpolation="nearest")
         ax.set_title(f"{step + 1}", fontsize="small")
-        ax.set_xticks([])
-        ax.set_yticks([])
-        for spine in ax.spines.values():
-            spine.set_visible(False)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
     height = _SCALE * rows.shape[3] + 4
     axes[0].set_yticks([height * (i + 0.5) for i in range(3)], ["truth", "model", "error"])
     axes[0].tick_params(length=0)
@@ -118,28 +116,25 @@ def _plot(
     num_seen: int,
 ) -> Figure:
     """Numbers of the first sequence over time, some of every vector."""
-    names, true, model = [], [], []
+    numbers = []
     share = max(1, _VECTORS // len(truth))
     for name, values in sorted(truth.items()):
-        flat = [
-            np.asarray(x[0], np.float64).reshape(len(x[0]), -1) for x in (values, predicted[name])
-        ]
-        count = min(share, flat[0].shape[1])
-        names += [name if flat[0].shape[1] == 1 else f"{name}[{i}]" for i in range(count)]
-        true += list(flat[0].T[:count])
-        model += list(flat[1].T[:count])
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
+        both = (np.asarray(own[0], np.float64) for own in (values, predicted[name]))
+        x, y = (own.reshape(len(own), -1) for own in both)
+        for i in range(min(share, x.shape[1])):
+            numbers.append((name if x.shape[1] == 1 else f"{name}[{i}]", x[:, i], y[:, i]))
+    columns = min(3, len(numbers))
+    rows = -(-len(numbers) // columns)
     figure = Figure(figsize=(3.2 * columns, 1.7 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    time = np.arange(1, len(true[0]) + 1)
-    for ax, name, x, y in zip(axes, names, true, model, strict=False):
+    for ax, (name, x, y) in zip(axes, numbers, strict=False):
+        time = np.arange(1, len(x) + 1)
         ax.plot(time, x, color="0.5", linewidth=2, label="truth")
         ax.plot(time, y, "--", color="C3", label="model")
         ax.axvspan(0.5, num_seen + 0.5, color="C2", alpha=0.12, linewidth=0)
         ax.set_title(plain(name), fontsize="small")
         ax.set_xlim(0.5, len(x) + 0.5)
-    for ax in axes[len(names) :]:
+    for ax in axes[len(numbers) :]:
         ax.set_axis_off()
     axes[0].legend(frameon=False, fontsize="small")
     figure.supxlabel("step; shaded: seen by the model, then dreamed", fontsize="medium")

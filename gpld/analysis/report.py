@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import flatten
+from ..config import Config, flatten
 from ..errors import MachineError, UsageError
 from ..machine.files import write_bytes
 from ..runs.folder import RunFolder
+from .curves import by_arm
 from .scores import RunScores
 from .tables import Table
 
@@ -76,18 +77,17 @@ def write_report(
 
 def settings_table(runs: Sequence[RunScores]) -> Table:
     """Settings that differ from the defaults in some run: the values of each arm."""
-    arms: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        arms.setdefault(run.arm, []).append(flatten(RunFolder(run.path).config()))
-    everything = [settings for own in arms.values() for settings in own]
-    defaults = flatten(type(RunFolder(runs[0].path).config())())
+    arms = {
+        arm: [flatten(RunFolder(run.path).config()) for run in own]
+        for arm, own in by_arm(runs).items()
+    }
     hidden = ("task", "seed", "seeds", "run", "resume")
     rows = []
-    for name, default in defaults.items():
-        if name in hidden or all(settings.get(name) == default for settings in everything):
-            continue
-        cells = [", ".join(dict.fromkeys(str(s.get(name)) for s in own)) for own in arms.values()]
-        rows.append([name, *cells, str(default)])
+    for name, default in flatten(Config()).items():
+        values = [[settings.get(name) for settings in own] for own in arms.values()]
+        if name not in hidden and any(value != default for own in values for value in own):
+            cells = [", ".join(dict.fromkeys(map(str, own))) for own in values]
+            rows.append([name, *cells, str(default)])
     notes = ["Settings that are not the defaults (the preset paper) in some run."]
     return Table("Settings", ["setting", *arms, "default"], rows, notes)
 
@@ -100,14 +100,15 @@ def _origin_tables(runs: Sequence[RunScores]) -> list[Table]:
     for run in runs:
         folder = RunFolder(run.path)
         try:
-            machine, own = _origin(folder.record())
+            record = folder.record()
             seconds = sum(line["time/seconds"] or 0.0 for line in folder.read("metrics"))
         except (UsageError, MachineError) as error:
             unknown.append(f"Missing: {run.name}: {error}")
             continue
-        times.setdefault((run.arm, machine), []).append(seconds / 3600)
+        times.setdefault((run.arm, _machine(record["machine"])), []).append(seconds / 3600)
+        own = {name: record.get(name) for name in ("commit", "precision")} | record["versions"]
         for name, value in own.items():
-            versions.setdefault(name, {})[value] = None
+            versions.setdefault(name, {})[str(value)] = None
     cells = [
         [arm, machine, str(len(hours)), f"{sum(hours):.2f}", f"{sum(hours) / len(hours):.2f}"]
         for (arm, machine), hours in times.items()
@@ -121,16 +122,10 @@ def _origin_tables(runs: Sequence[RunScores]) -> list[Table]:
     ]
 
 
-def _origin(record: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """The machine of a run, and its versions by name."""
-    machine = record["machine"]
-    cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
-    devices = ", ".join(machine["devices"])
-    own = {"commit": record["commit"], "precision": record.get("precision"), **record["versions"]}
-    return (
-        f"{cores}, {machine['processor']}, {devices}",
-        {name: str(value) for name, value in own.items()},
-    )
+def _machine(machine: Mapping[str, Any]) -> str:
+    """Cores, processor and devices of a machine, in a line."""
+    cores, devices = machine["cores"], ", ".join(machine["devices"])
+    return f"{cores} core{'s' * (cores > 1)}, {machine['processor']}, {devices}"
 
 
 def _picture(path: Path) -> str:

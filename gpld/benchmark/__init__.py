@@ -3,16 +3,10 @@
 from .collect import benchmark_collect as benchmark_collect
 from .env import benchmark_env as benchmark_env
 from .loop import benchmark_loop as benchmark_loop
-from .measure import Case as Case, measure as measure
 from .penalty import benchmark_penalty as benchmark_penalty
 from .plot import plot as plot
 from .replay import benchmark_replay as benchmark_replay
-from .report import (
-    Figure as Figure,
-    Measurement as Measurement,
-    Memory as Memory,
-    Report as Report,
-)
+from .report import Report as Report
 from .startup import benchmark_startup as benchmark_startup
 from .table4 import benchmark_table4 as benchmark_table4
 from .train import benchmark_train as benchmark_train

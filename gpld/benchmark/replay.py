@@ -73,11 +73,9 @@ class _Workload:
         storage = config.replay.storage
         specs = step_specs(config, make_env("quadruped_walk", seed=0).spec)
         step_bytes = sum(spec.nbytes for spec in specs.values())
+        free = shutil.disk_usage(folder).free
         # On disk it is there twice, once saved; in memory, half is left for everything else.
-        room = {
-            "ram": min(available_memory() // 2, shutil.disk_usage(folder).free),
-            "disk": shutil.disk_usage(folder).free // 3,
-        }[storage]
+        room = free // 3 if storage == "disk" else min(free, available_memory() // 2)
         streams, window = config.env.num_envs, config.replay.batch_length + 1
         per_stream = max(window, min(steps, room // step_bytes) // streams)
         self.steps = per_stream * streams
@@ -97,15 +95,13 @@ class _Workload:
         self.saved_bytes: dict[str, int] = {}
         self._batch = config.replay.batch_size
         rng = np.random.default_rng(0)
-        self._step = {
-            name: rng.random((streams, *spec.shape), np.float32).astype(spec.dtype)
-            for name, spec in specs.items()
-        }
-        shape = (self._batch, window - 1)
-        self._latents = {
-            name: rng.random((*shape, *specs[name].shape), np.float32).astype(specs[name].dtype)
-            for name in LATENTS
-        }
+
+        def noise(name: str, *axes: int) -> np.ndarray:
+            shape = (*axes, *specs[name].shape)
+            return rng.random(shape, np.float32).astype(specs[name].dtype)
+
+        self._step = {name: noise(name, streams) for name in specs}
+        self._latents = {name: noise(name, self._batch, window - 1) for name in LATENTS}
         for _ in range(per_stream):
             self._add()
 
@@ -134,14 +130,9 @@ class _Workload:
         seconds[again] = mean_seconds(store.snapshot(self.replay).write)
         self.saved_bytes[again] = _size(folder) - self.saved_bytes["save"]
         shutil.rmtree(folder)
-        seconds |= self._save_while_training(ReplayStore(folder))
-        shutil.rmtree(folder)
-        return seconds
-
-    def _save_while_training(self, store: ReplayStore) -> dict[str, float]:
         began = time.perf_counter()
-        snapshot = store.snapshot(self.replay)
-        seconds = {"snapshot": time.perf_counter() - began}
+        snapshot = ReplayStore(folder).snapshot(self.replay)
+        seconds["snapshot"] = time.perf_counter() - began
         writer = threading.Thread(target=snapshot.write)
         calls: dict[str, list[float]] = defaultdict(list)
         began = time.perf_counter()
@@ -154,6 +145,7 @@ class _Workload:
         for name, values in calls.items():
             seconds[f"{name} while saving"] = float(np.mean(values))
             seconds[f"{name} while saving, slowest"] = max(values)
+        shutil.rmtree(folder)
         return seconds
 
     def _sample(self) -> Sample:

@@ -109,25 +109,17 @@ def main(args: Sequence[str] | None = None) -> None:
         if options.what == "all":
             _all(options, rest)
             return
-        file = None if options.out is None else _file(options.out, options.what)
+        file = options.out
+        if file is not None:
+            if file.suffix != ".json" or file.is_dir():
+                file /= f"{options.what}.json"
+            check_file(file)
         choose_platform(config.platform, deterministic=config.deterministic)
         keep_freed_memory()  # as training does
         report = _report(options, config)
         print(report.table())
         if file is not None:
             report.save(file)
-
-
-def _file(out: Path, what: str) -> Path:
-    """Return the file of the results, after trying to write it.
-
-    Raises:
-        UsageError: If it is no name of a file.
-        MachineError: If nothing can be written there.
-    """
-    path = out if out.suffix == ".json" and not out.is_dir() else out / f"{what}.json"
-    check_file(path)
-    return path
 
 
 def _report(options: BenchmarkArgs, config: Config) -> Report:

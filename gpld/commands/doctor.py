@@ -66,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def examine() -> Iterator[Check]:
     """Make all checks, one after the other."""
-    yield run_check("python", python)
+    yield run_check("python", platform.python_version)
     try:
         needed = requirements()
     except Exception as error:
@@ -76,9 +76,9 @@ def examine() -> Iterator[Check]:
         yield run_check(name, package, name, specifier)
     for name in cuda_plugins():
         yield run_check(name, cuda_plugin, name)
-    for check in (device, fusions, cores, memory, disk, cache, update, episode, rendering, video):
+    checks = (device, fusions, cores, memory, disk, cache, update, episode, rendering, video, wandb)
+    for check in checks:
         yield run_check(check.__name__, check)
-    yield run_check("wandb", wandb)
 
 
 def run_check(name: str, check: Callable[..., str], *args: str) -> Check:
@@ -94,14 +94,6 @@ def run_check(name: str, check: Callable[..., str], *args: str) -> Check:
         return Check(name, "failed", f"{kind}{error}")
 
 
-def python() -> str:
-    """Check the version of Python."""
-    least = (3, 11)
-    if sys.version_info < least:
-        raise RuntimeError(f"{platform.python_version()}, but 3.11 or later is needed.")
-    return platform.python_version()
-
-
 def requirements() -> list[tuple[str, str]]:
     """Return the packages that gpld and jax are built on, each with the versions they need.
 
@@ -115,8 +107,8 @@ def requirements() -> list[tuple[str, str]]:
     if version("jax") is not None:  # which knows what jaxlib goes with it
         of_jax = importlib.metadata.requires("jax") or []
         lines += [line for line in of_jax if line.startswith("jaxlib")]
-    found = [re.fullmatch(r"([\w.-]+)(.*)", line.strip()) for line in lines if ";" not in line]
-    return [(one[1], one[2].strip()) for one in found if one is not None]
+    # Those with a marker, such as that of an extra, are not needed.
+    return re.findall(r"^([\w.-]+) *([^;\n]*)$", "\n".join(lines), re.MULTILINE)
 
 
 def package(name: str, specifier: str) -> str:

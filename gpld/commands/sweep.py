@@ -13,7 +13,7 @@ from ..cli import one_line_errors
 from ..config.checks import at_least, check_fields
 from ..config.flags import parse
 from ..errors import MachineError, UsageError
-from ..machine.output import show
+from ..machine.output import show  # a sweep goes on where nobody reads what it says
 from ..sweep import Job, Sweep, plan, read_sweep
 from ..sweep.forecast import predict
 from ..sweep.job import record
@@ -84,13 +84,13 @@ def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
     jobs = plan(sweep, root)
     left = [job for job in jobs if not job.finished]
     if options.dry_run:
-        _say("\n".join(_describe(jobs, options)))
+        show("\n".join(_describe(jobs, options)))
         return
     record(sweep, root)
-    _say(f"{len(jobs) - len(left)} of {len(jobs)} jobs are finished, {len(left)} are left")
+    show(f"{len(jobs) - len(left)} of {len(jobs)} jobs are finished, {len(left)} are left")
     for job in left:
         if job.failure.exists():
-            _say(f"before, {job.failure.read_text(encoding='utf-8').rstrip()}")
+            show(f"before, {job.failure.read_text(encoding='utf-8').rstrip()}")
     if not left:
         return
     if options.where == "here":
@@ -100,11 +100,11 @@ def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
                 f"`distributed.processes` must be 1 here, and is not for {several[0]}; "
                 "`--where slurm` starts several."
             )
-        failures = run_local(left, processes=options.processes, gpus=options.gpus, say=_say)
+        failures = run_local(left, processes=options.processes, gpus=options.gpus, say=show)
     else:
         failures = _run_on_slurm(left, root, options)
     if failures:
-        _say("\n".join(failures))
+        show("\n".join(failures))
         raise MachineError(f"{len(failures)} of {len(left)} jobs failed, as listed above.")
 
 
@@ -112,11 +112,11 @@ def _run_on_slurm(jobs: Sequence[Job], root: Path, options: HowToRun) -> list[st
     """Submit the jobs that are not in the queue."""
     there = in_queue(jobs, root)
     for name, number in there.items():
-        _say(f"{name}: is job {number} already")
+        show(f"{name}: is job {number} already")
     jobs = [job for job in jobs if job.name not in there]
     submitted = submit(jobs, root, options.slurm) if jobs else []
     for job, own in zip(jobs, submitted, strict=True):
-        _say(f"{job.name}: submitted as job {own.job_id}, log in {job.log}")
+        show(f"{job.name}: submitted as job {own.job_id}, log in {job.log}")
     return wait(jobs, submitted) if options.wait else []
 
 
@@ -148,6 +148,3 @@ def _describe(jobs: Sequence[Job], options: HowToRun) -> list[str]:
     if unknown:
         lines.append(f"{unknown} of these are not in it: {reason}")
     return lines
-
-
-_say = show  # a sweep goes on where nobody reads what it says

@@ -32,15 +32,18 @@ def predict(jobs: Sequence[Job], like: Path | None = None) -> dict[str, float]:
     Raises:
         UsageError: If that run has no metrics yet.
     """
+    speed = None if like is None else seconds_per_env_step(like)
+    if like is not None and speed is None:
+        raise UsageError(f"`--like` must name a run with metrics, but {like} has none yet.")
     measured = {}
-    if like is None:
+    if speed is None:
         for job in jobs:
             if own := [s for run in job.runs if (s := seconds_per_env_step(run))]:
                 measured[job.name] = (job, max(own) / job.config.seeds)
     hours = {}
     for job in jobs:
-        if like is not None:
-            speeds = [_like(like)]
+        if speed is not None:
+            speeds = [speed]
         elif job.name in measured:
             speeds = [measured[job.name][1]]
         else:
@@ -50,10 +53,3 @@ def predict(jobs: Sequence[Job], like: Path | None = None) -> dict[str, float]:
             per_env_step = sum(speeds) / len(speeds) * job.config.seeds
             hours[job.name] = job.env_steps_left * per_env_step / 3600
     return hours
-
-
-def _like(run: Path) -> float:
-    seconds = seconds_per_env_step(run)
-    if seconds is None:
-        raise UsageError(f"`--like` must name a run with metrics, but {run} has none yet.")
-    return seconds

@@ -78,9 +78,5 @@ def was_interrupted(code: int) -> bool:
 
 def last_lines(log: Path) -> list[str]:
     """Return the end of a log, indented."""
-    if not log.exists():
-        return []
-    lines = [
-        line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-    ]
-    return [f"    {line}" for line in lines if line][-_SHOWN:]
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return [f"    {line.rstrip()}" for line in lines if line.strip()][-_SHOWN:]

@@ -107,10 +107,6 @@ class Submission:
                 os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Submission(self._job))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return everything but the process."""
-        return {"_job": self._job, "_process": None}
-
     def _requeue(self) -> None:
         """Do what submitit does when the cluster warns it: `checkpoint`, requeue, end."""
         from submitit.core.job_environment import JobEnvironment

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES, build, tiny_model
 
-from gpld.analysis import CheckpointSensitivity, Sensitivity, sensitivity_figure
+from gpld.analysis import sensitivity_figure
 from gpld.analysis.sensitivity import (
     FRACTIONS,
+    CheckpointSensitivity,
+    Sensitivity,
     VisitedStates,
     describe,
     divergence,

@@ -11,8 +11,10 @@ import pytest
 from gpld import benchmark, commands
 from gpld.analysis.published import Published
 from gpld.analysis.published.costs import TABLE4
-from gpld.benchmark import Case, Figure, Measurement, Memory, Report, measure, startup
+from gpld.benchmark import startup
+from gpld.benchmark.measure import Case, measure
 from gpld.benchmark.process import train_until
+from gpld.benchmark.report import Figure, Measurement, Memory, Report
 from gpld.benchmark.train import find_section
 from gpld.commands.benchmark import main
 from gpld.config import Config

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import pickle
 import signal
 import time
 
@@ -16,7 +15,7 @@ from gpld.commands.sweep import main as sweep
 from gpld.runs.folder import RunFolder
 from gpld.sweep import Sweep, plan
 from gpld.sweep.job import record
-from gpld.sweep.slurm import SlurmOptions, Submission, _executor, submit, wait
+from gpld.sweep.slurm import SlurmOptions, _executor, submit, wait
 
 # Enough that submitit takes a signal for a preemption and not for the end of the time.
 OPTIONS = SlurmOptions(hours=2.0, cpus=1, gpus=0, memory_gb=1, warning_seconds=10)
@@ -128,11 +127,3 @@ def test_a_preempted_job_is_requeued_and_a_failing_one_reported(jobs, tmp_path):
     assert steps == sorted(set(steps))
     assert steps[-1] == 400
     assert sum("resumed  " in line for line in good.log.read_text().splitlines()) == 1
-
-
-def test_submissions_are_pickled_without_their_process(jobs):
-    submission = Submission(jobs[0])
-    submission._process = object()  # pyright: ignore[reportAttributeAccessIssue]
-    again = pickle.loads(pickle.dumps(submission))
-    assert again._process is None
-    assert again._job == dataclasses.replace(jobs[0])

@@ -35,7 +35,7 @@ def _counting(run: RunScores, frame: int, window_frames: int) -> Int[np.ndarray,
     """Indices of the evaluations that are a run's score at a moment."""
     if window_frames < 0:
         raise ValueError(f"`window_frames` must be at least 0, got {window_frames}.")
-    early = frame - (window_frames or run.every_frames)
+    early = frame - (window_frames or run.every_env_steps * run.action_repeat)
     due = run.due_frames
     (inside,) = np.nonzero((due > early) & (due <= frame))
     if not inside.size:
@@ -99,12 +99,12 @@ def score_table(
     missing, episodes = [], dict[int, list[str]]()
     for run in runs:
         try:
-            score = score_at(run, frame=frame, window_frames=window_frames)
+            counting = _counting(run, frame, window_frames)
         except UsageError as error:
             missing.append(str(error))
             continue
-        scores.setdefault(run.arm, {}).setdefault(run.task, []).append(score)
-        fewest = min(len(run.returns[i]) for i in _counting(run, frame, window_frames))
+        scores.setdefault(run.arm, {}).setdefault(run.task, []).append(run.scores[counting].mean())
+        fewest = min(len(run.returns[i]) for i in counting)
         episodes.setdefault(fewest, []).append(run.name)
     if not scores:
         raise UsageError(missing[0] if missing else "There are no runs.")

@@ -54,11 +54,6 @@ class RunScores:
     """Return of every episode of each evaluation."""
 
     @property
-    def every_frames(self) -> int:
-        """Frames between evaluations."""
-        return self.every_env_steps * self.action_repeat
-
-    @property
     def due_frames(self) -> Int[np.ndarray, " evaluation"]:
         """Frames at which the evaluations became due: they wait until all environments stepped.
 
@@ -158,12 +153,9 @@ def find_runs(root: Path) -> Iterable[Path]:
             ):
                 folders.clear()
                 yield Path(path)
-            linked = (os.path.join(path, name) for name in folders)
-            waiting += [
-                folder
-                for folder in linked
-                if os.path.islink(folder) and not home.is_relative_to(os.path.realpath(folder))
-            ]
+            for folder in (os.path.join(path, name) for name in folders):
+                if os.path.islink(folder) and not home.is_relative_to(os.path.realpath(folder)):
+                    waiting.append(folder)
     for error in errors:
         path = Path(error.filename)
         if path != root:
