@@ -8,13 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..errors import UsageError
-from .scores import (
-    RunScores,
-    TaskScores,
-    interquartile_mean,
-    mean,
-    stratified_bootstrap,
-)
+from .scores import RunScores, TaskScores, interquartile_mean, mean, stratified_bootstrap
 
 BEST_RETURN = 1000.0
 """The highest return of an episode of DeepMind Control: a reward of 1 in each of its frames."""

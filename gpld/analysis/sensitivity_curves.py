@@ -48,11 +48,8 @@ def draw_sensitivities(
             axes.set_title(plain(f"{task}, {name}"), fontsize="medium")
             finish(axes)
     figure.supylabel("KL / norm of the perturbation (nats per unit)", fontsize="medium")
-    bands = (
-        "mean over seeds, 95 % bootstrap intervals where there are several; perturbations of "
-        "0.1 % to 10 %"
-    )
-    legend(figure, bands, stamp)
+    bands = "mean over seeds, 95 % bootstrap intervals where there are several"
+    legend(figure, f"{bands}; perturbations of 0.1 % to 10 %", stamp)
     return save(figure, path)
 
 

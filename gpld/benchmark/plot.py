@@ -69,13 +69,13 @@ def _units(axes: Axes, results: dict[str, Any]) -> None:
     """Updates in units of a matrix product, ours below theirs."""
     ours = {name: result for name, result in results.items() if name != UNIT}
     units = [result["units"] for result in ours.values()]
-    axes.barh([f"{name}, authors" for name in AUTHORS_UNITS], AUTHORS_UNITS.values(), color=_THEIRS)
+    theirs = list(AUTHORS_UNITS.values())
+    axes.barh([f"{name}, authors" for name in AUTHORS_UNITS], theirs, color=_THEIRS)
     axes.barh(list(ours), units, color=_OURS)
     whiskers = _whiskers(ours, "units")
     axes.errorbar(units, list(ours), xerr=whiskers, fmt="none", color="black", capsize=2)
-    values = [*AUTHORS_UNITS.values(), *units]
-    ends = [*AUTHORS_UNITS.values(), *np.add(units, whiskers[1])]
-    for i, (value, end) in enumerate(zip(values, ends, strict=True)):
+    ends = [*theirs, *np.add(units, whiskers[1])]
+    for i, (value, end) in enumerate(zip([*theirs, *units], ends, strict=True)):
         axes.annotate(f"{value:.0f}", (end, i), (4, 0), textcoords="offset points", va="center")
     axes.set(title="one update", xlabel="units: float32 products of 2048 x 2048 on the same cores")
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..analysis.published import Published
 from ..errors import MachineError
@@ -28,7 +27,7 @@ class Spread(NamedTuple):
     high: float
 
 
-def spread(values: ArrayLike) -> Spread:
+def spread(values: np.ndarray) -> Spread:
     """Median and quartiles of several numbers."""
     low, median, high = np.percentile(values, (25, 50, 75)).tolist()
     return Spread(median, low, high)

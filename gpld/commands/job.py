@@ -36,9 +36,8 @@ def main() -> None:
         choose_platform(order["platform"], deterministic=order["deterministic"])
         for run in map(Path, order["evaluate"]):
             if not evaluated(run, order["episodes"]):
-                out = run / CHECKPOINT_SCORES
-                episodes = ["--episodes", str(order["episodes"])]
-                evaluate([str(run), *episodes, "--out", str(out)])
+                out = f"--out={run / CHECKPOINT_SCORES}"
+                evaluate([str(run), f"--episodes={order['episodes']}", out])
 
 
 def _leave_warnings_to_the_parent() -> None:

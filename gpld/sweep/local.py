@@ -26,11 +26,7 @@ class _Running(NamedTuple):
 
 
 def run_local(
-    jobs: Sequence[Job],
-    *,
-    processes: int,
-    gpus: Sequence[str] = (),
-    say: Callable[[str], None],
+    jobs: Sequence[Job], *, processes: int, gpus: Sequence[str], say: Callable[[str], None]
 ) -> list[str]:
     """Run jobs until all have ended.
 
@@ -51,7 +47,7 @@ def run_local(
     """
     waiting, running = collections.deque(jobs), list[_Running]()
     restarts = collections.Counter[str]()
-    failures, told = list[str](), set[int]()
+    failures, told = list[str](), False
     with Interrupts(say, lambda: "finishing the updates, then saving") as interrupts:
         while (waiting and interrupts.received is None) or running:
             while waiting and len(running) < processes and interrupts.received is None:
@@ -59,10 +55,10 @@ def run_local(
                 running.append(_start(waiting.popleft(), slot, processes, gpus))
                 say(f"{running[-1].job.name}: started, log in {running[-1].job.log}")
             time.sleep(_POLL_SECONDS)
-            for own in running:
-                if interrupts.received is not None and own.process.pid not in told:
-                    own.process.terminate()  # once: a second signal ends it at once
-                    told.add(own.process.pid)
+            if interrupts.received is not None and not told:
+                told = True  # once: a second signal ends a job at once
+                for own in running:
+                    own.process.terminate()
             for own in [own for own in running if own.process.poll() is not None]:
                 running.remove(own)
                 code, job = own.process.returncode, own.job

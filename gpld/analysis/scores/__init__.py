@@ -1,12 +1,7 @@
 """Scores of runs: from their folders to a table, and from tables to statistics."""
 
 from .arms import ARMS as ARMS, label_arms as label_arms
-from .at_step import (
-    ScoreTable as ScoreTable,
-    last_common_frame as last_common_frame,
-    score_at as score_at,
-    score_table as score_table,
-)
+from .at_step import ScoreTable as ScoreTable, score_at as score_at, score_table as score_table
 from .bootstrap import (
     Interval as Interval,
     has_interval as has_interval,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from ...config import Config, flatten
 from ...config.flat import MAY_CHANGE
@@ -15,21 +14,15 @@ ARMS = "arms.json"
 _NO_ARM = ("task", "seed", "seeds", "resume", "offline", "deterministic", "distributed.")
 
 
-class InSweep(NamedTuple):
-    """Place of a run in its sweep."""
-
-    arm: str | None
-    """Name of its arm; None if the sweep does not name it."""
-
-    place: tuple[str, ...]
-    """Parts of its path in the folder of the sweep, such as `GPLD`, `walker_run`, `seed0`."""
-
-
-def sweeps_of(run: Path) -> Iterator[InSweep]:
+def sweeps_of(run: Path) -> Iterator[tuple[str | None, tuple[str, ...]]]:
     """Finds the sweep that a run is linked into, if there is one, and then its own.
 
     Args:
         run: Folder of the run.
+
+    Yields:
+        The name of its arm, None if the sweep does not name it; and the parts of its path in
+        the folder of the sweep, such as `GPLD`, `walker_run`, `seed0`.
 
     Raises:
         UsageError: If a sweep's names of arms cannot be read.
@@ -42,7 +35,7 @@ def sweeps_of(run: Path) -> Iterator[InSweep]:
             arm = read_json(folder / ARMS).get(place[0])
             if not isinstance(arm, str | None):
                 raise UsageError(f"{folder / ARMS} must name arms, got {arm!r}.")
-            yield InSweep(arm, place)
+            yield arm, place
 
 
 def label_arms(configs: Sequence[Config]) -> list[str]:

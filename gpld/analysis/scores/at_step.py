@@ -94,7 +94,10 @@ def score_table(
             is None.
     """
     if frame is None:
-        frame = last_common_frame(runs)
+        for run in runs:
+            if not run.env_steps.size:
+                raise UsageError(f"{run.name} has no evaluation yet.")
+        frame = min(int(run.due_frames[-1]) for run in runs)
     scores: dict[str, dict[str, list[float]]] = {}
     missing, episodes = [], dict[int, list[str]]()
     for run in runs:
@@ -113,15 +116,3 @@ def score_table(
         for arm, tasks in scores.items()
     }
     return ScoreTable(frame, window_frames, arrays, missing, episodes)
-
-
-def last_common_frame(runs: Sequence[RunScores]) -> int:
-    """The last moment, in frames, for which every run has an evaluation.
-
-    Raises:
-        UsageError: If a run has none.
-    """
-    for run in runs:
-        if not run.env_steps.size:
-            raise UsageError(f"{run.name} has no evaluation yet.")
-    return min(int(run.due_frames[-1]) for run in runs)

@@ -28,10 +28,7 @@ def has_interval(*arms: TaskScores) -> bool:
 
 
 def stratified_bootstrap(
-    statistic: Callable[..., Any],
-    *arms: TaskScores,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    statistic: Callable[..., Any], *arms: TaskScores, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """95 % percentile interval from runs that are drawn again within each task.
 

@@ -107,7 +107,7 @@ def _is_of(checkpoint: dict[str, Any], run: Path, config: Config) -> bool:
         return True
     if os.path.exists(recorded) and recorded.samefile(run):
         return True
-    places = [sweep.place for sweep in sweeps_of(run)]
+    places = [place for _, place in sweeps_of(run)]
     if places:
         return any(recorded.parts[-len(place) :] == place for place in places)
     return not os.path.exists(recorded) and recorded.name in (

@@ -23,7 +23,7 @@ from ...config import Config
 from ...errors import LeftOut, MachineError, UsageError
 from ...machine.files import file_error, write_bytes
 from ...runs.folder import RunFolder
-from .arms import InSweep, label_arms, sweeps_of
+from .arms import label_arms, sweeps_of
 from .checkpoints import CHECKPOINT_SCORES, read_checkpoint_scores
 
 Source = Literal["training", "checkpoints"]
@@ -95,21 +95,21 @@ def read_runs(
         UsageError: If a folder holds no run, a run cannot be read, or one is there twice.
         MachineError: If the machine cannot read a run.
     """
-    found = list[tuple[Path, Config, InSweep | None]]()
+    found = list[tuple[Path, Config, str | None]]()
     for root in roots:
         paths = list(find_runs(root))
         if not paths:
             raise UsageError(f"{root} holds no run folder.")
         for path in paths:
             with _left_out(path, unreadable):
-                found.append((path, RunFolder(path).config(), next(sweeps_of(path), None)))
+                named = next((arm for arm, _ in sweeps_of(path)), None)
+                found.append((path, RunFolder(path).config(), named))
     # Before scores are read: an arm has one name, whichever scores of its runs are there.
     labels = label_arms([config for _, config, _ in found])
     runs = list[RunScores]()
-    for (path, config, sweep), label in zip(found, labels, strict=True):
-        arm = _one_line(sweep.arm or "") if sweep is not None else ""
+    for (path, config, named), label in zip(found, labels, strict=True):
         with _left_out(path, unreadable):
-            runs.append(_read(path, config, arm or label, source))
+            runs.append(_read(path, config, _one_line(named or "") or label, source))
     seen: dict[tuple[str, str, int], RunScores] = {}
     for run in runs:
         other = seen.setdefault((run.arm, run.task, run.seed), run)

@@ -17,7 +17,6 @@ from gpld.analysis.scores import (
     CHECKPOINT_SCORES,
     find_runs,
     label_arms,
-    last_common_frame,
     read_checkpoint_scores,
     read_runs,
     runs as runs_module,
@@ -84,7 +83,7 @@ def test_the_evaluation_at_the_end_is_where_the_end_is(tmp_path):
     write_run(tmp_path / "run", config, [(5_008, [1.0]), (7_008, [2.0])])
     (run,) = read_runs([tmp_path])
     np.testing.assert_array_equal(run.due_frames, [10_000, 14_016])
-    assert last_common_frame([run]) == 14_016
+    assert score_table([run]).frame == 14_016
 
 
 def test_tables_by_arm_and_task_and_what_is_missing(tmp_path):
@@ -98,7 +97,7 @@ def test_tables_by_arm_and_task_and_what_is_missing(tmp_path):
     assert [(run.arm, run.seed) for run in runs] == [
         (arm, seed) for arm in ("DreamerV3", "GPLD") for seed in range(3)
     ]
-    assert last_common_frame(runs) == 10_000
+    assert score_table(runs).frame == 10_000
     early = score_table(runs)
     assert (early.frame, early.missing) == (10_000, [])
     np.testing.assert_array_equal(early.scores["GPLD"]["walker_run"], [1, 101, 201])
