@@ -27,7 +27,7 @@ import jax
 
 from .. import replay
 from ..agent import AgentState
-from ..errors import MachineError, UsageError
+from ..errors import Damaged, MachineError, Unsuitable, UsageError
 from ..machine.files import (
     create,
     damage,
@@ -39,23 +39,11 @@ from ..machine.files import (
     sync_folder,
     write_json,
 )
-from ..replay import DamagedReplayError, UnsuitableReplayError, has_other_format
+from ..replay import has_other_format
 from ..runs.folder import LOGS, clocks, is_checkpoint
 from . import tree_file
 
 FORMAT = 1
-
-
-class Damaged(Exception):
-    """Error: a file of a checkpoint is missing, or differs from what was written."""
-
-
-class Unsuitable(Exception):
-    """Error: a checkpoint is intact, but this process cannot use it.
-
-    It has another format, or its agent has other shapes or dtypes: another version of `gpld`, other
-    settings or another setting of JAX has written it. It must stay as it is.
-    """
 
 
 class Checkpoint(NamedTuple):
@@ -145,23 +133,17 @@ def read(path: Path) -> Checkpoint:
     except (UsageError, MachineError) as error:
         if isinstance(error.__cause__, OSError):
             damage(file, error.__cause__)
-        raise Damaged(f"{file} is missing or damaged ({str(error).rstrip('.')})") from error
+        raise Damaged(f"{file} is missing or damaged ({str(error).rstrip('.')}).") from error
     stored = manifest.pop("sha256", None)  # which older ones have not
     whole = stored == _checksum(manifest)
     if has_other_format(manifest, FORMAT, whole):
         raise Unsuitable(
-            f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}"
+            f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}."
         )
     if stored is not None and not whole:
-        raise Damaged(f"{file} does not match its checksum")
-    try:
-        fault = next(_faults(path, manifest, whole), None)
-    except UnsuitableReplayError as error:
-        raise Unsuitable(f"{path} cannot be used: {str(error).rstrip('.')}") from error
-    except DamagedReplayError as error:
-        fault = str(error).rstrip(".")
-    if fault:
-        raise Damaged(f"{file} is missing or damaged ({fault})")
+        raise Damaged(f"{file} does not match its checksum.")
+    if fault := next(_faults(path, manifest, whole), None):
+        raise Damaged(f"{file} is missing or damaged ({fault}).")
     return Checkpoint(path, manifest)
 
 
@@ -189,11 +171,11 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
             ) from error
         except (RuntimeError, ValueError, EOFError) as error:
             reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-            raise Unsuitable(f"{path} does not hold this agent: {reason}") from error
+            raise Unsuitable(f"{path} does not hold this agent: {reason.rstrip('.')}.") from error
     if left:
-        raise Unsuitable(f"{path} does not hold this agent: it holds more arrays")
+        raise Unsuitable(f"{path} does not hold this agent: it holds more arrays.")
     if isinstance(agent.update, jax.Array) and int(agent.update) != checkpoint.manifest["update"]:
-        raise Damaged(f"{path} is of another update than its manifest says")
+        raise Damaged(f"{path} is of another update than its manifest says.")
     return agent
 
 
@@ -210,22 +192,18 @@ def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
         try:
             return tree_file.load(file)
         except ValueError as error:
-            raise Unsuitable(f"{path} cannot be understood: {error}") from error
+            raise Unsuitable(f"{path} cannot be understood: {error}.") from error
 
 
 def load(path: Path, like: AgentState) -> AgentState:
     """Load the agent's state from the checkpoint in a folder.
 
     Raises:
-        MachineError: If it is damaged.
-        UsageError: If it has another format or holds another agent.
+        Damaged: If it is not what was written.
+        Unsuitable: If it has another format or holds another agent.
+        MachineError: If it cannot be read, or there is too little memory for it.
     """
-    try:
-        return load_agent(read(path), like)
-    except Damaged as error:
-        raise MachineError(f"The checkpoint cannot be used: {error}.") from error
-    except Unsuitable as error:
-        raise UsageError(f"The checkpoint cannot be used here: {error}.") from error
+    return load_agent(read(path), like)
 
 
 class _HashedFile:
@@ -283,18 +261,18 @@ def _verified(checkpoint: Checkpoint, name: str) -> Iterator[BufferedReader]:
     """Open a file and verify its checksum."""
     path, expected = checkpoint.path / name, checkpoint.manifest["files"].get(name)
     if expected is None:
-        raise Damaged(f"{checkpoint.path} no longer has its {name}")
+        raise Damaged(f"{checkpoint.path} no longer has its {name}.")
     try:
         with open_to_read(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != expected["size"]:
-                raise Damaged(f"{path} has {size} of {expected['size']} bytes")
+                raise Damaged(f"{path} has {size} of {expected['size']} bytes.")
             if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
-                raise Damaged(f"{path} does not match its checksum")
+                raise Damaged(f"{path} does not match its checksum.")
             file.seek(0)
             yield file
     except OSError as error:
-        raise Damaged(damage(path, error)) from error
+        raise Damaged(f"{damage(path, error)}.") from error
 
 
 def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:
@@ -334,7 +312,7 @@ def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[st
             yield "its stopwatch is none"
         if not isinstance(manifest.get("settings", {}), dict):
             yield "its settings are none"
-        replay.validate(manifest["replay"], whole=whole)
+        yield from replay.faults(manifest["replay"], str(path), whole=whole)
 
 
 def _differ_in_one(a: str, b: str) -> bool:

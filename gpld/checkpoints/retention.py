@@ -12,17 +12,11 @@ import jax
 
 from ..agent import AgentState
 from ..config import CheckpointConfig
-from ..errors import MachineError, UsageError
-from ..replay import (
-    AbstractReplay,
-    DamagedReplayError,
-    ReplayStore,
-    Snapshot,
-    UnsuitableReplayError,
-)
+from ..errors import Damaged, MachineError, UsageError
+from ..replay import AbstractReplay, ReplayStore, Snapshot
 from ..runs.folder import RunFolder, clocks
 from . import checkpoint
-from .checkpoint import Checkpoint, Damaged, Unsuitable
+from .checkpoint import Checkpoint
 
 
 class Contents(NamedTuple):
@@ -111,7 +105,7 @@ class Archive:
         """Return the moments of all checkpoints to resume from that are not known to be damaged.
 
         Raises:
-            UsageError: If one of them is intact, but not for this process.
+            Unsuitable: If one of them is intact, but not for this process.
             MachineError: If one cannot be read, which says nothing of it.
         """
         found = set()
@@ -122,8 +116,6 @@ class Archive:
                 read = checkpoint.read(path)
             except Damaged as error:
                 self._damaged[path] = str(error).rstrip(".")
-            except Unsuitable as error:
-                raise _not_for_this_process(error) from error
             else:
                 if read.resumable:
                     found.add(_moment(read))
@@ -146,7 +138,7 @@ class Archive:
             What the run goes on from; None if it is damaged, which `prepare` acts upon.
 
         Raises:
-            UsageError: If it is intact, but not for this process.
+            Unsuitable: If it is intact, but not for this process.
             MachineError: If it cannot be read, which says nothing of it.
         """
         path = self.folder.checkpoint_path(moment.env_step, moment.number)
@@ -155,11 +147,9 @@ class Archive:
             agent, loop = checkpoint.load_agent(found, like), checkpoint.load_loop(found)
             replay = make_replay(found.manifest["replay"])
             self.store.load(found.manifest["replay"], replay)
-        except (Damaged, DamagedReplayError) as error:
+        except Damaged as error:
             self._damaged[path] = str(error).rstrip(".")
             return None
-        except (Unsuitable, UnsuitableReplayError) as error:
-            raise _not_for_this_process(error) from error
         return Start(agent, replay, path, loop, found.manifest)
 
     def prepare(self, moment: Moment | None) -> None:
@@ -251,7 +241,7 @@ class Archive:
         paths = [*self.folder.checkpoint_paths(), *self.path.glob("later-*")]
         try:
             found = [checkpoint.read(path) for path in paths]
-        except (Damaged, Unsuitable, MachineError):
+        except (UsageError, MachineError):
             return  # nobody knows what that one needs
         self.store.prune(one.manifest["replay"] for one in found if one.resumable)
 
@@ -259,22 +249,13 @@ class Archive:
         """Return the readable checkpoints to resume from; a start reports the others."""
         found = []
         for path in self.folder.checkpoint_paths():
-            with contextlib.suppress(Damaged, Unsuitable, MachineError):
+            with contextlib.suppress(UsageError, MachineError):
                 found.append(checkpoint.read(path))
         return [one for one in found if one.resumable]
 
     def _is_kept(self, env_step: int) -> bool:
         number, n = env_step // self._config.every, self._config.keep_every
         return n > 0 and number % n == 0
-
-
-def _not_for_this_process(error: Exception) -> UsageError:
-    """Return the error for an intact checkpoint that this process cannot use."""
-    reason = str(error).rstrip(".")
-    return UsageError(
-        f"{reason}. Nothing was changed: go on with the version and settings that the run was "
-        "made with, or begin another with `--run`."
-    )
 
 
 def _rename(path: Path, prefix: str) -> Path:

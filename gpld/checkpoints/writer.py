@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ..agent import AgentState
-from ..errors import MachineError, UsageError
+from ..errors import MachineError, Unsuitable, UsageError
 from ..parallel.hosts import Processes
 from ..replay import AbstractReplay
 from .retention import Archive, Contents, Moment, Start
@@ -98,18 +98,24 @@ class Checkpointer(contextlib.AbstractContextManager):
             NothingToResumeError: If there are checkpoints, but none can be resumed from.
             MachineError: If one cannot be read.
         """
-        while moment := max(self._common_moments(), default=None):
-            damaged = any(archive.was_damaged for archive in self.archives)
-            if moment.env_step == 0 and any(self._processes.gather(damaged)):
-                break  # from there all would be done again that damaged ones may still hold
-            found = [
-                archive.load(moment, like, make_replay)
-                for archive, make_replay in zip(self.archives, make_replays, strict=True)
-            ]
-            saved = [one for one in found if one is not None]
-            if all(self._processes.gather(len(saved) == len(found))):
-                self._moment = moment
-                return saved
+        try:
+            while moment := max(self._common_moments(), default=None):
+                damaged = any(archive.was_damaged for archive in self.archives)
+                if moment.env_step == 0 and any(self._processes.gather(damaged)):
+                    break  # from there all would be done again that damaged ones may still hold
+                found = [
+                    archive.load(moment, like, make_replay)
+                    for archive, make_replay in zip(self.archives, make_replays, strict=True)
+                ]
+                saved = [one for one in found if one is not None]
+                if all(self._processes.gather(len(saved) == len(found))):
+                    self._moment = moment
+                    return saved
+        except Unsuitable as error:
+            raise Unsuitable(
+                f"{error} Nothing was changed: go on with the version and settings that the run "
+                "was made with, or begin another with `--run`."
+            ) from error
         numbers = [len(archive.folder.checkpoint_paths()) for archive in self.archives]
         news = [archive.is_new for archive in self.archives]
         numbers = [number for own in self._processes.gather(numbers) for number in own]

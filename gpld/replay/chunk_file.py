@@ -9,13 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from ..errors import MachineError
+from ..errors import Damaged
 from ..machine import files
 from .ring import Group
-
-
-class DamagedReplayError(MachineError):
-    """Damage to a saved replay: a file is not as it was written."""
 
 
 class ChunkFile(NamedTuple):
@@ -71,7 +67,7 @@ def read(folder: Path, file: ChunkFile) -> bytes:
     """Return the bytes of a file, after checking that they are what was written.
 
     Raises:
-        DamagedReplayError: If they are not.
+        Damaged: If they are not.
         MachineError: If they cannot be read for another reason, such as too many open files.
     """
     path = folder / Path(file.name).name
@@ -79,16 +75,16 @@ def read(folder: Path, file: ChunkFile) -> bytes:
         with files.open_to_read(path) as opened:
             size = os.fstat(opened.fileno()).st_size
             if size != file.bytes:
-                raise DamagedReplayError(
+                raise Damaged(
                     f"{path} is damaged: it has {size:,} bytes instead of {file.bytes:,}."
                 )
             contents = opened.read()
     except FileNotFoundError as error:
-        raise DamagedReplayError(f"{path} is missing.") from error
+        raise Damaged(f"{path} is missing.") from error
     except OSError as error:
-        raise DamagedReplayError(f"{files.damage(path, error)}.") from error
+        raise Damaged(f"{files.damage(path, error)}.") from error
     if hashlib.sha256(contents).hexdigest() != file.sha256:
-        raise DamagedReplayError(f"{path} is damaged: its checksum is not the one recorded.")
+        raise Damaged(f"{path} is damaged: its checksum is not the one recorded.")
     return contents
 
 

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import Damaged
 from . import chunk_file, manifest as manifests
 from .abstract_replay import AbstractReplay
-from .chunk_file import ChunkFile, DamagedReplayError
+from .chunk_file import ChunkFile
 from .frozen_chunk import FrozenChunk, chunk_dtype
 from .manifest import Manifest
 from .ring import Group, Ring
@@ -102,14 +103,15 @@ class ReplayStore:
 
         Raises:
             ValueError: If the replay is not empty.
-            UnsuitableReplayError: If it has other streams or arrays than the saved one.
-            DamagedReplayError: If the manifest or a file is damaged, or a file is missing; the
+            Unsuitable: If it has other streams or arrays than the saved one.
+            Damaged: If the manifest or a file is damaged, or a file is missing; the
                 replay stays empty.
         """
         ring = replay.ring
         if ring.num_added > 0:
             raise ValueError("`replay` must be empty.")
-        manifests.validate(manifest)
+        if fault := next(manifests.faults(manifest, str(self._folder)), None):
+            raise Damaged(f"The replay's manifest is damaged: {fault}.")
         manifests.check(manifest, ring)
         stop = manifest["state"]["num_added"]
         first = max(manifest["state"]["oldest"], stop - ring.length)
@@ -119,7 +121,7 @@ class ReplayStore:
             names = ring.groups[file.group]
             dtype = chunk_dtype(ring, names, file.num_steps)
             if len(contents) < dtype.itemsize:
-                raise DamagedReplayError(f"{self._folder / file.name} holds fewer steps.")
+                raise Damaged(f"{self._folder / file.name} holds fewer steps.")
             chunk = chunk_file.parse(contents, dtype)
             for name in names:
                 skipped = max(0, first - file.first_step)
@@ -127,7 +129,7 @@ class ReplayStore:
         try:
             replay.set_state(manifest["state"])
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise DamagedReplayError(f"The replay's `state` is damaged: {error}.") from error
+            raise Damaged(f"The replay's `state` is damaged: {error}.") from error
         with self._lock:
             self._ring, self._changes = ring, ring.num_changes
             self._chunk_length = manifest["chunk_length"]

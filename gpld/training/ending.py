@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..checkpoints import checkpoint
-from ..checkpoints.checkpoint import Checkpoint, Damaged, Unsuitable
+from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.writer import NothingToResumeError
 from ..config import Config
 from ..errors import LeftOut, MachineError, UsageError
@@ -117,7 +117,7 @@ def _command(name: str, *args: str) -> str:
 def _last(run: RunFolder) -> Checkpoint | None:
     """Return the last checkpoint to resume from, as far as manifests tell."""
     for path in reversed(run.checkpoint_paths()):
-        with contextlib.suppress(Damaged, Unsuitable, MachineError):
+        with contextlib.suppress(UsageError, MachineError):
             if (found := checkpoint.read(path)).resumable:
                 return found
     return None

@@ -15,7 +15,6 @@ from jaxtyping import PRNGKeyArray, PyTree
 from .. import agent
 from ..agent import AgentState
 from ..checkpoints import checkpoint, tree_file
-from ..checkpoints.checkpoint import Damaged, Unsuitable
 from ..config import Config, from_dict, to_dict
 from ..errors import MachineError, UsageError
 from ..losses import Batch
@@ -155,11 +154,6 @@ def examine(path: Path) -> list[str]:
         raise UsageError(
             f"{path} holds no update of this version of gpld ({type(error).__name__}: {reason})."
         ) from error
-    except Damaged as error:
-        raise MachineError(f"The update cannot be repeated: {error}.") from error
-    except Unsuitable as error:
-        raise UsageError(f"The update cannot be repeated: {error}.") from error
-
     compute = eqx.filter_jit(agent.loss_and_grads)
     (loss, output), grads = compute(state, batch, config=config, key=key)
     rest = batch._asdict()

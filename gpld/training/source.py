@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checkpoints import checkpoint
-from ..checkpoints.checkpoint import Damaged, Unsuitable
 from ..config import Config
 from ..envs import EnvSpec, VectorEnv, make_functional_env, make_vector_env
 from ..envs.functional.auto_reset import AutoReset
-from ..errors import MachineError, UsageError
+from ..errors import Unsuitable, UsageError
 from ..machine.provenance import num_cores
-from ..replay import AbstractReplay, ReplayStore, UnsuitableReplayError
+from ..replay import AbstractReplay, ReplayStore
 from ..runs.folder import RunFolder
 from ..runs.start import PlannedRun
 from ..seeding import derive_seed
@@ -117,7 +116,7 @@ def take_over(stored: StoredReplay, replay: AbstractReplay) -> None:
     manifest = stored.manifest | {"state": replay.get_state() | taken}
     try:
         ReplayStore(stored.folder.path / "checkpoints" / "replay").load(manifest, replay)
-    except UnsuitableReplayError as error:
+    except Unsuitable as error:
         raise UsageError(f"`--offline` {stored.folder.path} does not fit: {error}") from error
 
 
@@ -143,12 +142,7 @@ def _find_stored(config: Config, path: Path) -> Source:
             f"`--offline` {folder.path} holds steps that were taken with other settings; add "
             f"`{' '.join(flags)}`."
         )
-    try:
-        saved = checkpoint.read(folder.latest_checkpoint())
-    except Damaged as error:
-        raise MachineError(f"`--offline` cannot be used: {error}.") from error
-    except Unsuitable as error:
-        raise UsageError(f"`--offline` cannot be used: {error}.") from error
+    saved = checkpoint.read(folder.latest_checkpoint())
     if not saved.resumable:
         raise UsageError(f"`--offline` must be a run with a replay, but {saved.path} has none.")
     return Source(folder.env_spec(), stored=StoredReplay(folder, saved.manifest["replay"]))

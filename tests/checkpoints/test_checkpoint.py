@@ -12,8 +12,7 @@ from helpers import ACTION_SIZE, CONFIG, SHAPES
 
 from gpld import agent
 from gpld.checkpoints import checkpoint, tree_file
-from gpld.checkpoints.checkpoint import Damaged, Unsuitable
-from gpld.errors import MachineError, UsageError
+from gpld.errors import Damaged, MachineError, Unsuitable, UsageError
 
 LOOP = {"env_step": 8, "scores": np.arange(3.0)}
 REPLAY = {
@@ -93,7 +92,7 @@ def test_another_format_is_no_damage(saved, state):
     (saved / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(Unsuitable, match="has format 99 and this version of gpld reads 1"):
         checkpoint.read(saved)
-    with pytest.raises(UsageError, match=r"cannot be used here: .* has format 99"):
+    with pytest.raises(UsageError, match="has format 99"):
         checkpoint.load(saved, state)
 
 

@@ -11,11 +11,10 @@ from helpers import ACTION_SIZE, CONFIG, SHAPES
 
 from gpld import agent
 from gpld.checkpoints import checkpoint, tree_file
-from gpld.checkpoints.checkpoint import Damaged, Unsuitable
 from gpld.checkpoints.retention import Archive, Contents
 from gpld.checkpoints.writer import Checkpointer
 from gpld.config import CheckpointConfig
-from gpld.errors import UsageError
+from gpld.errors import Damaged, Unsuitable, UsageError
 from gpld.replay import Replay, StepSpec
 from gpld.runs.folder import RunFolder
 
