@@ -16,7 +16,7 @@ from .trainer import Trainer
 
 
 class Stages:
-    """Evaluates, reports, logs and saves the runs between calls of `Trainer.advance`."""
+    """Evaluates, reports, logs and saves the runs between calls of `advance` of the trainer."""
 
     def __init__(
         self,

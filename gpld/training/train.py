@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray
 from ..agent import AgentState, choices
 from ..checkpoints.retention import Archive, Start
 from ..checkpoints.writer import Checkpointer
-from ..config import Config, to_dict
+from ..config import Config
 from ..config.train_ratio import train_ratio
 from ..envs import env_seed
 from ..errors import Interrupted
@@ -46,12 +46,11 @@ from .host.trainer import HostTrainer
 from .loop import Loop
 from .pictures import Pictures
 from .profiling import Profiler
-from .programs import Programs, init_agents, make_programs
+from .programs import init_agents, make_programs
 from .seed_run import SeedRun
 from .source import Source, collect_seed, open_source, take_over
 from .stages import Stages
 from .summary import describe
-from .trainer import Trainer
 from .warm_start import warm_start
 
 
@@ -79,10 +78,9 @@ def train(config: Config, path: Path) -> RunFolder:
         Interrupted: If a signal stopped the run, which is saved, or came before its first step.
     """
     memory_estimate.check_settings(config, path)
-    seeds, processes = SeedAxis(config.seeds, choose_placement(config)), find_processes()
+    processes = find_processes()
     with processes.explained(), contextlib.ExitStack() as stack:
-        # The result of `_open` has no name here, which would keep the initial agents in memory.
-        _assemble(config, seeds, _open(config, path, processes, stack), processes, stack).run()
+        _assemble(config, path, processes, stack).run()
     return RunFolder(path)
 
 
@@ -160,11 +158,7 @@ def _find_starts(
     """Find the last checkpoint of every run, or make a replay for its beginning."""
     makers = [
         functools.partial(
-            make_replay,
-            run.config.share,
-            source.spec,
-            run.path / "replay",
-            process=processes.index,
+            make_replay, run.config.share, source.spec, run.path / "replay", process=processes.index
         )
         for run, source in zip(runs, sources, strict=True)
     ]
@@ -180,22 +174,29 @@ def _find_starts(
 
 
 def _assemble(
-    config: Config,
-    seeds: SeedAxis,
-    opened: _Opened,
-    processes: Processes,
-    stack: contextlib.ExitStack,
+    config: Config, path: Path, processes: Processes, stack: contextlib.ExitStack
 ) -> Loop:
     """Put the parts of the runs together, and restore their state."""
-    enter, starts, console = stack.enter_context, opened.starts, opened.console
-    stopwatch = Stopwatch()
+    seeds = SeedAxis(config.seeds, choose_placement(config))
+    # Not handed out: whoever kept it would keep the initial agents in memory.
+    opened = _open(config, path, processes, stack)
+    starts, console, stopwatch = opened.starts, opened.console, Stopwatch()
     runs = [_seed_run(i, opened, stopwatch, processes, stack) for i in range(len(starts))]
     state = seeds.put(seeds.stack([start.agent for start in starts]))
     act_keys, update_keys, report_keys = _columns(jr.split(key, 3) for key in opened.loop_keys)
     programs, report_key = make_programs(config, seeds), seeds.stack(report_keys)
-    trainer = _trainer(
-        config, seeds, opened, runs, state, programs, processes, act_keys, update_keys
-    )
+    functional, spec = opened.sources[0].functional, opened.sources[0].spec
+    if functional is not None:
+        env_keys = [jr.key(env_seed(collect_seed(run.config))) for run in runs]
+        keys = {"act_keys": act_keys, "update_keys": update_keys, "env_keys": env_keys}
+        trainer = DeviceTrainer(config, seeds, runs, state, functional, **keys)
+    else:
+        collector = None
+        if envs := [source.envs for source in opened.sources if source.envs is not None]:
+            keys = [_process_key(key, processes.index) for key in act_keys]
+            collector = Collector(seeds, runs, envs, programs.act, state.model, keys=keys)
+        learner = Learner(seeds, runs, state, spec, programs.update, keys=update_keys)
+        trainer = HostTrainer(runs, collector, learner, train_ratio(config))
     stages = Stages(
         config,
         runs,
@@ -205,8 +206,8 @@ def _assemble(
         interrupts=opened.interrupts,
         processes=processes,
     )
-    profiler = enter(Profiler(opened.runs[0].path / "profile", config.profile, console.print))
-    loop = Loop(config, trainer, stages, profiler)
+    profiler = Profiler(opened.runs[0].path / "profile", config.profile, console.print)
+    loop = Loop(config, trainer, stages, stack.enter_context(profiler))
     if starts[0].loop is not None:
         loop.served = stages.resume(starts)
         paths = ", ".join(str(start.path) for start in starts)
@@ -231,14 +232,8 @@ def _seed_run(
     archive, say = opened.checkpointer.archives[index], opened.console.speaker(run.label)
     for sentence in archive.folder.rewind(start.manifest["logs"]):
         say(sentence)
-    sinks = make_sinks(
-        tensorboard=run.config.log.tensorboard,
-        wandb_project=run.config.log.wandb if processes.index == 0 else None,
-        folder=run.path,
-        settings=to_dict(run.config),
-        resumed_at=start.manifest["env_step"],
-        warn=say,
-    )
+    resumed_at, wandb = start.manifest["env_step"], processes.index == 0
+    sinks = make_sinks(run.config, run.path, resumed_at=resumed_at, wandb=wandb, warn=say)
     recorder = Recorder(run.config, archive.folder, opened.console, stopwatch, sinks, run.label)
     return SeedRun(
         run.config,
@@ -250,39 +245,6 @@ def _seed_run(
         Pictures(run.config, archive.folder, say),
         run.label,
     )
-
-
-def _trainer(
-    config: Config,
-    seeds: SeedAxis,
-    opened: _Opened,
-    runs: Sequence[SeedRun],
-    state: AgentState,
-    programs: Programs,
-    processes: Processes,
-    act_keys: Sequence[PRNGKeyArray],
-    update_keys: Sequence[PRNGKeyArray],
-) -> Trainer:
-    """Make the trainer: on the device, on the host, or on a stored replay."""
-    first = opened.sources[0]
-    envs = [source.envs for source in opened.sources if source.envs is not None]
-    if first.functional is not None:
-        return DeviceTrainer(
-            config,
-            seeds,
-            runs,
-            state,
-            first.functional,
-            act_keys=act_keys,
-            update_keys=update_keys,
-            env_keys=[jr.key(env_seed(collect_seed(run.config))) for run in runs],
-        )
-    collector = None
-    if envs:
-        keys = [_process_key(key, processes.index) for key in act_keys]
-        collector = Collector(seeds, runs, envs, programs.act, state.model, keys=keys)
-    learner = Learner(seeds, runs, state, first.spec, programs.update, keys=update_keys)
-    return HostTrainer(runs, collector, learner, train_ratio(config))
 
 
 def _console(config: Config, num_runs: int) -> RunConsole:

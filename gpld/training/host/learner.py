@@ -112,14 +112,13 @@ class Learner:
         Raises:
             Failure: If one has, because its loss or gradient was not finite.
         """
-        for i, run in enumerate(self._runs):
-            failed_updates.raise_if_too_many(
-                run,
-                self._skips_in_a_row[i],
-                lambda i=i: (self.agent(i), self.last_batch(i)),
-                clock.env_step,
-                key=self._keys[i],
-            )
+        failed_updates.raise_if_too_many(
+            self._runs,
+            self._skips_in_a_row,
+            lambda i: (self.agent(i), self.last_batch(i)),
+            clock.env_step,
+            keys=self._keys,
+        )
 
     def last_batch(self, index: int) -> Batch | None:
         """Return one agent's last batch as host arrays; None before the first update."""

@@ -39,7 +39,17 @@ class HostTrainer:
         self._runs, self._collector, self._learner, self._ratio = runs, collector, learner, ratio
 
     def advance(self, until: int, check: Callable[[], None]) -> None:
-        """Collect, unless updates are still due, then learn; see `Trainer.advance`."""
+        """Finish the updates that are still due or collect, then make those that follow.
+
+        Ends with no update due, at an env step of its choice that is not after `until`.
+
+        Args:
+            until: Env step after which something else is due.
+            check: Called where the runs may be stopped; raises something then.
+
+        Raises:
+            Failure: If one of the runs cannot go on.
+        """
         recorder = self._runs[0].recorder
         if not self._is_update_due() and self.clock.env_step < until:
             self._collect()
