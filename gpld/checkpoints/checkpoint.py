@@ -15,12 +15,10 @@ run code when it is loaded.
 import contextlib
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from io import BufferedReader
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -28,17 +26,8 @@ import jax
 from .. import replay
 from ..agent import AgentState
 from ..errors import Damaged, MachineError, Unsuitable, UsageError
-from ..machine.files import (
-    create,
-    damage,
-    is_count,
-    open_to_read,
-    read_json,
-    remove,
-    sync,
-    sync_folder,
-    write_json,
-)
+from ..machine import checksums
+from ..machine.files import damage, is_count, read_json, remove, sync_folder, write_json
 from ..replay import has_other_format
 from ..runs.folder import LOGS, clocks, is_checkpoint
 from . import tree_file
@@ -79,12 +68,15 @@ def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any
     remove(temporary)
     try:
         temporary.mkdir()
-        files = {
-            "agent.eqx": _write_file(
-                temporary / "agent.eqx", lambda file: eqx.tree_serialise_leaves(file, agent)
-            ),
-            "loop.npz": _write_file(temporary / "loop.npz", lambda file: file.write(loop)),
+        parts = {
+            "agent.eqx": lambda file: eqx.tree_serialise_leaves(file, agent),
+            "loop.npz": lambda file: file.write(loop),
         }
+        with _true_errors():
+            files = {
+                name: checksums.write(temporary / name, part)._asdict()
+                for name, part in parts.items()
+            }
         _write_manifest(temporary, {"format": FORMAT, **manifest, "files": files})
         temporary.rename(path)
         sync_folder(path.parent)
@@ -160,7 +152,7 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
         MachineError: If it cannot be read, or there is too little memory for it.
     """
     path = checkpoint.path / "agent.eqx"
-    with _verified(checkpoint, path.name) as file:
+    with checksums.verified(path, **checkpoint.manifest["files"][path.name]) as file:
         try:
             with _true_errors():
                 agent = eqx.tree_deserialise_leaves(file, like)
@@ -188,7 +180,7 @@ def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
         MachineError: If it cannot be read.
     """
     path = checkpoint.path / "loop.npz"
-    with _verified(checkpoint, path.name) as file:
+    with checksums.verified(path, **checkpoint.manifest["files"][path.name]) as file:
         try:
             return tree_file.load(file)
         except ValueError as error:
@@ -204,29 +196,6 @@ def load(path: Path, like: AgentState) -> AgentState:
         MachineError: If it cannot be read, or there is too little memory for it.
     """
     return load_agent(read(path), like)
-
-
-class _HashedFile:
-    """Writes to a file and takes its checksum on the way."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        self.hash.update(data)
-        self.size += memoryview(data).nbytes
-        return self._file.write(data)
-
-
-def _write_file(path: Path, write: Callable[[Any], Any]) -> dict[str, Any]:
-    with create(path) as file:
-        hashed = _HashedFile(file)
-        with _true_errors():
-            write(hashed)
-        sync(file)
-    return {"size": hashed.size, "sha256": hashed.hash.hexdigest()}
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -254,25 +223,6 @@ def _true_errors() -> Iterator[None]:
         while cause is not None and not isinstance(cause, OSError | MemoryError):
             cause = cause.__cause__
         raise cause or error from None
-
-
-@contextlib.contextmanager
-def _verified(checkpoint: Checkpoint, name: str) -> Iterator[BufferedReader]:
-    """Open a file and verify its checksum."""
-    path, expected = checkpoint.path / name, checkpoint.manifest["files"].get(name)
-    if expected is None:
-        raise Damaged(f"{checkpoint.path} no longer has its {name}.")
-    try:
-        with open_to_read(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != expected["size"]:
-                raise Damaged(f"{path} has {size} of {expected['size']} bytes.")
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
-                raise Damaged(f"{path} does not match its checksum.")
-            file.seek(0)
-            yield file
-    except OSError as error:
-        raise Damaged(f"{damage(path, error)}.") from error
 
 
 def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 
 import equinox as eqx
@@ -122,7 +123,7 @@ def test_what_cannot_be_written_leaves_nothing(state, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(tmp_path / "000000008", state, tree_file.dump(LOOP), MANIFEST)
     assert list(tmp_path.iterdir()) == []
@@ -213,8 +214,6 @@ def test_an_old_checkpoint_keeps_its_agent(saved, state):
     found = checkpoint.read(saved)
     assert not found.resumable
     assert eqx.tree_equal(checkpoint.load_agent(found, state), state)
-    with pytest.raises(Damaged, match=r"no longer has its loop\.npz"):
-        checkpoint.load_loop(found)
     assert sorted(path.name for path in saved.iterdir()) == ["agent.eqx", "manifest.json"]
     assert json.loads((saved / "manifest.json").read_text())["env_step"] == 8
 
