@@ -13,6 +13,7 @@ import jax
 from ..agent import AgentState
 from ..config import CheckpointConfig
 from ..errors import Damaged, MachineError, UsageError
+from ..machine.files import writing
 from ..replay import AbstractReplay, ReplayStore, Snapshot
 from ..runs.folder import RunFolder, clocks
 from . import checkpoint
@@ -22,22 +23,13 @@ from .checkpoint import Checkpoint
 class Contents(NamedTuple):
     """Contents of a new checkpoint."""
 
-    env_step: int
-    update: int
-    milestone: bool
-    """Whether this is one of those at multiples of `checkpoint.every` env steps."""
-
     agent: AgentState
     loop: bytes
     """Of `tree_file`: what the loop goes on to change must not be looked at later."""
 
     replay: Snapshot
-    stopwatch: Mapping[str, Any]
-    """Time since the last line of metrics. In the manifest, since it is of this machine: the
-    rest of a checkpoint is the same bits wherever the run was stopped."""
-
-    settings: Mapping[str, Any]
-    """Those that the run must go on with, as `config.lasting` gives them."""
+    manifest: Mapping[str, Any]
+    """What the manifest says of clocks, logs and settings."""
 
 
 class Start(NamedTuple):
@@ -165,7 +157,7 @@ class Archive:
             MachineError: If the folder cannot be read or written to.
         """
         later = sorted(one for one in self.moments() if moment is None or one > moment)
-        try:
+        with writing(self.path):
             self.path.mkdir(exist_ok=True)
             checkpoint.delete_unfinished(self.path)
             for path, reason in self._damaged.items():
@@ -182,15 +174,9 @@ class Archive:
                 else:
                     checkpoint.delete(path)
                 self.warn(said)
-        except OSError as error:
-            raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
 
-    def save(self, contents: Contents, logs: Mapping[str, int]) -> None:
+    def save(self, contents: Contents) -> None:
         """Writes a checkpoint.
-
-        Args:
-            contents: What it holds.
-            logs: Sizes of the files of lines at its moment.
 
         Raises:
             OSError: If it cannot be written.
@@ -201,16 +187,8 @@ class Archive:
         except OSError:
             contents.replay.discard()  # or it would go on keeping what is overwritten
             raise
-        manifest = {
-            "env_step": contents.env_step,
-            "update": contents.update,
-            "keep_agent": contents.milestone and self._is_kept(contents.env_step),
-            "logs": dict(logs),
-            "stopwatch": contents.stopwatch,
-            "settings": dict(contents.settings),
-            "replay": contents.replay.write(),
-        }
-        path = self.folder.new_checkpoint_path(contents.env_step)
+        manifest = {**contents.manifest, "replay": contents.replay.write()}
+        path = self.folder.new_checkpoint_path(manifest["env_step"])
         try:
             checkpoint.write(path, jax.device_get(contents.agent), contents.loop, manifest)
         except OSError:
@@ -252,10 +230,6 @@ class Archive:
             with contextlib.suppress(UsageError, MachineError):
                 found.append(checkpoint.read(path))
         return [one for one in found if one.resumable]
-
-    def _is_kept(self, env_step: int) -> bool:
-        number, n = env_step // self._config.every, self._config.keep_every
-        return n > 0 and number % n == 0
 
 
 def _rename(path: Path, prefix: str) -> Path:

@@ -5,6 +5,7 @@ never follows a symbolic link in the last part of a path, replaces a file only b
 and makes what it wrote outlast a loss of power.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -254,6 +255,19 @@ def check_folder(path: Path) -> None:
         raise UsageError(f"{str(path)!r} is no path: {error}.") from error
     except OSError as error:
         raise file_error(path, error, "written") from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn errors of the system into one that names what cannot be written.
+
+    Raises:
+        MachineError: In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(f"Cannot write to {path}: {error.strerror}.") from error
 
 
 def links(folder: Path) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from ..checkpoints import checkpoint, tree_file
 from ..config import from_dict, to_dict
 from ..errors import MachineError, UsageError
 from ..losses import Batch
+from ..machine.files import writing
 from ..models import StoredLatent
 from .seed_run import SeedRun
 
@@ -103,22 +104,20 @@ def _save(
     run: SeedRun, state: AgentState, batch: Batch | None, env_step: int, *, key: PRNGKeyArray
 ) -> Path:
     """Keep the last update of a run, and return the folder that `examine` takes."""
-    assert batch is not None
     # A skipped update leaves all of the agent but its count as it was before.
     state = eqx.tree_at(lambda state: state.update, state, state.update - 1)
     key = jr.fold_in(key, state.update)  # as the update mixed it
     state, batch = jax.device_get((state, batch))
+    assert batch is not None
     update = int(state.update)
     path = run.folder.path / "faults" / f"update_{update:09d}"
     arrays = batch._asdict() | {"context": batch.context._asdict()}
     fault = {"config": to_dict(run.config), "batch": arrays, "key": np.asarray(jr.key_data(key))}
-    try:
+    with writing(path):
         path.parent.mkdir(exist_ok=True)  # without parents: a run may have been moved away
         shutil.rmtree(path, ignore_errors=True)  # of a run that was resumed and failed again
         manifest = {"env_step": env_step, "update": update, "replay": None}
         checkpoint.write(path, state, tree_file.dump(fault), manifest)
-    except OSError as error:
-        raise MachineError(f"Cannot write to {path}: {error.strerror}.") from error
     return path
 
 

@@ -109,23 +109,26 @@ class Stages:
             milestone: Whether it is one of the checkpoints whose agent may be kept.
             excluding: A run that failed.
         """
-        clock = self._trainer.clock
+        trainer, kept = self._trainer, milestone and self._keeps_agent()
         with self._stopwatch("checkpoint"):
             self._checkpointer.finish_previous()
-            contents = {
-                run.archive: Contents(
-                    env_step=clock.env_step,
-                    update=clock.update,
-                    milestone=milestone,
-                    agent=self._trainer.agent(i),
-                    loop=tree_file.dump(self._get_state(i, served)),
-                    replay=self._trainer.snapshot(i),
-                    stopwatch=self._stopwatch.get_state(),
-                    settings=lasting(run.config),
+            contents = {}
+            for i, run in enumerate(self._runs):
+                if run is excluding:
+                    continue
+                manifest = {
+                    **trainer.clock._asdict(),
+                    "keep_agent": kept,
+                    # What is logged from here on comes after the checkpoint.
+                    "logs": run.folder.log_sizes(),
+                    # Not in `loop`, whose bits are the same wherever the run was stopped.
+                    "stopwatch": self._stopwatch.get_state(),
+                    "settings": lasting(run.config),
+                }
+                loop = tree_file.dump(self._get_state(i, served))
+                contents[run.archive] = Contents(
+                    trainer.agent(i), loop, trainer.snapshot(i), manifest
                 )
-                for i, run in enumerate(self._runs)
-                if run is not excluding
-            }
             self._checkpointer.begin(contents)
 
     def wait(self) -> None:
@@ -163,6 +166,12 @@ class Stages:
             raise UsageError(
                 f"{starts[0].path} does not hold the state of such a run: {error!r:.100}."
             ) from error
+
+    def _keeps_agent(self) -> bool:
+        """Return whether the agent of a milestone made now is kept for good."""
+        settings = self._config.checkpoint
+        number = self._trainer.clock.env_step // settings.every
+        return settings.keep_every > 0 and number % settings.keep_every == 0
 
     def _evaluate_one(self, index: int, video: bool) -> Mapping[str, Any]:
         run = self._runs[index]

@@ -29,9 +29,8 @@ from ..runs.recorder import Recorder
 from ..runs.sinks import make_sinks
 from ..runs.start import (
     PlannedRun,
-    check_length,
+    check_checkpoint,
     check_run,
-    check_settings,
     locked,
     planned_runs,
     record_run,
@@ -41,7 +40,6 @@ from .device.trainer import DeviceTrainer
 from .evaluator import Evaluator
 from .experience import make_replay
 from .host.collector import Collector
-from .host.learner import Learner
 from .host.trainer import HostTrainer
 from .loop import Loop
 from .pictures import Pictures
@@ -135,12 +133,9 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, processes))
     description, counts = describe(config, spec, agents[0], path), parameter_counts(agents[0].model)
     starts = _find_starts(runs, sources, agents, checkpointer, processes)
-    reached = starts[0].manifest["env_step"]
-    for folder, own in settings.items():
-        if reached is not None and records[folder] is not None:
-            check_length(folder, own, reached)
     for run, start in zip(runs, starts, strict=True):
-        check_settings(run.path, run.config, start.manifest.get("settings", {}))
+        if start.path is not None:
+            check_checkpoint(run.path, run.config, start.manifest)
     for folder, own in settings.items():
         record_run(folder, own, records[folder], spec, counts, chosen)
     console.print(description)
@@ -195,8 +190,8 @@ def _assemble(
         if envs := [source.envs for source in opened.sources if source.envs is not None]:
             keys = [_process_key(key, processes.index) for key in act_keys]
             collector = Collector(seeds, runs, envs, programs.act, state.model, keys=keys)
-        learner = Learner(seeds, runs, state, spec, programs.update, keys=update_keys)
-        trainer = HostTrainer(runs, collector, learner, train_ratio(config))
+        update = programs.update
+        trainer = HostTrainer(seeds, runs, state, spec, update, collector, keys=update_keys)
     stages = Stages(
         config,
         runs,

@@ -55,8 +55,15 @@ def folder(state, tmp_path):
         replay.sample(1)
         loop = tree_file.dump({"env_step": env_step, "array": np.arange(3.0)})
         snapshot = archive.store.snapshot(replay)
-        contents = Contents(env_step, 0, True, state, loop, snapshot, STOPWATCH, {})
-        archive.save(contents, folder.log_sizes())
+        manifest = {
+            "env_step": env_step,
+            "update": 0,
+            "keep_agent": True,
+            "logs": folder.log_sizes(),
+            "stopwatch": STOPWATCH,
+            "settings": {},
+        }
+        archive.save(Contents(state, loop, snapshot, manifest))
     return folder
 
 

@@ -2,7 +2,7 @@
 
 It goes through env steps, and after each makes the updates that are due, until it has done what
 it was asked for. What it does between two of them, and in which order, is what the host loop
-does: `Collector.collect`, `Learner.update`.
+does: `Collector.collect`, `HostTrainer.update`.
 """
 
 import functools
