@@ -110,17 +110,16 @@ _DEBUG = replace(
     log=LogConfig(every=50),
 )
 
-PRESETS: dict[str, Config] = {
-    config.preset: config
-    for config in (
-        _PAPER,
-        _PAPER_PIXELS,
-        _AUTHORS,
-        _AUTHORS_PIXELS,
-        _DREAMERV3,
-        _SMALL,
-        _MJX,
-        _MJX_PAPER,
-        _DEBUG,
-    )
-}
+_ALL = (
+    _PAPER,
+    _PAPER_PIXELS,
+    _AUTHORS,
+    _AUTHORS_PIXELS,
+    _DREAMERV3,
+    _SMALL,
+    _MJX,
+    _MJX_PAPER,
+    _DEBUG,
+)
+
+PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}

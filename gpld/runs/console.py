@@ -16,7 +16,7 @@ from rich.table import Column
 from ..machine.output import show, unseen
 from ..units import count
 from ..xla import cache
-from ..xla.cache import InWork, Reuse, reuse
+from ..xla.cache import InWork
 
 FIRST_UPDATE = "first update after"
 
@@ -37,7 +37,6 @@ class RunConsole(contextlib.AbstractContextManager):
         num_runs: int = 1,
         *,
         first_env_step: int = 0,
-        pictures: bool = False,
     ):
         """Opens the display.
 
@@ -46,9 +45,7 @@ class RunConsole(contextlib.AbstractContextManager):
             total_updates: Updates that it makes.
             num_runs: How many these are.
             first_env_step: Env step of the first update.
-            pictures: Whether a picture is drawn at every env step.
         """
-        self._rate = "env steps and pictures/s" if pictures else "env steps/s"
         self._total, self._total_updates = total_env_steps, total_updates
         self._first_env_step = first_env_step
         self._began = time.monotonic()
@@ -81,7 +78,16 @@ class RunConsole(contextlib.AbstractContextManager):
             return
         with unseen(self._console.file):
             for line in text.splitlines():
-                self._console.print(_wrapped(line, self._console.width))
+                self._console.print(
+                    textwrap.fill(
+                        line,
+                        self._console.width,
+                        subsequent_indent=" " * _INDENT,
+                        break_long_words=False,  # paths and commands stay whole
+                        break_on_hyphens=False,
+                        replace_whitespace=False,
+                    )
+                )
 
     def speaker(self, label: str) -> Callable[[str], None]:
         """Return a `print` for one of several runs, whose lines begin with a label."""
@@ -91,7 +97,7 @@ class RunConsole(contextlib.AbstractContextManager):
         """Note an update; the first also shows how long everything before it took."""
         if not self._updated:
             seconds = time.monotonic() - self._began
-            self.print(f"{FIRST_UPDATE} {seconds:.0f} s{_origin(reuse())}")
+            self.print(f"{FIRST_UPDATE} {seconds:.0f} s")
         self._updated = True
 
     def episode(self, score: float, env_step: int) -> None:
@@ -130,7 +136,7 @@ class RunConsole(contextlib.AbstractContextManager):
             f"env step {env_step:,}/{self._total:,}",
             self._return(env_step),
             count(update, "update"),
-            f"{env_steps_per_second:.1f} {self._rate}",
+            f"{env_steps_per_second:.1f} env steps/s",
             f"({parts})",
         ]
         if terminal:
@@ -217,19 +223,6 @@ def outlook() -> str:
     return f"{work.stage} {_name(work)}, which cannot be broken off, then saving"
 
 
-def _wrapped(line: str, width: int) -> str:
-    """Wrap a line between words; paths and commands stay whole."""
-    return textwrap.fill(
-        line,
-        width,
-        subsequent_indent=" " * _INDENT,
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-        drop_whitespace=True,
-    )
-
-
 def _fitting(texts: Sequence[str], width: int) -> str:
     """Join the first text with those of the others for which there is room."""
     shown, *others = texts
@@ -252,15 +245,3 @@ def _said(work: InWork) -> str:
         return f"compiling {_name(work)}, for the first time here: it can take minutes"
     least, most = usual
     return f"compiling {_name(work)}, usually {f'{least} to ' if least < most else ''}{most} s here"
-
-
-def _origin(reuse: Reuse | None) -> str:
-    """Describe how many compiled programs came from the cache, if that is known."""
-    if reuse is None:
-        return ""
-    if reuse.from_cache == reuse.programs:
-        return f"; all {reuse.programs} programs were compiled before"
-    return (
-        f"; {reuse.from_cache} of {reuse.programs} programs were compiled before, and later runs "
-        "reuse the others"
-    )

@@ -1,6 +1,6 @@
 """Stages of the training loop that follow env steps: evaluate, report, log, save."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..checkpoints import tree_file
@@ -66,7 +66,11 @@ class Stages:
         if self._config.learn == "agent":
             with self._stopwatch("evaluation"):
                 # All before any score is written: after a failure they are evaluated again.
-                scores = [self._evaluate_one(i, video) for i in range(len(self._runs))]
+                scores = []
+                for i, run in enumerate(self._runs):
+                    with run.failing_as():
+                        agent = self._trainer.agent(i)
+                        scores.append(run.evaluate(agent, clock.env_step, video=video))
             with self._stopwatch("logging"):
                 for run, score in zip(self._runs, scores, strict=True):
                     run.recorder.evaluated(clock, score)
@@ -172,12 +176,6 @@ class Stages:
         settings = self._config.checkpoint
         number = self._trainer.clock.env_step // settings.every
         return settings.keep_every > 0 and number % settings.keep_every == 0
-
-    def _evaluate_one(self, index: int, video: bool) -> Mapping[str, Any]:
-        run = self._runs[index]
-        with run.failing_as():
-            agent, env_step = self._trainer.agent(index), self._trainer.clock.env_step
-            return run.evaluate(agent, env_step, video=video)
 
     def _get_state(self, index: int, served: int) -> dict[str, Any]:
         """Return all that a checkpoint of one run holds besides its agent and its replay."""

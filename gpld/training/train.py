@@ -249,7 +249,6 @@ def _console(config: Config, num_runs: int) -> RunConsole:
         ratio.updates_due(-(-config.env_steps // num_envs) * num_envs),
         num_runs,
         first_env_step=ratio.first_env_step,
-        pictures=config.env.observations != "vectors",
     )
 
 
