@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from ..config import Config
+from ..config.train_ratio import train_ratio
 from ..machine.output import show, unseen
 from ..units import count
 from ..xla import cache
@@ -30,24 +32,16 @@ _LOOK, _SAID, _AGAIN, _SILENCED = 0.5, 2.0, 60.0, 60.0
 class RunConsole(contextlib.AbstractContextManager):
     """Shows progress in env steps and updates, with the time left, rates and returns."""
 
-    def __init__(
-        self,
-        total_env_steps: int,
-        total_updates: int,
-        num_runs: int = 1,
-        *,
-        first_env_step: int = 0,
-    ):
+    def __init__(self, config: Config, num_runs: int = 1):
         """Opens the display.
 
         Args:
-            total_env_steps: Length of the run, or of each that are trained together.
-            total_updates: Updates that it makes.
+            config: Settings of the run, or of each that are trained together.
             num_runs: How many these are.
-            first_env_step: Env step of the first update.
         """
-        self._total, self._total_updates = total_env_steps, total_updates
-        self._first_env_step = first_env_step
+        ratio, num_envs = train_ratio(config), config.env.num_envs
+        self._total, self._first_env_step = config.env_steps, ratio.first_env_step
+        self._total_updates = ratio.updates_due(-(-config.env_steps // num_envs) * num_envs)
         self._began = time.monotonic()
         self._console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._shown = self._began
@@ -63,7 +57,7 @@ class RunConsole(contextlib.AbstractContextManager):
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=total_env_steps)
+        self._task = self._bar.add_task("starting", total=self._total)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()

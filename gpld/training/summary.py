@@ -108,10 +108,8 @@ def _seeds(config: Config) -> str:
 
 def _devices(config: Config) -> str:
     kind = jax.devices()[0].device_kind
-    if config.distributed.processes > 1:
-        process = f"process {jax.process_index()} of {config.distributed.processes}"
-        return f"{config.devices} x {kind} in {process}, with a part of each batch"
-    if config.devices == 1:
+    if config.devices == config.distributed.processes == 1:
         return kind
     shared = "a part of each batch" if config.seeds == 1 else "some of the seeds"
-    return f"{config.devices} x {kind} with {shared} each"
+    process = f"process {jax.process_index()} of {config.distributed.processes}"
+    return f"{config.devices} x {kind} in {process}, with {shared} each"

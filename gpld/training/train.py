@@ -14,7 +14,6 @@ from ..agent import AgentState, choices
 from ..checkpoints.retention import Archive, Start
 from ..checkpoints.writer import Checkpointer
 from ..config import Config
-from ..config.train_ratio import train_ratio
 from ..envs import env_seed
 from ..errors import Interrupted
 from ..machine.signals import Interrupts
@@ -112,7 +111,7 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
         folder: check_run(folder, own, chosen.precision, parts=parts)
         for folder, own in settings.items()
     }
-    console = enter(_console(config, len(runs)))
+    console = enter(RunConsole(config, len(runs)))
     interrupts = enter(Interrupts(console.print, outlook))
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
     spec, stored = sources[0].spec, sources[0].stored
@@ -239,16 +238,6 @@ def _seed_run(
         Evaluator(run.config, archive.folder, opened.interrupts, say, processes),
         Pictures(run.config, archive.folder, say),
         run.label,
-    )
-
-
-def _console(config: Config, num_runs: int) -> RunConsole:
-    ratio, num_envs = train_ratio(config), config.env.num_envs
-    return RunConsole(
-        config.env_steps,
-        ratio.updates_due(-(-config.env_steps // num_envs) * num_envs),
-        num_runs,
-        first_env_step=ratio.first_env_step,
     )
 
 
