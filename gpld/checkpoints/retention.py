@@ -201,18 +201,13 @@ class Archive:
         Raises:
             OSError: If some of it cannot be deleted; all else is.
         """
-        errors = []
-        for old in self._resumable()[: -self._config.keep]:
-            try:
+        with contextlib.ExitStack() as stack:  # calls all, also after one that fails
+            stack.callback(self._prune)  # the last of them
+            for old in self._resumable()[: -self._config.keep]:
                 if old.manifest["keep_agent"]:
-                    checkpoint.keep_agent(old)
+                    stack.callback(checkpoint.keep_agent, old)
                 else:
-                    checkpoint.delete(old.path)
-            except OSError as error:
-                errors.append(error)
-        self._prune()
-        if errors:
-            raise errors[0]
+                    stack.callback(checkpoint.delete, old.path)
 
     def _prune(self) -> None:
         """Delete replay files that no checkpoint needs; none while a checkpoint cannot be read."""

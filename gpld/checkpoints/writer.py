@@ -166,14 +166,9 @@ class Checkpointer(contextlib.AbstractContextManager):
 
 
 def _save(contents: Mapping[Archive, Contents]) -> None:
-    errors = []
-    for archive, one in contents.items():
-        try:
-            archive.save(one)
-        except OSError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+    with contextlib.ExitStack() as stack:  # calls all, also after one that fails
+        for archive, one in contents.items():
+            stack.callback(archive.save, one)
     # Not before all are there: at any moment the runs have a checkpoint in common.
     for archive in contents:
         archive.rotate()

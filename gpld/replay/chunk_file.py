@@ -65,9 +65,3 @@ def read(folder: Path, file: ChunkFile) -> bytes:
     path = folder / Path(file.name).name
     with checksums.verified(path, file.bytes, file.sha256) as opened:
         return opened.read()
-
-
-def parse(contents: bytes, dtype: np.dtype) -> Shaped[np.ndarray, ""]:
-    """Return what `write` was given, from the file's bytes."""
-    # The header says nothing that the manifest does not; the data are at the end.
-    return np.frombuffer(contents, dtype, offset=len(contents) - dtype.itemsize).reshape(())

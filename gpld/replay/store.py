@@ -7,11 +7,14 @@ the chunk is full, the others when something in them has changed. No file is eve
 again: a new version has a new name, and older manifests stay good.
 """
 
+import contextlib
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import Damaged
 from . import chunk_file, manifest as manifests
@@ -122,7 +125,10 @@ class ReplayStore:
             dtype = chunk_dtype(ring, names, file.num_steps)
             if len(contents) < dtype.itemsize:
                 raise Damaged(f"{self._folder / file.name} holds fewer steps.")
-            chunk = chunk_file.parse(contents, dtype)
+            # The header says nothing that the manifest does not; the data are at the end.
+            chunk = np.frombuffer(contents, dtype, offset=len(contents) - dtype.itemsize).reshape(
+                ()
+            )
             for name in names:
                 skipped = max(0, first - file.first_step)
                 ring.fill(name, file.first_step + skipped, chunk[name][:, skipped:])
@@ -149,14 +155,9 @@ class ReplayStore:
                 names |= self._snapshot.names
             self._current = {k: file for k, file in self._current.items() if file.name in names}
             useless = [path for path, name, _ in self._files() if name not in names]
-        errors = []
-        for path in useless:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        with contextlib.ExitStack() as stack:  # calls all, also after one that fails
+            for path in useless:
+                stack.callback(path.unlink, missing_ok=True)
 
     def _holds(self, file: ChunkFile, ring: Ring, first: int, stop: int) -> bool:
         """Return whether a file holds all these steps as they are now."""

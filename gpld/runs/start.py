@@ -172,7 +172,15 @@ def record_run(
         MachineError: If it cannot be written.
     """
     if record is None:
-        record = _record(spec, parameters, choices)
+        observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
+        record = {
+            **provenance(),
+            "jax": jax_settings(),
+            "precision": choices.precision,
+            "choices": choices._asdict(),
+            "parameters": {**parameters, "total": sum(parameters.values())},
+            "env": spec._asdict() | {"observation": observation},
+        }
     else:
         again = provenance() | {"choices": choices._asdict()}
         record = {**record, "resumed": [*record.get("resumed", []), again]}
@@ -213,15 +221,3 @@ def _is_left_over(path: Path) -> bool:
     # Steps on disk are in `replay`, as files without names.
     names = r"run\.json|run\.lock|replay|\.(run|config)\.json\.[0-9a-f]{8}\.tmp"
     return re.fullmatch(names, path.name) is not None
-
-
-def _record(spec: EnvSpec, parameters: Mapping[str, int], choices: Choices) -> dict[str, Any]:
-    observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
-    return {
-        **provenance(),
-        "jax": jax_settings(),
-        "precision": choices.precision,
-        "choices": choices._asdict(),
-        "parameters": {**parameters, "total": sum(parameters.values())},
-        "env": spec._asdict() | {"observation": observation},
-    }

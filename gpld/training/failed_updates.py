@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -76,7 +75,8 @@ def examine(path: Path) -> list[str]:
     try:
         saved = checkpoint.read(path)
         fault = checkpoint.load_loop(saved)
-        config, batch = from_dict(fault["config"]), _batch(fault["batch"])
+        config, arrays = from_dict(fault["config"]), jax.tree.map(jnp.asarray, fault["batch"])
+        batch = Batch(**{**arrays, "context": StoredLatent(**arrays["context"])})
         shapes = {name: x.shape[2:] for name, x in batch.observation.items()}
         action_size = batch.prev_action.shape[-1]
         like = eqx.filter_eval_shape(agent.init, config, shapes, action_size, key=jr.key(0))
@@ -119,11 +119,6 @@ def _save(
         manifest = {"env_step": env_step, "update": update, "replay": None}
         checkpoint.write(path, state, tree_file.dump(fault), manifest)
     return path
-
-
-def _batch(arrays: Mapping[str, Any]) -> Batch:
-    context = StoredLatent(**arrays["context"])
-    return jax.tree.map(jnp.asarray, Batch(**{**arrays, "context": context}))
 
 
 def _by_module(model: PyTree) -> dict[str, PyTree]:

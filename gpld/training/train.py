@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,14 +114,12 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     console = enter(RunConsole(config, len(runs)))
     interrupts = enter(Interrupts(console.print, outlook))
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
-    spec, stored = sources[0].spec, sources[0].stored
-    init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
+    spec = sources[0].spec
+    init_keys, loop_keys = zip(*(jr.split(jr.key(run.config.seed)) for run in runs), strict=True)
     agents = init_agents(config, spec, keys=init_keys)
     if not any(RunFolder(run.path).checkpoint_paths() for run in runs):
         agents = [warm_start(agent, config.init) for agent in agents]
-    memory_estimate.check(
-        config.share, spec, agents[0], path, saved=None if stored is None else stored.manifest
-    )
+    memory_estimate.check(config.share, spec, agents[0], path, saved=sources[0].manifest)
     # All processes stop, or those without a signal would wait for the others.
     if received := [signal for signal in processes.gather(interrupts.received) if signal]:
         raise Interrupted(f"{received[0]} came before the first step; nothing was changed.")
@@ -160,9 +158,9 @@ def _find_starts(
         return saved
     starts = []
     for agent, source, make in zip(agents, sources, makers, strict=True):
-        replay = make(None if source.stored is None else source.stored.manifest)
-        if source.stored is not None:
-            take_over(source.stored, replay)
+        replay = make(source.manifest)
+        if source.stored is not None and source.manifest is not None:
+            take_over(source.stored, source.manifest, replay)
         starts.append(Start(agent, replay))
     return starts
 
@@ -177,7 +175,8 @@ def _assemble(
     starts, console, stopwatch = opened.starts, opened.console, Stopwatch()
     runs = [_seed_run(i, opened, stopwatch, processes, stack) for i in range(len(starts))]
     state = seeds.put(seeds.stack([start.agent for start in starts]))
-    act_keys, update_keys, report_keys = _columns(jr.split(key, 3) for key in opened.loop_keys)
+    three = (jr.split(key, 3) for key in opened.loop_keys)
+    act_keys, update_keys, report_keys = zip(*three, strict=True)
     programs, report_key = make_programs(config, seeds), seeds.stack(report_keys)
     functional, spec = opened.sources[0].functional, opened.sources[0].spec
     if functional is not None:
@@ -239,11 +238,6 @@ def _seed_run(
         Pictures(run.config, archive.folder, say),
         run.label,
     )
-
-
-def _columns(keys: Iterable[PRNGKeyArray]) -> Iterable[Sequence[PRNGKeyArray]]:
-    """Transpose keys: the first of each row, then the second of each."""
-    return zip(*keys, strict=True)
 
 
 def _process_key(key: PRNGKeyArray, process: int) -> PRNGKeyArray:
