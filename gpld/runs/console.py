@@ -50,6 +50,7 @@ class RunConsole(contextlib.AbstractContextManager):
         self._scores: deque[float] = deque(maxlen=10 * num_runs)
         self._scored_at = 0
         self._said: InWork | None = None
+        self._sentence = ""  # about it, on a terminal
         self._bar = Progress(
             BarColumn(_BAR),
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
@@ -181,7 +182,9 @@ class RunConsole(contextlib.AbstractContextManager):
             self._said = None
             return
         if self._console.is_terminal:
-            text = f"{_said(work)}: {timedelta(seconds=int(work.seconds))} so far"
+            if self._said is None or work[:2] != self._said[:2]:  # files say how long it takes
+                self._said, self._sentence = work, _said(work)
+            text = f"{self._sentence}: {timedelta(seconds=int(work.seconds))} so far"
             self._draw(_fitting([text], self._console.width - _BAR - 1))
         elif work.stage == "compiling":  # where it is traced alone it was compiled before
             if self._said is None or work.name != self._said.name:
