@@ -13,6 +13,17 @@ class MachineError(Exception):
     exit_code = 1
 
 
+class Damaged(MachineError):
+    """A stored file is missing, or differs from what was written."""
+
+
+class Unsuitable(UsageError):
+    """A stored file is intact, but this process cannot use it, and must leave it as it is.
+
+    Another version of `gpld`, other settings or another setting of JAX has written it.
+    """
+
+
 class Interrupted(Exception):
     """The user or a scheduler asked the program to stop, and it can be resumed."""
 

@@ -15,47 +15,24 @@ run code when it is loaded.
 import contextlib
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from io import BufferedReader
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 
 from .. import replay
 from ..agent import AgentState
-from ..errors import MachineError, UsageError
-from ..machine.files import (
-    create,
-    damage,
-    is_count,
-    open_to_read,
-    read_json,
-    remove,
-    sync,
-    sync_folder,
-    write_json,
-)
-from ..replay import DamagedReplayError, UnsuitableReplayError, has_other_format
+from ..errors import Damaged, MachineError, Unsuitable, UsageError
+from ..machine import checksums
+from ..machine.files import damage, is_count, read_json, remove, sync_folder, write_json
+from ..replay import has_other_format
 from ..runs.folder import LOGS, clocks, is_checkpoint
 from . import tree_file
 
 FORMAT = 1
-
-
-class Damaged(Exception):
-    """Error: a file of a checkpoint is missing, or differs from what was written."""
-
-
-class Unsuitable(Exception):
-    """Error: a checkpoint is intact, but this process cannot use it.
-
-    It has another format, or its agent has other shapes or dtypes: another version of `gpld`, other
-    settings or another setting of JAX has written it. It must stay as it is.
-    """
 
 
 class Checkpoint(NamedTuple):
@@ -91,12 +68,15 @@ def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any
     remove(temporary)
     try:
         temporary.mkdir()
-        files = {
-            "agent.eqx": _write_file(
-                temporary / "agent.eqx", lambda file: eqx.tree_serialise_leaves(file, agent)
-            ),
-            "loop.npz": _write_file(temporary / "loop.npz", lambda file: file.write(loop)),
+        parts = {
+            "agent.eqx": lambda file: eqx.tree_serialise_leaves(file, agent),
+            "loop.npz": lambda file: file.write(loop),
         }
+        with _true_errors():
+            files = {
+                name: checksums.write(temporary / name, part)._asdict()
+                for name, part in parts.items()
+            }
         _write_manifest(temporary, {"format": FORMAT, **manifest, "files": files})
         temporary.rename(path)
         sync_folder(path.parent)
@@ -145,23 +125,17 @@ def read(path: Path) -> Checkpoint:
     except (UsageError, MachineError) as error:
         if isinstance(error.__cause__, OSError):
             damage(file, error.__cause__)
-        raise Damaged(f"{file} is missing or damaged ({str(error).rstrip('.')})") from error
+        raise Damaged(f"{file} is missing or damaged ({str(error).rstrip('.')}).") from error
     stored = manifest.pop("sha256", None)  # which older ones have not
     whole = stored == _checksum(manifest)
     if has_other_format(manifest, FORMAT, whole):
         raise Unsuitable(
-            f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}"
+            f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}."
         )
     if stored is not None and not whole:
-        raise Damaged(f"{file} does not match its checksum")
-    try:
-        fault = next(_faults(path, manifest, whole), None)
-    except UnsuitableReplayError as error:
-        raise Unsuitable(f"{path} cannot be used: {str(error).rstrip('.')}") from error
-    except DamagedReplayError as error:
-        fault = str(error).rstrip(".")
-    if fault:
-        raise Damaged(f"{file} is missing or damaged ({fault})")
+        raise Damaged(f"{file} does not match its checksum.")
+    if fault := next(_faults(path, manifest, whole), None):
+        raise Damaged(f"{file} is missing or damaged ({fault}).")
     return Checkpoint(path, manifest)
 
 
@@ -178,7 +152,7 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
         MachineError: If it cannot be read, or there is too little memory for it.
     """
     path = checkpoint.path / "agent.eqx"
-    with _verified(checkpoint, path.name) as file:
+    with checksums.verified(path, **checkpoint.manifest["files"][path.name]) as file:
         try:
             with _true_errors():
                 agent = eqx.tree_deserialise_leaves(file, like)
@@ -189,11 +163,11 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
             ) from error
         except (RuntimeError, ValueError, EOFError) as error:
             reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-            raise Unsuitable(f"{path} does not hold this agent: {reason}") from error
+            raise Unsuitable(f"{path} does not hold this agent: {reason.rstrip('.')}.") from error
     if left:
-        raise Unsuitable(f"{path} does not hold this agent: it holds more arrays")
+        raise Unsuitable(f"{path} does not hold this agent: it holds more arrays.")
     if isinstance(agent.update, jax.Array) and int(agent.update) != checkpoint.manifest["update"]:
-        raise Damaged(f"{path} is of another update than its manifest says")
+        raise Damaged(f"{path} is of another update than its manifest says.")
     return agent
 
 
@@ -206,49 +180,22 @@ def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
         MachineError: If it cannot be read.
     """
     path = checkpoint.path / "loop.npz"
-    with _verified(checkpoint, path.name) as file:
+    with checksums.verified(path, **checkpoint.manifest["files"][path.name]) as file:
         try:
             return tree_file.load(file)
         except ValueError as error:
-            raise Unsuitable(f"{path} cannot be understood: {error}") from error
+            raise Unsuitable(f"{path} cannot be understood: {error}.") from error
 
 
 def load(path: Path, like: AgentState) -> AgentState:
     """Load the agent's state from the checkpoint in a folder.
 
     Raises:
-        MachineError: If it is damaged.
-        UsageError: If it has another format or holds another agent.
+        Damaged: If it is not what was written.
+        Unsuitable: If it has another format or holds another agent.
+        MachineError: If it cannot be read, or there is too little memory for it.
     """
-    try:
-        return load_agent(read(path), like)
-    except Damaged as error:
-        raise MachineError(f"The checkpoint cannot be used: {error}.") from error
-    except Unsuitable as error:
-        raise UsageError(f"The checkpoint cannot be used here: {error}.") from error
-
-
-class _HashedFile:
-    """Writes to a file and takes its checksum on the way."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        self.hash.update(data)
-        self.size += memoryview(data).nbytes
-        return self._file.write(data)
-
-
-def _write_file(path: Path, write: Callable[[Any], Any]) -> dict[str, Any]:
-    with create(path) as file:
-        hashed = _HashedFile(file)
-        with _true_errors():
-            write(hashed)
-        sync(file)
-    return {"size": hashed.size, "sha256": hashed.hash.hexdigest()}
+    return load_agent(read(path), like)
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -276,25 +223,6 @@ def _true_errors() -> Iterator[None]:
         while cause is not None and not isinstance(cause, OSError | MemoryError):
             cause = cause.__cause__
         raise cause or error from None
-
-
-@contextlib.contextmanager
-def _verified(checkpoint: Checkpoint, name: str) -> Iterator[BufferedReader]:
-    """Open a file and verify its checksum."""
-    path, expected = checkpoint.path / name, checkpoint.manifest["files"].get(name)
-    if expected is None:
-        raise Damaged(f"{checkpoint.path} no longer has its {name}")
-    try:
-        with open_to_read(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != expected["size"]:
-                raise Damaged(f"{path} has {size} of {expected['size']} bytes")
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
-                raise Damaged(f"{path} does not match its checksum")
-            file.seek(0)
-            yield file
-    except OSError as error:
-        raise Damaged(damage(path, error)) from error
 
 
 def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:
@@ -334,7 +262,7 @@ def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[st
             yield "its stopwatch is none"
         if not isinstance(manifest.get("settings", {}), dict):
             yield "its settings are none"
-        replay.validate(manifest["replay"], whole=whole)
+        yield from replay.faults(manifest["replay"], str(path), whole=whole)
 
 
 def _differ_in_one(a: str, b: str) -> bool:

@@ -12,38 +12,24 @@ import jax
 
 from ..agent import AgentState
 from ..config import CheckpointConfig
-from ..errors import MachineError, UsageError
-from ..replay import (
-    AbstractReplay,
-    DamagedReplayError,
-    ReplayStore,
-    Snapshot,
-    UnsuitableReplayError,
-)
+from ..errors import Damaged, MachineError, UsageError
+from ..machine.files import writing
+from ..replay import AbstractReplay, ReplayStore, Snapshot
 from ..runs.folder import RunFolder, clocks
 from . import checkpoint
-from .checkpoint import Checkpoint, Damaged, Unsuitable
+from .checkpoint import Checkpoint
 
 
 class Contents(NamedTuple):
     """Contents of a new checkpoint."""
-
-    env_step: int
-    update: int
-    milestone: bool
-    """Whether this is one of those at multiples of `checkpoint.every` env steps."""
 
     agent: AgentState
     loop: bytes
     """Of `tree_file`: what the loop goes on to change must not be looked at later."""
 
     replay: Snapshot
-    stopwatch: Mapping[str, Any]
-    """Time since the last line of metrics. In the manifest, since it is of this machine: the
-    rest of a checkpoint is the same bits wherever the run was stopped."""
-
-    settings: Mapping[str, Any]
-    """Those that the run must go on with, as `config.lasting` gives them."""
+    manifest: Mapping[str, Any]
+    """What the manifest says of clocks, logs and settings."""
 
 
 class Start(NamedTuple):
@@ -111,7 +97,7 @@ class Archive:
         """Return the moments of all checkpoints to resume from that are not known to be damaged.
 
         Raises:
-            UsageError: If one of them is intact, but not for this process.
+            Unsuitable: If one of them is intact, but not for this process.
             MachineError: If one cannot be read, which says nothing of it.
         """
         found = set()
@@ -122,8 +108,6 @@ class Archive:
                 read = checkpoint.read(path)
             except Damaged as error:
                 self._damaged[path] = str(error).rstrip(".")
-            except Unsuitable as error:
-                raise _not_for_this_process(error) from error
             else:
                 if read.resumable:
                     found.add(_moment(read))
@@ -146,7 +130,7 @@ class Archive:
             What the run goes on from; None if it is damaged, which `prepare` acts upon.
 
         Raises:
-            UsageError: If it is intact, but not for this process.
+            Unsuitable: If it is intact, but not for this process.
             MachineError: If it cannot be read, which says nothing of it.
         """
         path = self.folder.checkpoint_path(moment.env_step, moment.number)
@@ -155,11 +139,9 @@ class Archive:
             agent, loop = checkpoint.load_agent(found, like), checkpoint.load_loop(found)
             replay = make_replay(found.manifest["replay"])
             self.store.load(found.manifest["replay"], replay)
-        except (Damaged, DamagedReplayError) as error:
+        except Damaged as error:
             self._damaged[path] = str(error).rstrip(".")
             return None
-        except (Unsuitable, UnsuitableReplayError) as error:
-            raise _not_for_this_process(error) from error
         return Start(agent, replay, path, loop, found.manifest)
 
     def prepare(self, moment: Moment | None) -> None:
@@ -175,7 +157,7 @@ class Archive:
             MachineError: If the folder cannot be read or written to.
         """
         later = sorted(one for one in self.moments() if moment is None or one > moment)
-        try:
+        with writing(self.path):
             self.path.mkdir(exist_ok=True)
             checkpoint.delete_unfinished(self.path)
             for path, reason in self._damaged.items():
@@ -192,15 +174,9 @@ class Archive:
                 else:
                     checkpoint.delete(path)
                 self.warn(said)
-        except OSError as error:
-            raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
 
-    def save(self, contents: Contents, logs: Mapping[str, int]) -> None:
+    def save(self, contents: Contents) -> None:
         """Writes a checkpoint.
-
-        Args:
-            contents: What it holds.
-            logs: Sizes of the files of lines at its moment.
 
         Raises:
             OSError: If it cannot be written.
@@ -211,16 +187,8 @@ class Archive:
         except OSError:
             contents.replay.discard()  # or it would go on keeping what is overwritten
             raise
-        manifest = {
-            "env_step": contents.env_step,
-            "update": contents.update,
-            "keep_agent": contents.milestone and self._is_kept(contents.env_step),
-            "logs": dict(logs),
-            "stopwatch": contents.stopwatch,
-            "settings": dict(contents.settings),
-            "replay": contents.replay.write(),
-        }
-        path = self.folder.new_checkpoint_path(contents.env_step)
+        manifest = {**contents.manifest, "replay": contents.replay.write()}
+        path = self.folder.new_checkpoint_path(manifest["env_step"])
         try:
             checkpoint.write(path, jax.device_get(contents.agent), contents.loop, manifest)
         except OSError:
@@ -233,25 +201,20 @@ class Archive:
         Raises:
             OSError: If some of it cannot be deleted; all else is.
         """
-        errors = []
-        for old in self._resumable()[: -self._config.keep]:
-            try:
+        with contextlib.ExitStack() as stack:  # calls all, also after one that fails
+            stack.callback(self._prune)  # the last of them
+            for old in self._resumable()[: -self._config.keep]:
                 if old.manifest["keep_agent"]:
-                    checkpoint.keep_agent(old)
+                    stack.callback(checkpoint.keep_agent, old)
                 else:
-                    checkpoint.delete(old.path)
-            except OSError as error:
-                errors.append(error)
-        self._prune()
-        if errors:
-            raise errors[0]
+                    stack.callback(checkpoint.delete, old.path)
 
     def _prune(self) -> None:
         """Delete replay files that no checkpoint needs; none while a checkpoint cannot be read."""
         paths = [*self.folder.checkpoint_paths(), *self.path.glob("later-*")]
         try:
             found = [checkpoint.read(path) for path in paths]
-        except (Damaged, Unsuitable, MachineError):
+        except (UsageError, MachineError):
             return  # nobody knows what that one needs
         self.store.prune(one.manifest["replay"] for one in found if one.resumable)
 
@@ -259,22 +222,9 @@ class Archive:
         """Return the readable checkpoints to resume from; a start reports the others."""
         found = []
         for path in self.folder.checkpoint_paths():
-            with contextlib.suppress(Damaged, Unsuitable, MachineError):
+            with contextlib.suppress(UsageError, MachineError):
                 found.append(checkpoint.read(path))
         return [one for one in found if one.resumable]
-
-    def _is_kept(self, env_step: int) -> bool:
-        number, n = env_step // self._config.every, self._config.keep_every
-        return n > 0 and number % n == 0
-
-
-def _not_for_this_process(error: Exception) -> UsageError:
-    """Return the error for an intact checkpoint that this process cannot use."""
-    reason = str(error).rstrip(".")
-    return UsageError(
-        f"{reason}. Nothing was changed: go on with the version and settings that the run was "
-        "made with, or begin another with `--run`."
-    )
 
 
 def _rename(path: Path, prefix: str) -> Path:

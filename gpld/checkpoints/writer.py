@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ..agent import AgentState
-from ..errors import MachineError, UsageError
+from ..errors import MachineError, Unsuitable, UsageError
+from ..machine.files import writing
 from ..parallel.hosts import Processes
 from ..replay import AbstractReplay
 from .retention import Archive, Contents, Moment, Start
@@ -51,9 +52,7 @@ class Checkpointer(contextlib.AbstractContextManager):
     def begin(self, contents: Mapping[Archive, Contents]) -> None:
         """Begin to write checkpoints beside the training, once `finish_previous` was called."""
         self._saved_at = time.monotonic()
-        # The sizes of now: what is logged from here on comes after the checkpoint.
-        logs = {archive: archive.folder.log_sizes() for archive in contents}
-        self._running = self._executor.submit(_save, contents, logs)
+        self._running = self._executor.submit(_save, contents)
 
     def wait(self) -> None:
         """Wait for the checkpoint that `begin` began.
@@ -64,11 +63,8 @@ class Checkpointer(contextlib.AbstractContextManager):
         running, self._running = self._running, None
         if running is None:
             return
-        try:
+        with writing(self.archives[0].path):
             running.result()
-        except OSError as error:
-            path = self.archives[0].path
-            raise MachineError(f"Cannot write a checkpoint to {path}: {error.strerror}.") from error
 
     def __exit__(self, *_: object) -> None:
         """Wait for the checkpoint being written."""
@@ -98,18 +94,24 @@ class Checkpointer(contextlib.AbstractContextManager):
             NothingToResumeError: If there are checkpoints, but none can be resumed from.
             MachineError: If one cannot be read.
         """
-        while moment := max(self._common_moments(), default=None):
-            damaged = any(archive.was_damaged for archive in self.archives)
-            if moment.env_step == 0 and any(self._processes.gather(damaged)):
-                break  # from there all would be done again that damaged ones may still hold
-            found = [
-                archive.load(moment, like, make_replay)
-                for archive, make_replay in zip(self.archives, make_replays, strict=True)
-            ]
-            saved = [one for one in found if one is not None]
-            if all(self._processes.gather(len(saved) == len(found))):
-                self._moment = moment
-                return saved
+        try:
+            while moment := max(self._common_moments(), default=None):
+                damaged = any(archive.was_damaged for archive in self.archives)
+                if moment.env_step == 0 and any(self._processes.gather(damaged)):
+                    break  # from there all would be done again that damaged ones may still hold
+                found = [
+                    archive.load(moment, like, make_replay)
+                    for archive, make_replay in zip(self.archives, make_replays, strict=True)
+                ]
+                saved = [one for one in found if one is not None]
+                if all(self._processes.gather(len(saved) == len(found))):
+                    self._moment = moment
+                    return saved
+        except Unsuitable as error:
+            raise Unsuitable(
+                f"{error} Nothing was changed: go on with the version and settings that the run "
+                "was made with, or begin another with `--run`."
+            ) from error
         numbers = [len(archive.folder.checkpoint_paths()) for archive in self.archives]
         news = [archive.is_new for archive in self.archives]
         numbers = [number for own in self._processes.gather(numbers) for number in own]
@@ -132,47 +134,41 @@ class Checkpointer(contextlib.AbstractContextManager):
         return set.intersection(*({Moment(*moment) for moment in one} for one in shared))
 
     def _nothing_to_resume(self) -> UsageError | NothingToResumeError:
-        unchanged = "Nothing was changed; begin another run with `--run`"
-        alone = len(self.archives) == 1 and self._processes.count == 1
+        several = len(self.archives) * self._processes.count > 1
         own = [(str(a.folder.path), reason) for a in self.archives for reason in a.damage[:1]]
-        damage = [one for process in self._processes.gather(own) for one in process]
-        if damage and alone:
-            return NothingToResumeError(
-                f"No checkpoint can be resumed from: {damage[0][1]}. {unchanged}."
+        for path, reason in (one for process in self._processes.gather(own) for one in process):
+            instead = (
+                "the others can go on alone with `--resume`"
+                if len(self.archives) > 1
+                else "begin another run with `--run`"
             )
-        if damage:
-            path, reason = damage[0]
-            if len(self.archives) > 1:
-                unchanged = "Nothing was changed; the others can go on alone with `--resume`"
             return NothingToResumeError(
-                f"{path} cannot go on with the others: {reason}. {unchanged}."
-            )
-        if alone:
-            which = "only that of its beginning" if self.archives[0].moments() else "no checkpoint"
-            return UsageError(
-                f"{self.archives[0].folder.path} has been trained before, but holds {which} "
-                f"to resume from. {unchanged}, or delete this one to begin it anew."
+                f"{path} cannot go on{' with the others' if several else ''}: {reason}. "
+                f"Nothing was changed; {instead}."
             )
         last = {str(a.folder.path): max(a.moments(), default=None) for a in self.archives}
-        steps = ", ".join(
-            f"{path} at {'none' if moment is None else moment.env_step}"
-            for path, moment in last.items()
-        )
-        return NothingToResumeError(
-            "The runs have no checkpoint of the same moment from which all can go on (the last "
-            f"are {steps}): resume each by itself with `--resume`, or begin anew with `--run`."
+        if several:
+            steps = ", ".join(
+                f"{path} at {'none' if moment is None else moment.env_step}"
+                for path, moment in last.items()
+            )
+            return NothingToResumeError(
+                "The runs have no checkpoint of the same moment from which all can go on (the last "
+                f"are {steps}): resume each by itself with `--resume`, or begin anew with `--run`."
+            )
+        [(path, moment)] = last.items()
+        return UsageError(
+            f"{path} has been trained before, but holds "
+            f"{'no checkpoint' if moment is None else 'only that of its beginning'} to resume "
+            "from. Nothing was changed; begin another run with `--run`, or delete this one to "
+            "begin it anew."
         )
 
 
-def _save(contents: Mapping[Archive, Contents], logs: Mapping[Archive, Mapping[str, int]]) -> None:
-    errors = []
-    for archive, one in contents.items():
-        try:
-            archive.save(one, logs[archive])
-        except OSError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+def _save(contents: Mapping[Archive, Contents]) -> None:
+    with contextlib.ExitStack() as stack:  # calls all, also after one that fails
+        for archive, one in contents.items():
+            stack.callback(archive.save, one)
     # Not before all are there: at any moment the runs have a checkpoint in common.
     for archive in contents:
         archive.rotate()

@@ -50,12 +50,8 @@ class EnvConfig:
 
     def __post_init__(self):
         check_fields(self, "env.")
-        check(
-            not self.stagger or self.backend == "mjx",
-            "env.stagger",
-            "False unless `env.backend` is mjx",
-            self.stagger,
-        )
+        possible = not self.stagger or self.backend == "mjx"
+        check(possible, "env.stagger", "False unless `env.backend` is mjx", self.stagger)
 
     @property
     def options(self) -> dict[str, Any]:

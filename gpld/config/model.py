@@ -104,13 +104,8 @@ class ModelConfig:
 
     def __post_init__(self):
         check_fields(self, "model.")
-        deter = self.dims.deter
-        check(
-            deter >= 1 and deter % self.blocks == 0,
-            "model.deter",
-            f"a positive multiple of `model.blocks` ({self.blocks})",
-            deter,
-        )
+        deter, allowed = self.dims.deter, f"a positive multiple of `model.blocks` ({self.blocks})"
+        check(deter >= 1 and deter % self.blocks == 0, "model.deter", allowed, deter)
 
     @property
     def channels(self) -> tuple[int, ...]:

@@ -126,18 +126,11 @@ class ScheduleConfig:
 
     def __post_init__(self):
         check_fields(self, "gpld.schedule.")
-        check(
-            len(self.boundaries) == len(self.values),
-            "gpld.schedule.values",
-            f"as many numbers as `gpld.schedule.boundaries` ({len(self.boundaries)})",
-            self.values,
-        )
-        check(
-            self.kind != "piecewise" or len(self.boundaries) > 0,
-            "gpld.schedule.boundaries",
-            "given for the piecewise schedule",
-            self.boundaries,
-        )
+        boundaries, values = self.boundaries, self.values
+        allowed = f"as many numbers as `gpld.schedule.boundaries` ({len(boundaries)})"
+        check(len(boundaries) == len(values), "gpld.schedule.values", allowed, values)
+        given, allowed = len(boundaries) > 0, "given for the piecewise schedule"
+        check(given or self.kind != "piecewise", "gpld.schedule.boundaries", allowed, boundaries)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,19 +2,11 @@
 
 from dataclasses import replace
 
-from . import (
-    ActorCriticConfig,
-    CheckpointConfig,
-    Config,
-    EnvConfig,
-    EvaluationConfig,
-    GPLDConfig,
-    LogConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ReplayConfig,
-    ScheduleConfig,
-)
+from .config import Config
+from .data import EnvConfig, ReplayConfig
+from .model import ModelConfig
+from .objective import ActorCriticConfig, GPLDConfig, OptimizerConfig, ScheduleConfig
+from .run import CheckpointConfig, EvaluationConfig, LogConfig
 
 _PAPER = Config()
 
@@ -110,17 +102,7 @@ _DEBUG = replace(
     log=LogConfig(every=50),
 )
 
-PRESETS: dict[str, Config] = {
-    config.preset: config
-    for config in (
-        _PAPER,
-        _PAPER_PIXELS,
-        _AUTHORS,
-        _AUTHORS_PIXELS,
-        _DREAMERV3,
-        _SMALL,
-        _MJX,
-        _MJX_PAPER,
-        _DEBUG,
-    )
-}
+_PUBLISHED = (_PAPER, _PAPER_PIXELS, _AUTHORS, _AUTHORS_PIXELS, _DREAMERV3)
+_OURS = (_SMALL, _MJX, _MJX_PAPER, _DEBUG)
+
+PRESETS: dict[str, Config] = {config.preset: config for config in (*_PUBLISHED, *_OURS)}

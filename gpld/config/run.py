@@ -94,10 +94,6 @@ class DistributedConfig:
 
     def __post_init__(self):
         check_fields(self, "distributed.")
-        count, number = self.processes, self.process_id
-        check(
-            number is None or 0 <= number < count,
-            "distributed.process_id",
-            f"in 0 to {count - 1}",
-            number,
-        )
+        last, number = self.processes - 1, self.process_id
+        right = number is None or 0 <= number <= last
+        check(right, "distributed.process_id", f"in 0 to {last}", number)

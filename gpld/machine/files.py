@@ -5,6 +5,7 @@ never follows a symbolic link in the last part of a path, replaces a file only b
 and makes what it wrote outlast a loss of power.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -49,9 +50,7 @@ def read_bytes(path: Path, *, limit: int = 64 * _MIB) -> bytes:
     try:
         with open_to_read(path) as file:
             data = file.read(limit + 1)
-    except ValueError as error:  # a NUL byte in the path
-        raise UsageError(f"{str(path)!r} is no path: {error}.") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise file_error(path, error) from error
     if len(data) > limit:
         raise UsageError(f"{path} is larger than {limit // _MIB} MiB, and no more is read of it.")
@@ -230,9 +229,7 @@ def check_file(path: Path) -> None:
             raise UsageError(f"{_short(path)} cannot be written: it is no regular file.")
     except FileNotFoundError:
         pass
-    except ValueError as error:  # a NUL byte in the path
-        raise UsageError(f"{str(path)!r} is no path: {error}.") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise file_error(path, error, "written") from error
 
 
@@ -250,10 +247,21 @@ def check_folder(path: Path) -> None:
         probe.unlink()
     except FileExistsError as error:
         raise UsageError(f"{_short(path)} must be a folder, but it is a file.") from error
-    except ValueError as error:  # a NUL byte in the path
-        raise UsageError(f"{str(path)!r} is no path: {error}.") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise file_error(path, error, "written") from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn errors of the system into one that names what cannot be written.
+
+    Raises:
+        MachineError: In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(f"Cannot write to {path}: {error.strerror}.") from error
 
 
 def links(folder: Path) -> Iterator[Path]:
@@ -264,8 +272,12 @@ def links(folder: Path) -> Iterator[Path]:
                 yield Path(root, name)
 
 
-def file_error(path: Path, error: OSError, what: str = "read") -> UsageError | MachineError:
-    """Turn an OSError of a file into one line: the user's mistake, or the machine's."""
+def file_error(
+    path: Path, error: OSError | ValueError, what: str = "read"
+) -> UsageError | MachineError:
+    """Turn an error of a file into one line: the user's mistake, or the machine's."""
+    if isinstance(error, ValueError):  # a NUL byte in the path
+        return UsageError(f"{str(path)!r} is no path: {error}.")
     kind = UsageError if error.errno in _NAMED_WRONGLY else MachineError
     return kind(f"{_short(path)} cannot be {what}: {error.strerror or error}.")
 

@@ -2,23 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import psutil
 
-
-class _GroupFiles(NamedTuple):
-    """Files in which a control group says what it may use and uses."""
-
-    limit: str
-    usage: str
-    reclaimable: str
-    """Line of `memory.stat` with what is given back when memory runs short: cached files."""
-
-
-_V1 = _GroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_V2 = _GroupFiles("memory.max", "memory.current", "inactive_file")
+# Files in which a control group says what it may use and uses, and the line of `memory.stat` with
+# what is given back when memory runs short: cached files.
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = ("memory.max", "memory.current", "inactive_file")
 
 
 def available_memory(
@@ -55,17 +46,18 @@ def _left_by_groups(groups: Path, membership: Path) -> Iterator[int]:
                 yield from _left_by_group(group, files)
 
 
-def _left_by_group(group: Path, files: _GroupFiles) -> Iterator[int]:
+def _left_by_group(group: Path, files: tuple[str, str, str]) -> Iterator[int]:
+    limit_file, usage_file, reclaimable = files
     try:
-        limit = (group / files.limit).read_text().strip()
-        usage = int((group / files.usage).read_text())
+        limit = (group / limit_file).read_text().strip()
+        usage = int((group / usage_file).read_text())
         stat = (group / "memory.stat").read_text()
     except OSError:  # in a container, only its own part is mounted
         return
     if limit == "max":
         return
-    reclaimable = dict(line.split() for line in stat.splitlines()).get(files.reclaimable, "0")
-    yield max(0, int(limit) - usage + int(reclaimable))
+    cached = dict(line.split() for line in stat.splitlines()).get(reclaimable, "0")
+    yield max(0, int(limit) - usage + int(cached))
 
 
 def device_memory() -> int | None:

@@ -20,6 +20,9 @@ class Interrupts(contextlib.AbstractContextManager):
     A second SIGINT ends the process at once, also while a program is being compiled: Python's
     own handlers would run only afterwards, so a thread waits for the signals' numbers. Outside
     the main thread, where Python allows no handlers, nothing is changed.
+
+    Attributes:
+        received: Name of the first signal that came, None if none did.
     """
 
     def __init__(self, notify: Callable[[str], None], outlook: Callable[[], str]):
@@ -30,7 +33,7 @@ class Interrupts(contextlib.AbstractContextManager):
             outlook: Says what happens until the run has ended, for that line.
         """
         self._notify, self._outlook = notify, outlook
-        self._received: signal.Signals | None = None
+        self.received: str | None = None
         self._previous = {}
         self._thread: threading.Thread | None = None
         if threading.current_thread() is not threading.main_thread():
@@ -44,11 +47,6 @@ class Interrupts(contextlib.AbstractContextManager):
                 self._previous[number] = signal.signal(number, _ignore)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
-
-    @property
-    def received(self) -> str | None:
-        """Name of the first signal that came, None if none did."""
-        return None if self._received is None else self._received.name
 
     def __exit__(self, *_: object) -> None:
         """Give the signals back to their handlers."""
@@ -66,10 +64,10 @@ class Interrupts(contextlib.AbstractContextManager):
         while number := os.read(self._reader, 1):
             if number[0] not in self._previous:
                 continue
-            if self._received is None:
-                self._received = signal.Signals(number[0])
-                name, outlook = self._received.name, self._outlook()
-                self._notify(f"{name}: {outlook}; a second Ctrl-C ends it at once")
+            if self.received is None:
+                self.received = signal.Signals(number[0]).name
+                outlook = self._outlook()
+                self._notify(f"{self.received}: {outlook}; a second Ctrl-C ends it at once")
             elif number[0] == signal.SIGINT:
                 with contextlib.suppress(OSError):
                     if os.isatty(1):

@@ -65,17 +65,14 @@ class Processes:
     def _say(self, name: str, value: Any) -> int:
         call = self._calls.get(name, 0)
         self._calls[name] = call + 1
-        _client().key_value_set(self._key(name, call, self.index), json.dumps(value))
+        _client().key_value_set(f"gpld/{name}/{call}/{self.index}", json.dumps(value))
         if call >= 4:  # read by all, who have said something two calls later
-            _client().key_value_delete(self._key(name, call - 4, self.index))
+            _client().key_value_delete(f"gpld/{name}/{call - 4}/{self.index}")
         return call
 
     def _read(self, name: str, call: int) -> list[Any]:
-        keys = [self._key(name, call, i) for i in range(self.count)]
+        keys = [f"gpld/{name}/{call}/{i}" for i in range(self.count)]
         return [json.loads(_client().blocking_key_value_get(key, _DAY)) for key in keys]
-
-    def _key(self, name: str, call: int, index: int) -> str:
-        return f"gpld/{name}/{call}/{index}"
 
 
 def connect(config: DistributedConfig) -> None:

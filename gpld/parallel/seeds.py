@@ -1,7 +1,6 @@
 """Several seeds in one program: their agents are stacked along a leading axis."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -31,7 +30,11 @@ class SeedAxis:
         """Stack one tree per agent."""
         if self.size == 1:
             return trees[0]
-        return jax.tree.map(lambda *leaves: _stack(leaves), *trees)
+
+        def stack(*leaves):
+            return np.stack(leaves) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
+
+        return jax.tree.map(stack, *trees)
 
     def unstack(self, tree: PyTree) -> list[PyTree]:
         """Split a stacked tree of traced or host arrays into one per agent."""
@@ -75,12 +78,6 @@ class SeedAxis:
         """Return the networks that act: one agent on several devices acts on the first."""
         unchanged = self.size > 1 or self.placement.agents is None
         return model if unchanged else local(model)
-
-
-def _stack(leaves: Sequence[Any]) -> Any:
-    if isinstance(leaves[0], np.ndarray):
-        return np.stack(leaves)
-    return jnp.stack(leaves)
 
 
 @jax.jit

@@ -42,7 +42,7 @@ class DeviceRing(Ring):
         """Take over what a program has made of it."""
         self.arrays = dict(arrays)
         self.num_added, self.oldest = int(counters.num_added), int(counters.oldest)
-        self._changes += 1
+        self.num_changes += 1
 
     def take(self) -> dict[str, Any]:
         """Give the arrays to a program that overwrites them; `changed` brings others."""
@@ -52,7 +52,7 @@ class DeviceRing(Ring):
     def last_change(self, first: int, stop: int) -> int:
         """Return the last change to any step: a program does not tell which it refreshed."""
         del first, stop
-        return self._changes
+        return self.num_changes
 
     def on_host(self) -> Ring:
         """Copy the ring, since programs overwrite arrays at any time."""

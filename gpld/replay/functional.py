@@ -68,7 +68,11 @@ def append(steps: Steps, counters: Counters, new: Mapping[str, Shaped[Array, "..
         counters: Those before `added`.
         new: Arrays by name, with a leading stream axis.
     """
-    return {name: _append(array, counters.num_added, new[name]) for name, array in steps.items()}
+    appended = {}
+    for name, array in steps.items():
+        step, position = new[name].astype(array.dtype), counters.num_added % array.shape[1]
+        appended[name] = jax.lax.dynamic_update_index_in_dim(array, step, position, 1)
+    return appended
 
 
 def added(counters: Counters, layout: Layout) -> Counters:
@@ -172,15 +176,6 @@ def refresh(
         at = steps[name].at[stream, position]
         new[name] = at.set(value.astype(steps[name].dtype), mode="drop", unique_indices=True)
     return new
-
-
-def _append(
-    array: Shaped[Array, "stream length ..."],
-    num_added: Int[Array, ""],
-    new: Shaped[Array, "stream ..."],
-) -> Shaped[Array, "stream length ..."]:
-    position = num_added % array.shape[1]
-    return jax.lax.dynamic_update_index_in_dim(array, new.astype(array.dtype), position, 1)
 
 
 def _queue(counters: Counters, layout: Layout) -> tuple[Int[Array, ""], Int[Array, ""]]:

@@ -9,17 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+from ..errors import Unsuitable
 from ..machine.files import is_count
-from .chunk_file import ChunkFile, DamagedReplayError
+from .chunk_file import ChunkFile
 from .ring import Group, Ring
 
 Manifest = dict[str, Any]
 
 FORMAT = 1
-
-
-class UnsuitableReplayError(ValueError):
-    """Mismatch: an intact saved replay has another format, streams or arrays."""
 
 
 def header(ring: Ring, chunk_length: int) -> Manifest:
@@ -44,11 +41,11 @@ def check(manifest: Mapping[str, Any], ring: Ring) -> None:
     """Check that a saved replay fits into this one.
 
     Raises:
-        UnsuitableReplayError: If it does not; the message says where they differ first.
+        Unsuitable: If it does not; the message says where they differ first.
     """
     for name, expected in header(ring, manifest["chunk_length"]).items():
         if manifest[name] != expected:
-            raise UnsuitableReplayError(
+            raise Unsuitable(
                 f"The saved replay has another `{name}`: {manifest[name]} instead of {expected}."
             )
 
@@ -69,34 +66,30 @@ def has_other_format(manifest: Mapping[str, Any], known: int, whole: bool) -> bo
     return whole or (number ^ known).bit_count() > 1
 
 
-def validate(manifest: Any, *, whole: bool = False) -> None:
-    """Check that a manifest says all that it must, and that its files hold every step.
-
-    Args:
-        manifest: What a checkpoint holds in its place.
-        whole: Whether a checksum says that it is what was written.
-
-    Raises:
-        UnsuitableReplayError: If it has another format.
-        DamagedReplayError: If it says something else, or contradicts itself.
-    """
-    if not isinstance(manifest, dict):
-        raise DamagedReplayError("The replay's manifest is no object.")
-    if has_other_format(manifest, FORMAT, whole):
-        raise UnsuitableReplayError(
-            f"The saved replay has format {manifest.get('format')} and this version reads {FORMAT}."
-        )
-    if fault := next(_faults(manifest), None):
-        raise DamagedReplayError(f"The replay's manifest is damaged: {fault}.")
-
-
 def files(manifest: Mapping[str, Any]) -> list[ChunkFile]:
     """Return the files of a saved replay."""
     return [ChunkFile(**file) for file in manifest["files"]]
 
 
-def _faults(manifest: dict[str, Any]) -> Iterator[str]:
-    """Yield the faults of a manifest; those after the first may only follow from it."""
+def faults(manifest: Any, where: str, *, whole: bool = False) -> Iterator[str]:
+    """Yield the faults of a manifest; those after the first may only follow from it.
+
+    It must say all that it has to, and its files must hold every step.
+
+    Args:
+        manifest: What a checkpoint holds in its place.
+        where: What messages call the saved replay.
+        whole: Whether a checksum says that it is what was written.
+
+    Raises:
+        Unsuitable: If it has another format.
+    """
+    if not isinstance(manifest, dict):
+        yield "the replay's manifest is no object"
+    if has_other_format(manifest, FORMAT, whole):
+        raise Unsuitable(
+            f"{where}: the replay has format {manifest['format']} and this version reads {FORMAT}."
+        )
     names = {"format", "chunk_length", "num_streams", "arrays", "state", "files"}
     if manifest.keys() != names:
         yield f"it says {sorted(manifest)} instead of {sorted(names)}"

@@ -79,7 +79,12 @@ class Replay(AbstractReplay):
         Raises:
             ValueError: If names or shapes differ from the specs; nothing is added then.
         """
-        self._check_steps(steps)
+        arrays = self.ring.arrays
+        if steps.keys() != arrays.keys():
+            raise ValueError(f"`steps` must have the names {sorted(arrays)}, got {sorted(steps)}.")
+        for name, values in steps.items():
+            shape = arrays[name].shape
+            _check_shape(name, values, (shape[0], *shape[2:]))
         self.ring.append(steps)
 
     def sample(self, batch_size: int, *, context_only: Collection[str] = ()) -> Sample:
@@ -145,7 +150,12 @@ class Replay(AbstractReplay):
         Raises:
             ValueError: If one of the arrays is not mutable, or has another shape.
         """
-        self._check_values(sample, values)
+        mutable = self.ring.groups["mutable"]
+        if not values.keys() <= set(mutable):
+            raise ValueError(f"`values` must be among {list(mutable)}, got {sorted(values)}.")
+        batch = (sample.start.size, self.window - 1)
+        for name, new in values.items():
+            _check_shape(name, new, (*batch, *self.ring.arrays[name].shape[2:]))
         for row, (stream, start) in enumerate(zip(sample.stream, sample.start, strict=True)):
             dropped = max(0, self.ring.oldest - int(start) - 1)
             if dropped < self.window - 1:
@@ -199,22 +209,6 @@ class Replay(AbstractReplay):
         """Return the streams and the first steps of windows of the online queue."""
         row, stream = np.divmod(np.arange(windows.start, windows.stop), self.ring.num_streams)
         return np.stack([stream, 1 + self.window * row])
-
-    def _check_steps(self, steps: Arrays) -> None:
-        arrays = self.ring.arrays
-        if steps.keys() != arrays.keys():
-            raise ValueError(f"`steps` must have the names {sorted(arrays)}, got {sorted(steps)}.")
-        for name, values in steps.items():
-            shape = arrays[name].shape
-            _check_shape(name, values, (shape[0], *shape[2:]))
-
-    def _check_values(self, sample: Sample, values: Arrays) -> None:
-        mutable = self.ring.groups["mutable"]
-        if not values.keys() <= set(mutable):
-            raise ValueError(f"`values` must be among {list(mutable)}, got {sorted(values)}.")
-        batch = (sample.start.size, self.window - 1)
-        for name, new in values.items():
-            _check_shape(name, new, (*batch, *self.ring.arrays[name].shape[2:]))
 
 
 def _windows(

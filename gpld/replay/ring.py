@@ -26,6 +26,7 @@ class Ring:
         length: Most steps of a stream.
         num_added: Steps of each stream so far.
         oldest: The first step of each stream that is still there.
+        num_changes: Changes so far, over all steps.
         watcher: Is told of steps that are about to be overwritten, if there is one.
     """
 
@@ -49,7 +50,7 @@ class Ring:
         self.num_streams, self.length = next(iter(arrays.values())).shape[:2]
         self.num_added = self.oldest = 0
         self.watcher: Watcher | None = None
-        self._changes = 0
+        self.num_changes = 0
         self._changed_at = np.zeros(self.length, np.int64)
 
     def append(self, steps: Arrays) -> None:
@@ -75,9 +76,9 @@ class Ring:
         stop = first + len(next(iter(values.values())))
         if self.watcher is not None:
             self.watcher("mutable", slice(stream, stream + 1), first, stop)
-        self._changes += 1
+        self.num_changes += 1
         for offsets, positions in self.pieces(first, stop):
-            self._changed_at[positions] = self._changes
+            self._changed_at[positions] = self.num_changes
             for name, new in values.items():
                 self.arrays[name][stream, positions] = new[offsets]
 
@@ -110,8 +111,3 @@ class Ring:
         """Return the number of the last change to any of these steps; 0 if there was none."""
         pieces = self.pieces(first, stop)
         return max(int(self._changed_at[positions].max()) for _, positions in pieces)
-
-    @property
-    def num_changes(self) -> int:
-        """Changes so far, over all steps."""
-        return self._changes

@@ -7,15 +7,19 @@ the chunk is full, the others when something in them has changed. No file is eve
 again: a new version has a new name, and older manifests stay good.
 """
 
+import contextlib
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..errors import Damaged
 from . import chunk_file, manifest as manifests
 from .abstract_replay import AbstractReplay
-from .chunk_file import ChunkFile, DamagedReplayError
+from .chunk_file import ChunkFile
 from .frozen_chunk import FrozenChunk, chunk_dtype
 from .manifest import Manifest
 from .ring import Group, Ring
@@ -102,14 +106,15 @@ class ReplayStore:
 
         Raises:
             ValueError: If the replay is not empty.
-            UnsuitableReplayError: If it has other streams or arrays than the saved one.
-            DamagedReplayError: If the manifest or a file is damaged, or a file is missing; the
+            Unsuitable: If it has other streams or arrays than the saved one.
+            Damaged: If the manifest or a file is damaged, or a file is missing; the
                 replay stays empty.
         """
         ring = replay.ring
         if ring.num_added > 0:
             raise ValueError("`replay` must be empty.")
-        manifests.validate(manifest)
+        if fault := next(manifests.faults(manifest, str(self._folder)), None):
+            raise Damaged(f"The replay's manifest is damaged: {fault}.")
         manifests.check(manifest, ring)
         stop = manifest["state"]["num_added"]
         first = max(manifest["state"]["oldest"], stop - ring.length)
@@ -119,15 +124,18 @@ class ReplayStore:
             names = ring.groups[file.group]
             dtype = chunk_dtype(ring, names, file.num_steps)
             if len(contents) < dtype.itemsize:
-                raise DamagedReplayError(f"{self._folder / file.name} holds fewer steps.")
-            chunk = chunk_file.parse(contents, dtype)
+                raise Damaged(f"{self._folder / file.name} holds fewer steps.")
+            # The header says nothing that the manifest does not; the data are at the end.
+            chunk = np.frombuffer(contents, dtype, offset=len(contents) - dtype.itemsize).reshape(
+                ()
+            )
             for name in names:
                 skipped = max(0, first - file.first_step)
                 ring.fill(name, file.first_step + skipped, chunk[name][:, skipped:])
         try:
             replay.set_state(manifest["state"])
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise DamagedReplayError(f"The replay's `state` is damaged: {error}.") from error
+            raise Damaged(f"The replay's `state` is damaged: {error}.") from error
         with self._lock:
             self._ring, self._changes = ring, ring.num_changes
             self._chunk_length = manifest["chunk_length"]
@@ -147,14 +155,9 @@ class ReplayStore:
                 names |= self._snapshot.names
             self._current = {k: file for k, file in self._current.items() if file.name in names}
             useless = [path for path, name, _ in self._files() if name not in names]
-        errors = []
-        for path in useless:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        with contextlib.ExitStack() as stack:  # calls all, also after one that fails
+            for path in useless:
+                stack.callback(path.unlink, missing_ok=True)
 
     def _holds(self, file: ChunkFile, ring: Ring, first: int, stop: int) -> bool:
         """Return whether a file holds all these steps as they are now."""

@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from ..config import Config
+from ..config.train_ratio import train_ratio
 from ..machine.output import show, unseen
 from ..units import count
 from ..xla import cache
-from ..xla.cache import InWork, Reuse, reuse
+from ..xla.cache import InWork
 
 FIRST_UPDATE = "first update after"
 
@@ -30,27 +32,16 @@ _LOOK, _SAID, _AGAIN, _SILENCED = 0.5, 2.0, 60.0, 60.0
 class RunConsole(contextlib.AbstractContextManager):
     """Shows progress in env steps and updates, with the time left, rates and returns."""
 
-    def __init__(
-        self,
-        total_env_steps: int,
-        total_updates: int,
-        num_runs: int = 1,
-        *,
-        first_env_step: int = 0,
-        pictures: bool = False,
-    ):
+    def __init__(self, config: Config, num_runs: int = 1):
         """Opens the display.
 
         Args:
-            total_env_steps: Length of the run, or of each that are trained together.
-            total_updates: Updates that it makes.
+            config: Settings of the run, or of each that are trained together.
             num_runs: How many these are.
-            first_env_step: Env step of the first update.
-            pictures: Whether a picture is drawn at every env step.
         """
-        self._rate = "env steps and pictures/s" if pictures else "env steps/s"
-        self._total, self._total_updates = total_env_steps, total_updates
-        self._first_env_step = first_env_step
+        ratio, num_envs = train_ratio(config), config.env.num_envs
+        self._total, self._first_env_step = config.env_steps, ratio.first_env_step
+        self._total_updates = ratio.updates_due(-(-config.env_steps // num_envs) * num_envs)
         self._began = time.monotonic()
         self._console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._shown = self._began
@@ -66,7 +57,7 @@ class RunConsole(contextlib.AbstractContextManager):
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=total_env_steps)
+        self._task = self._bar.add_task("starting", total=self._total)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -81,7 +72,16 @@ class RunConsole(contextlib.AbstractContextManager):
             return
         with unseen(self._console.file):
             for line in text.splitlines():
-                self._console.print(_wrapped(line, self._console.width))
+                self._console.print(
+                    textwrap.fill(
+                        line,
+                        self._console.width,
+                        subsequent_indent=" " * _INDENT,
+                        break_long_words=False,  # paths and commands stay whole
+                        break_on_hyphens=False,
+                        replace_whitespace=False,
+                    )
+                )
 
     def speaker(self, label: str) -> Callable[[str], None]:
         """Return a `print` for one of several runs, whose lines begin with a label."""
@@ -91,7 +91,7 @@ class RunConsole(contextlib.AbstractContextManager):
         """Note an update; the first also shows how long everything before it took."""
         if not self._updated:
             seconds = time.monotonic() - self._began
-            self.print(f"{FIRST_UPDATE} {seconds:.0f} s{_origin(reuse())}")
+            self.print(f"{FIRST_UPDATE} {seconds:.0f} s")
         self._updated = True
 
     def episode(self, score: float, env_step: int) -> None:
@@ -130,7 +130,7 @@ class RunConsole(contextlib.AbstractContextManager):
             f"env step {env_step:,}/{self._total:,}",
             self._return(env_step),
             count(update, "update"),
-            f"{env_steps_per_second:.1f} {self._rate}",
+            f"{env_steps_per_second:.1f} env steps/s",
             f"({parts})",
         ]
         if terminal:
@@ -185,8 +185,7 @@ class RunConsole(contextlib.AbstractContextManager):
             if self._said is None or work[:2] != self._said[:2]:  # files say how long it takes
                 self._said, self._sentence = work, _said(work)
             text = f"{self._sentence}: {timedelta(seconds=int(work.seconds))} so far"
-            text = _fitting([text], self._console.width - _BAR - 1)
-            self._draw(text)
+            self._draw(_fitting([text], self._console.width - _BAR - 1))
         elif work.stage == "compiling":  # where it is traced alone it was compiled before
             if self._said is None or work.name != self._said.name:
                 self.print(_said(work))
@@ -217,19 +216,6 @@ def outlook() -> str:
     return f"{work.stage} {_name(work)}, which cannot be broken off, then saving"
 
 
-def _wrapped(line: str, width: int) -> str:
-    """Wrap a line between words; paths and commands stay whole."""
-    return textwrap.fill(
-        line,
-        width,
-        subsequent_indent=" " * _INDENT,
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-        drop_whitespace=True,
-    )
-
-
 def _fitting(texts: Sequence[str], width: int) -> str:
     """Join the first text with those of the others for which there is room."""
     shown, *others = texts
@@ -252,15 +238,3 @@ def _said(work: InWork) -> str:
         return f"compiling {_name(work)}, for the first time here: it can take minutes"
     least, most = usual
     return f"compiling {_name(work)}, usually {f'{least} to ' if least < most else ''}{most} s here"
-
-
-def _origin(reuse: Reuse | None) -> str:
-    """Describe how many compiled programs came from the cache, if that is known."""
-    if reuse is None:
-        return ""
-    if reuse.from_cache == reuse.programs:
-        return f"; all {reuse.programs} programs were compiled before"
-    return (
-        f"; {reuse.from_cache} of {reuse.programs} programs were compiled before, and later runs "
-        "reuse the others"
-    )

@@ -59,22 +59,11 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(map(_is_number, value))
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
 def _is_machine(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and files.is_count(value.get("cores"))
-        and _is_text(value.get("processor"))
-        and isinstance(devices := value.get("devices"), list)
-        and all(map(_is_text, devices))
-    )
+    if not isinstance(value, dict) or not isinstance(value.get("devices"), list):
+        return False
+    texts = (value.get("processor"), *value["devices"])
+    return files.is_count(value.get("cores")) and all(isinstance(text, str) for text in texts)
 
 
 _Checks = Mapping[str, Callable[[Any], bool]]
@@ -86,11 +75,11 @@ _LINES: Mapping[str, _Checks] = {
     "scores": {"env_step": files.is_count, "mean": _is_number, "scores": _are_numbers},
 }
 _RECORD: _Checks = {
-    "commit": lambda value: value is None or _is_text(value),
+    "commit": lambda value: value is None or isinstance(value, str),
     "jax": lambda value: value is None or isinstance(value, dict),
     "machine": _is_machine,
-    "precision": _is_text,
-    "resumed": _is_list,
+    "precision": lambda value: isinstance(value, str),
+    "resumed": lambda value: isinstance(value, list),
     "versions": lambda value: isinstance(value, dict),
 }
 
@@ -185,11 +174,9 @@ class RunFolder:
             MachineError: If the file cannot be written.
         """
         text = "".join(json.dumps(_finite(line), allow_nan=False) + "\n" for line in lines)
-        try:
-            with files.open_to_append(self.path / f"{name}.jsonl") as file:
-                file.write(text.encode())
-        except OSError as error:
-            raise MachineError(f"Cannot write to {self.path}: {error.strerror}.") from error
+        path = self.path / f"{name}.jsonl"
+        with files.writing(self.path), files.open_to_append(path) as file:
+            file.write(text.encode())
 
     def read(self, name: str) -> list[dict[str, Any]]:
         """Read the lines of `{name}.jsonl`; none if there is no such file.
@@ -253,13 +240,11 @@ class RunFolder:
         missing = []
         for path in {self.path / name for name in sizes if name in LOGS} | set(self._logs()):
             size = sizes.get(path.name, 0)
-            try:
+            with files.writing(path):
                 there = path.stat().st_size if path.exists() else 0
                 kept = _whole_lines(path, min(size, there))
                 if kept < there:
                     files.truncate(path, kept)
-            except OSError as error:
-                raise MachineError(f"Cannot write to {path}: {error.strerror}.") from error
             if kept < size:
                 missing.append(
                     f"{path} has lost {size - kept:,} of {size:,} bytes; it goes on after its "

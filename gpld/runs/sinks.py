@@ -1,69 +1,17 @@
 """Sinks for metrics besides the run folder: TensorBoard and Weights & Biases."""
 
 import contextlib
+import functools
 import importlib.util
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+from ..config import Config, to_dict
 from ..errors import UsageError
 from ..machine.files import read_json, write_json
-
-
-@runtime_checkable
-class Sink(Protocol):
-    """Receiver of lines of metrics."""
-
-    def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
-        """Takes a line.
-
-        Args:
-            name: The kind of line, as its file is called.
-            clocks: `env_step`, `frame` and `update`.
-            values: Numbers by name.
-        """
-        ...
-
-    def close(self) -> None:
-        """Writes what is left; nothing comes afterwards."""
-        ...
-
-
-def make_sinks(
-    *,
-    tensorboard: bool,
-    wandb_project: str | None,
-    folder: Path,
-    settings: Mapping[str, Any],
-    resumed_at: int | None,
-    warn: Callable[[str], None],
-) -> list[Sink]:
-    """Open the sinks that the settings ask for.
-
-    One that fails, now or later, warns once and is silent from then on: a network or a full
-    disk must not stop the training.
-
-    Args:
-        tensorboard: Whether to write for TensorBoard.
-        wandb_project: Project in Weights & Biases; None for none.
-        folder: Folder of the run.
-        settings: All settings of the run.
-        resumed_at: Env step that the run goes on from; None if it is new.
-        warn: Takes the warnings, one line each.
-
-    Raises:
-        UsageError: If Weights & Biases is asked for and not installed.
-    """
-    makers: dict[str, Callable[[], Sink]] = {}
-    if tensorboard:
-        makers["TensorBoard"] = lambda: TensorBoardSink(folder / "tensorboard", resumed_at)
-    if wandb_project is not None:
-        if importlib.util.find_spec("wandb") is None:
-            raise UsageError("`--log.wandb` needs wandb: `pip install 'gpld[wandb]'`.")
-        makers["Weights & Biases"] = lambda: WandbSink(folder, wandb_project, settings)
-    return [_Guarded(name, make, warn) for name, make in makers.items()]
 
 
 class TensorBoardSink:
@@ -92,11 +40,10 @@ class TensorBoardSink:
         self._write(step=first, session_log=log(status=log.START))
         self._writer.flush()
 
-    def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
+    def write(self, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
         """Takes a line, and leaves nothing in a buffer that a kill could take."""
         summary = self._summaries.Summary
-        scalars = _tagged(name, values).items()
-        scalars = [summary.Value(tag=tag, simple_value=value) for tag, value in scalars]
+        scalars = [summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._write(step=clocks["env_step"], summary=summary(value=scalars))
         self._writer.flush()
 
@@ -115,67 +62,110 @@ class WandbSink:
     that a resumed run goes on in the same place.
     """
 
-    def __init__(self, folder: Path, project: str, settings: Mapping[str, Any]):
-        """Begins or continues a run.
-
-        Args:
-            folder: Folder of the run.
-            project: Name of the project.
-            settings: All settings.
-        """
+    def __init__(self, folder: Path, config: Config):
+        """Begins or continues a run in the project that the settings name."""
         import wandb  # pyright: ignore[reportMissingImports] (an extra)
 
         self._run = wandb.init(
-            project=project,
-            id=_identity(folder / "wandb.json", project),
+            project=config.log.wandb,
+            id=_identity(folder / "wandb.json", config.log.wandb),
             resume="allow",
             reinit="create_new",  # one for each of several seeds
             name=folder.resolve().name,
             dir=folder,
-            config=dict(settings),
+            config=to_dict(config),
             settings=wandb.Settings(console="off"),  # the progress display is no log
         )
         # A resumed run repeats some env steps; the service's own steps may not go back.
         self._run.define_metric("env_step")
         self._run.define_metric("*", step_metric="env_step")
 
-    def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
+    def write(self, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
         """Takes a line; sending it does not wait for the network."""
-        self._run.log({**_tagged(name, values), **clocks})
+        self._run.log({**values, **clocks})
 
     def close(self) -> None:
         """Waits until everything has been sent."""
         self._run.finish()
 
 
-class _Guarded:
-    """A sink whose failure costs one warning, and the sink."""
+class Sink:
+    """A receiver of lines of metrics, whose failure costs one warning and the receiver."""
 
-    def __init__(self, name: str, make: Callable[[], Sink], warn: Callable[[str], None]):
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], TensorBoardSink | WandbSink],
+        warn: Callable[[str], None],
+    ):
+        """Open the receiver, which messages call by a name."""
         self._name, self._warn = name, warn
-        self._sink: Sink | None = None
+        self._receiver: TensorBoardSink | WandbSink | None = None
         with self._warning():
-            self._sink = make()
+            self._receiver = make()
 
     def write(self, name: str, clocks: Mapping[str, int], values: Mapping[str, float]) -> None:
+        """Takes a line.
+
+        Args:
+            name: The kind of line, as its file is called.
+            clocks: `env_step`, `frame` and `update`.
+            values: Numbers by name.
+        """
         with self._warning():
-            if self._sink is not None:
-                self._sink.write(name, clocks, values)
+            if self._receiver is not None:
+                self._receiver.write(clocks, _tagged(name, values))
 
     def close(self) -> None:
+        """Writes what is left; nothing comes afterwards."""
         with self._warning():
-            if self._sink is not None:
-                self._sink.close()
-        self._sink = None
+            if self._receiver is not None:
+                self._receiver.close()
+        self._receiver = None
 
     @contextlib.contextmanager
     def _warning(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._sink = None
+            self._receiver = None
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             self._warn(f"{self._name} gets no more metrics: {reason}")
+
+
+def make_sinks(
+    config: Config,
+    folder: Path,
+    *,
+    resumed_at: int | None,
+    wandb: bool = True,
+    warn: Callable[[str], None],
+) -> list[Sink]:
+    """Open the sinks that the settings ask for.
+
+    One that fails, now or later, warns once and is silent from then on: a network or a full
+    disk must not stop the training.
+
+    Args:
+        config: Settings.
+        folder: Folder of the run.
+        resumed_at: Env step that the run goes on from; None if it is new.
+        wandb: Whether Weights & Biases may be one: of several processes the first sends.
+        warn: Takes the warnings, one line each.
+
+    Raises:
+        UsageError: If Weights & Biases is asked for and not installed.
+    """
+    wandb = wandb and config.log.wandb is not None
+    if wandb and importlib.util.find_spec("wandb") is None:
+        raise UsageError("`--log.wandb` needs wandb: `pip install 'gpld[wandb]'`.")
+    sinks = []
+    if config.log.tensorboard:
+        make = functools.partial(TensorBoardSink, folder / "tensorboard", resumed_at)
+        sinks.append(Sink("TensorBoard", make, warn))
+    if wandb:
+        sinks.append(Sink("Weights & Biases", functools.partial(WandbSink, folder, config), warn))
+    return sinks
 
 
 def _tagged(name: str, values: Mapping[str, float]) -> dict[str, float]:
@@ -183,7 +173,7 @@ def _tagged(name: str, values: Mapping[str, float]) -> dict[str, float]:
     return dict(values) if name == "metrics" else {f"{name}/{k}": v for k, v in values.items()}
 
 
-def _identity(path: Path, project: str) -> str:
+def _identity(path: Path, project: str | None) -> str:
     """Return the run's identity in a W&B project, new if the folder has none."""
     if path.exists():
         stored = read_json(path)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..config import Config, differences, flatten, lasting, to_dict
 from ..envs import EnvSpec, choose_backend, env_factory
 from ..errors import MachineError, UsageError
-from ..machine.files import lock, open_to_append, write_json
+from ..machine.files import lock, open_to_append, write_json, writing
 from ..machine.output import show
 from ..machine.provenance import provenance
 from ..xla.choices import Choices
@@ -96,7 +96,14 @@ def check_run(
     folder, settings = RunFolder(path), jax_settings()
     if (path / "config.json").exists():
         record = folder.record()
-        _check_same(path, folder.config(), _precision(record), config, precision)
+        # What counts is what `auto` stands for on the machine; version 0.1 called it dtype.
+        stored = record["precision"] if "precision" in record else record["dtype"]
+        old = flatten(folder.config()) | {"precision": stored}
+        if differing := differences(old, flatten(config) | {"precision": precision}):
+            raise UsageError(
+                f"{path} holds a run with other settings ({'; '.join(differing)}); use them, or "
+                "another folder with `--run`."
+            )
         check_jax_settings(record.get("jax"), settings, str(path))
         if config.gpld.schedule.start > 0 and "jax" not in record:
             raise UsageError(
@@ -117,36 +124,24 @@ def check_run(
     return None
 
 
-def check_length(path: Path, config: Config, reached: int) -> None:
-    """Check that a resumed run is not made shorter than it already is.
+def check_checkpoint(path: Path, config: Config, manifest: Mapping[str, Any]) -> None:
+    """Check that a run can go on from a checkpoint with these settings.
 
     Args:
         path: Folder of the run.
         config: Settings to go on with.
-        reached: Env step that it goes on from.
+        manifest: That of the checkpoint, with the settings that it was made with.
 
     Raises:
-        UsageError: If it is.
+        UsageError: If they make it shorter than it already is, or one is another.
     """
-    least = min(RunFolder(path).config().env_steps, reached)
+    least = min(RunFolder(path).config().env_steps, manifest["env_step"])
     if config.env_steps < least:
         raise UsageError(
             f"`--env_steps` must be at least {least}, which {path} has already, got "
             f"{config.env_steps}."
         )
-
-
-def check_settings(path: Path, config: Config, saved: Mapping[str, Any]) -> None:
-    """Check that the settings in a run folder are those of its last checkpoint.
-
-    Args:
-        path: Folder of the run.
-        config: Settings to go on with.
-        saved: Those that the checkpoint was made with (`config.lasting`), as far as it says.
-
-    Raises:
-        UsageError: If one is another.
-    """
+    saved = manifest.get("settings", {})  # which older ones do not say
     now = {name: value for name, value in lasting(config).items() if name in saved}
     if differing := differences(saved, now):
         raise UsageError(
@@ -177,16 +172,22 @@ def record_run(
         MachineError: If it cannot be written.
     """
     if record is None:
-        record = _record(spec, parameters, choices)
+        observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
+        record = {
+            **provenance(),
+            "jax": jax_settings(),
+            "precision": choices.precision,
+            "choices": choices._asdict(),
+            "parameters": {**parameters, "total": sum(parameters.values())},
+            "env": spec._asdict() | {"observation": observation},
+        }
     else:
         again = provenance() | {"choices": choices._asdict()}
         record = {**record, "resumed": [*record.get("resumed", []), again]}
-    try:
+    with writing(path):
         write_json(path / "run.json", record)
         # Last: it makes the folder a run.
         write_json(path / "config.json", to_dict(config))
-    except OSError as error:
-        raise MachineError(f"Cannot write to the run folder {path}: {error.strerror}.") from error
 
 
 @contextlib.contextmanager
@@ -198,14 +199,13 @@ def locked(path: Path) -> Iterator[None]:
         MachineError: If it cannot be written.
     """
     existed = path.exists()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError(f"`--run` must name a folder, but {path} is a file.") from error
         RunFolder(path).check_links()
         file = open_to_append(path / "run.lock")
-    except FileExistsError as error:
-        raise UsageError(f"`--run` must name a folder, but {path} is a file.") from error
-    except OSError as error:
-        raise MachineError(f"Cannot write to the run folder {path}: {error.strerror}.") from error
     with file:
         if not lock(file, lambda reason: show(f"warning: {path}: {reason}", stream=sys.stderr)):
             raise UsageError(f"`--run` {path} is being trained by another process.")
@@ -221,32 +221,3 @@ def _is_left_over(path: Path) -> bool:
     # Steps on disk are in `replay`, as files without names.
     names = r"run\.json|run\.lock|replay|\.(run|config)\.json\.[0-9a-f]{8}\.tmp"
     return re.fullmatch(names, path.name) is not None
-
-
-def _check_same(
-    path: Path, stored: Config, stored_precision: str, config: Config, precision: str
-) -> None:
-    # What counts is what `auto` stands for on the machine.
-    old = flatten(stored) | {"precision": stored_precision}
-    if differing := differences(old, flatten(config) | {"precision": precision}):
-        raise UsageError(
-            f"{path} holds a run with other settings ({'; '.join(differing)}); use them, or "
-            "another folder with `--run`."
-        )
-
-
-def _precision(record: Mapping[str, Any]) -> str:
-    """Return the recorded precision, which version 0.1 called dtype."""
-    return record["precision"] if "precision" in record else record["dtype"]
-
-
-def _record(spec: EnvSpec, parameters: Mapping[str, int], choices: Choices) -> dict[str, Any]:
-    observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
-    return {
-        **provenance(),
-        "jax": jax_settings(),
-        "precision": choices.precision,
-        "choices": choices._asdict(),
-        "parameters": {**parameters, "total": sum(parameters.values())},
-        "env": spec._asdict() | {"observation": observation},
-    }

@@ -6,12 +6,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from ..checkpoints import checkpoint
-from ..checkpoints.checkpoint import Checkpoint, Damaged, Unsuitable
+from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.writer import NothingToResumeError
 from ..config import Config
+from ..config.flags import value_of
 from ..errors import LeftOut, MachineError, UsageError
 from ..machine.output import show
 from ..runs.folder import RunFolder
@@ -35,12 +35,7 @@ class Ending(contextlib.AbstractContextManager):
         """Remember a run's settings and folder, in which there is nothing yet."""
         self._run = config, path
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Show the lines, unless the command was refused or there is nothing to resume from."""
         refused = isinstance(error, SystemExit) and (
             error.code == UsageError.exit_code
@@ -66,12 +61,13 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
     Returns:
         The lines.
     """
-    runs = [RunFolder(run.path) for run in planned_runs(config, path)]
+    runs, resume = (
+        [RunFolder(run.path) for run in planned_runs(config, path)],
+        ("--resume", str(path)),
+    )
     if not all(run.checkpoint_paths() for run in runs):
-        if any(arg.partition("=")[0] == "--resume" for arg in args):  # which has the settings
-            anew = ["--resume", str(path)]
-        else:
-            anew = _without_folder(args)
+        resumed = value_of(args, "--resume") is not None  # it has the settings
+        anew = resume if resumed else _without_folder(args)
         return [
             f"not saved   {path}: it ended before its first checkpoint",
             f"begin anew  {_command('train', *anew)}",
@@ -83,14 +79,13 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
     env_step, updates = last.env_step, last.manifest["update"]
     made = f", {count(updates, 'update') if updates else 'no update'}"
     if complete and env_step >= config.env_steps:
-        longer = ("--resume", str(path), "--env_steps", str(2 * config.env_steps))
         lines = [
             f"finished    {path}: {env_step:,} env steps{made}",
-            f"longer      {_command('train', *longer)}",
+            f"longer      {_command('train', *resume, '--env_steps', str(2 * config.env_steps))}",
         ]
     else:
         # Each of several machines has a command of its own.
-        own = args if config.distributed.processes > 1 else ("--resume", str(path))
+        own = args if config.distributed.processes > 1 else resume
         lines = [
             f"saved       {path}: {env_step:,} of {config.env_steps:,} env steps{made}",
             f"go on       {_command('train', *own)}",
@@ -117,7 +112,7 @@ def _command(name: str, *args: str) -> str:
 def _last(run: RunFolder) -> Checkpoint | None:
     """Return the last checkpoint to resume from, as far as manifests tell."""
     for path in reversed(run.checkpoint_paths()):
-        with contextlib.suppress(Damaged, Unsuitable, MachineError):
+        with contextlib.suppress(UsageError, MachineError):
             if (found := checkpoint.read(path)).resumable:
                 return found
     return None
@@ -125,12 +120,5 @@ def _last(run: RunFolder) -> Checkpoint | None:
 
 def _without_folder(args: Sequence[str]) -> list[str]:
     """Remove the folder of the run from arguments, so that another one is made."""
-    kept, named = [], False
-    for arg in args:
-        if named:
-            named = False
-        elif arg == "--run":
-            named = True
-        elif not arg.startswith("--run="):
-            kept.append(arg)
-    return kept
+    pairs = zip(["", *args], args, strict=False)
+    return [arg for before, arg in pairs if "--run" not in (before, arg.partition("=")[0])]

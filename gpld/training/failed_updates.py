@@ -1,9 +1,8 @@
 """Failed updates: kept with all that they depend on, and examined."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,122 +14,54 @@ from jaxtyping import PRNGKeyArray, PyTree
 from .. import agent
 from ..agent import AgentState
 from ..checkpoints import checkpoint, tree_file
-from ..checkpoints.checkpoint import Damaged, Unsuitable
-from ..config import Config, from_dict, to_dict
+from ..config import from_dict, to_dict
 from ..errors import MachineError, UsageError
 from ..losses import Batch
+from ..machine.files import writing
 from ..models import StoredLatent
-from ..runs.folder import RunFolder
 from .seed_run import SeedRun
 
 
-def save(
-    folder: RunFolder,
-    config: Config,
-    state: AgentState,
-    batch: Batch,
-    env_step: int,
-    *,
-    key: PRNGKeyArray,
-) -> Path:
-    """Keep an update that was skipped.
-
-    Args:
-        folder: Folder of the run.
-        config: Settings.
-        state: The agent after the update, which changed nothing but the count of updates.
-        batch: What it was trained on.
-        env_step: Env steps collected before it.
-        key: Random key of the update.
-
-    Returns:
-        The folder that `examine` takes.
-
-    Raises:
-        MachineError: If it cannot be written.
-    """
-    state, batch = jax.device_get((state, batch))
-    path = folder.path / "faults" / f"update_{int(state.update) - 1:09d}"
-    arrays = batch._asdict() | {"context": batch.context._asdict()}
-    fault = {"config": to_dict(config), "batch": arrays, "key": np.asarray(jr.key_data(key))}
-    try:
-        path.parent.mkdir(exist_ok=True)  # without parents: a run may have been moved away
-        shutil.rmtree(path, ignore_errors=True)  # of a run that was resumed and failed again
-        state = eqx.tree_at(lambda state: state.update, state, state.update - 1)
-        manifest = {"env_step": env_step, "update": int(state.update), "replay": None}
-        checkpoint.write(path, state, tree_file.dump(fault), manifest)
-    except OSError as error:
-        raise MachineError(f"Cannot write to {path}: {error.strerror}.") from error
-    return path
-
-
-def stopped(
-    folder: RunFolder,
-    config: Config,
-    state: AgentState,
-    batch: Batch,
-    env_step: int,
-    *,
-    skips: int,
-    key: PRNGKeyArray,
-) -> MachineError:
-    """Keep the last update and return the error that ends a run after too many skips in a row.
-
-    Args:
-        folder: Folder of the run.
-        config: Settings.
-        state: The agent after the update.
-        batch: What it was trained on, as host arrays.
-        env_step: Env steps collected before it.
-        skips: Updates in a row that were skipped.
-        key: Random key of the updates, before it is mixed with their count.
-    """
-    # A skipped update leaves the agent as it was, so this is the state before it.
-    key = jr.fold_in(key, state.update - 1)  # as the update mixed it
-    try:
-        path = save(folder, config, state, batch, env_step, key=key)
-        rest = f"repeat the last one with `python scripts/replay_update.py {path}`."
-    except MachineError as error:
-        rest = f"the last one could not be kept: {error}"
-    return MachineError(
-        f"Loss or gradient were not finite in {skips} updates in a row, at env step {env_step}; "
-        f"{rest}"
-    )
-
-
 def raise_if_too_many(
-    run: SeedRun,
-    skips: int,
-    last: Callable[[], tuple[AgentState, Batch | None]],
+    runs: Sequence[SeedRun],
+    skips: Sequence[int],
+    last: Callable[[int], tuple[AgentState, Batch | None]],
     env_step: int,
     *,
-    key: PRNGKeyArray,
+    keys: Sequence[PRNGKeyArray],
 ) -> None:
-    """Check that a run has skipped fewer than `optimizer.max_skips` updates in a row.
+    """Check that every run has skipped fewer than `optimizer.max_skips` updates in a row.
 
     Args:
-        run: The run.
-        skips: Updates in a row that it has skipped.
-        last: Returns the agent after the last update, and its batch as host arrays.
+        runs: One run per seed.
+        skips: Updates in a row that each has skipped.
+        last: Returns a run's agent after the last update, and its batch as host arrays.
         env_step: Env steps collected before it.
-        key: Random key of the updates, before it is mixed with their count.
+        keys: Random key of each run's updates, before it is mixed with their count.
 
     Raises:
-        Failure: If it has skipped as many; the last update is kept.
+        Failure: If one has skipped as many; its last update is kept.
     """
-    if skips < run.config.optimizer.max_skips:
-        return
-    state, batch = last()
-    if batch is not None:
+    for i, (run, number) in enumerate(zip(runs, skips, strict=True)):
+        if number < run.config.optimizer.max_skips:
+            continue
+        try:
+            path = _save(run, *last(i), env_step, key=keys[i])
+            rest = f"repeat the last one with `python scripts/replay_update.py {path}`."
+        except MachineError as error:
+            rest = f"the last one could not be kept: {error}"
         with run.failing_as():
-            raise stopped(run.folder, run.config, state, batch, env_step, skips=skips, key=key)
+            raise MachineError(
+                f"Loss or gradient were not finite in {number} updates in a row, at env step "
+                f"{env_step}; {rest}"
+            )
 
 
 def examine(path: Path) -> list[str]:
     """Repeat the loss and gradient of a kept update and say where they are not finite.
 
     Args:
-        path: A folder that `save` made.
+        path: A folder below `faults/` of a run.
 
     Returns:
         Lines about parameters, batch, losses and gradients.
@@ -144,7 +75,8 @@ def examine(path: Path) -> list[str]:
     try:
         saved = checkpoint.read(path)
         fault = checkpoint.load_loop(saved)
-        config, batch = from_dict(fault["config"]), _batch(fault["batch"])
+        config, arrays = from_dict(fault["config"]), jax.tree.map(jnp.asarray, fault["batch"])
+        batch = Batch(**{**arrays, "context": StoredLatent(**arrays["context"])})
         shapes = {name: x.shape[2:] for name, x in batch.observation.items()}
         action_size = batch.prev_action.shape[-1]
         like = eqx.filter_eval_shape(agent.init, config, shapes, action_size, key=jr.key(0))
@@ -155,11 +87,6 @@ def examine(path: Path) -> list[str]:
         raise UsageError(
             f"{path} holds no update of this version of gpld ({type(error).__name__}: {reason})."
         ) from error
-    except Damaged as error:
-        raise MachineError(f"The update cannot be repeated: {error}.") from error
-    except Unsuitable as error:
-        raise UsageError(f"The update cannot be repeated: {error}.") from error
-
     compute = eqx.filter_jit(agent.loss_and_grads)
     (loss, output), grads = compute(state, batch, config=config, key=key)
     rest = batch._asdict()
@@ -173,9 +100,25 @@ def examine(path: Path) -> list[str]:
     ]
 
 
-def _batch(arrays: Mapping[str, Any]) -> Batch:
-    context = StoredLatent(**arrays["context"])
-    return jax.tree.map(jnp.asarray, Batch(**{**arrays, "context": context}))
+def _save(
+    run: SeedRun, state: AgentState, batch: Batch | None, env_step: int, *, key: PRNGKeyArray
+) -> Path:
+    """Keep the last update of a run, and return the folder that `examine` takes."""
+    # A skipped update leaves all of the agent but its count as it was before.
+    state = eqx.tree_at(lambda state: state.update, state, state.update - 1)
+    key = jr.fold_in(key, state.update)  # as the update mixed it
+    state, batch = jax.device_get((state, batch))
+    assert batch is not None
+    update = int(state.update)
+    path = run.folder.path / "faults" / f"update_{update:09d}"
+    arrays = batch._asdict() | {"context": batch.context._asdict()}
+    fault = {"config": to_dict(run.config), "batch": arrays, "key": np.asarray(jr.key_data(key))}
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)  # without parents: a run may have been moved away
+        shutil.rmtree(path, ignore_errors=True)  # of a run that was resumed and failed again
+        manifest = {"env_step": env_step, "update": update, "replay": None}
+        checkpoint.write(path, state, tree_file.dump(fault), manifest)
+    return path
 
 
 def _by_module(model: PyTree) -> dict[str, PyTree]:

@@ -1,17 +1,17 @@
 """Source of a run's experience: environments, or what another run has stored."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checkpoints import checkpoint
-from ..checkpoints.checkpoint import Damaged, Unsuitable
 from ..config import Config
 from ..envs import EnvSpec, VectorEnv, make_functional_env, make_vector_env
 from ..envs.functional.auto_reset import AutoReset
-from ..errors import MachineError, UsageError
+from ..errors import Unsuitable, UsageError
 from ..machine.provenance import num_cores
-from ..replay import AbstractReplay, ReplayStore, UnsuitableReplayError
+from ..replay import AbstractReplay, ReplayStore
 from ..runs.folder import RunFolder
 from ..runs.start import PlannedRun
 from ..seeding import derive_seed
@@ -25,14 +25,11 @@ class Source(NamedTuple):
     functional: AutoReset | None = None
     """Environments that the program of the device loop holds."""
 
-    stored: "StoredReplay | None" = None
+    stored: RunFolder | None = None
+    """Run on whose replay one without environments trains."""
 
-
-class StoredReplay(NamedTuple):
-    """Replay of another run, on which one without environments trains."""
-
-    folder: RunFolder
-    manifest: dict[str, Any]
+    manifest: Mapping[str, Any] | None = None
+    """That of its replay."""
 
 
 def open_source(
@@ -103,22 +100,27 @@ def num_workers(config: Config, num_runs: int = 1) -> int:
     return min(config.env.num_envs, max(1, num_cores() // num_runs))
 
 
-def take_over(stored: StoredReplay, replay: AbstractReplay) -> None:
+def take_over(stored: RunFolder, manifest: Mapping[str, Any], replay: AbstractReplay) -> None:
     """Fill an empty replay with the steps and latent states of another run.
 
     Random numbers stay those of the run that trains, and nothing waits in the online queue.
+
+    Args:
+        stored: The other run.
+        manifest: That of its replay.
+        replay: What is filled.
 
     Raises:
         UsageError: If the latent states have other sizes.
         MachineError: If a file is damaged.
     """
     # Of the state of the other replay only what both loops have.
-    taken = {name: stored.manifest["state"][name] for name in ("num_added", "oldest")}
-    manifest = stored.manifest | {"state": replay.get_state() | taken}
+    taken = {name: manifest["state"][name] for name in ("num_added", "oldest")}
+    own = {**manifest, "state": replay.get_state() | taken}
     try:
-        ReplayStore(stored.folder.path / "checkpoints" / "replay").load(manifest, replay)
-    except UnsuitableReplayError as error:
-        raise UsageError(f"`--offline` {stored.folder.path} does not fit: {error}") from error
+        ReplayStore(stored.path / "checkpoints" / "replay").load(own, replay)
+    except Unsuitable as error:
+        raise UsageError(f"`--offline` {stored.path} does not fit: {error}") from error
 
 
 def _find_stored(config: Config, path: Path) -> Source:
@@ -143,12 +145,7 @@ def _find_stored(config: Config, path: Path) -> Source:
             f"`--offline` {folder.path} holds steps that were taken with other settings; add "
             f"`{' '.join(flags)}`."
         )
-    try:
-        saved = checkpoint.read(folder.latest_checkpoint())
-    except Damaged as error:
-        raise MachineError(f"`--offline` cannot be used: {error}.") from error
-    except Unsuitable as error:
-        raise UsageError(f"`--offline` cannot be used: {error}.") from error
+    saved = checkpoint.read(folder.latest_checkpoint())
     if not saved.resumable:
         raise UsageError(f"`--offline` must be a run with a replay, but {saved.path} has none.")
-    return Source(folder.env_spec(), stored=StoredReplay(folder, saved.manifest["replay"]))
+    return Source(folder.env_spec(), stored=folder, manifest=saved.manifest["replay"])

@@ -1,6 +1,6 @@
 """Stages of the training loop that follow env steps: evaluate, report, log, save."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..checkpoints import tree_file
@@ -16,7 +16,7 @@ from .trainer import Trainer
 
 
 class Stages:
-    """Evaluates, reports, logs and saves the runs between calls of `Trainer.advance`."""
+    """Evaluates, reports, logs and saves the runs between calls of `advance` of the trainer."""
 
     def __init__(
         self,
@@ -66,7 +66,11 @@ class Stages:
         if self._config.learn == "agent":
             with self._stopwatch("evaluation"):
                 # All before any score is written: after a failure they are evaluated again.
-                scores = [self._evaluate_one(i, video) for i in range(len(self._runs))]
+                scores = []
+                for i, run in enumerate(self._runs):
+                    with run.failing_as():
+                        agent = self._trainer.agent(i)
+                        scores.append(run.evaluate(agent, clock.env_step, video=video))
             with self._stopwatch("logging"):
                 for run, score in zip(self._runs, scores, strict=True):
                     run.recorder.evaluated(clock, score)
@@ -109,23 +113,26 @@ class Stages:
             milestone: Whether it is one of the checkpoints whose agent may be kept.
             excluding: A run that failed.
         """
-        clock = self._trainer.clock
+        trainer, kept = self._trainer, milestone and self._keeps_agent()
         with self._stopwatch("checkpoint"):
             self._checkpointer.finish_previous()
-            contents = {
-                run.archive: Contents(
-                    env_step=clock.env_step,
-                    update=clock.update,
-                    milestone=milestone,
-                    agent=self._trainer.agent(i),
-                    loop=tree_file.dump(self._get_state(i, served)),
-                    replay=self._trainer.snapshot(i),
-                    stopwatch=self._stopwatch.get_state(),
-                    settings=lasting(run.config),
+            contents = {}
+            for i, run in enumerate(self._runs):
+                if run is excluding:
+                    continue
+                manifest = {
+                    **trainer.clock._asdict(),
+                    "keep_agent": kept,
+                    # What is logged from here on comes after the checkpoint.
+                    "logs": run.folder.log_sizes(),
+                    # Not in `loop`, whose bits are the same wherever the run was stopped.
+                    "stopwatch": self._stopwatch.get_state(),
+                    "settings": lasting(run.config),
+                }
+                loop = tree_file.dump(self._get_state(i, served))
+                contents[run.archive] = Contents(
+                    trainer.agent(i), loop, trainer.snapshot(i), manifest
                 )
-                for i, run in enumerate(self._runs)
-                if run is not excluding
-            }
             self._checkpointer.begin(contents)
 
     def wait(self) -> None:
@@ -164,11 +171,11 @@ class Stages:
                 f"{starts[0].path} does not hold the state of such a run: {error!r:.100}."
             ) from error
 
-    def _evaluate_one(self, index: int, video: bool) -> Mapping[str, Any]:
-        run = self._runs[index]
-        with run.failing_as():
-            agent, env_step = self._trainer.agent(index), self._trainer.clock.env_step
-            return run.evaluate(agent, env_step, video=video)
+    def _keeps_agent(self) -> bool:
+        """Return whether the agent of a milestone made now is kept for good."""
+        settings = self._config.checkpoint
+        number = self._trainer.clock.env_step // settings.every
+        return settings.keep_every > 0 and number % settings.keep_every == 0
 
     def _get_state(self, index: int, served: int) -> dict[str, Any]:
         """Return all that a checkpoint of one run holds besides its agent and its replay."""

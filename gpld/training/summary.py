@@ -17,42 +17,6 @@ from ..xla.precision import describe_products
 from .memory_estimate import free_disk, predict
 from .source import num_workers
 
-
-def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:
-    """Summarise in a few lines what a run will do."""
-    chosen, counts = choices(config), parameter_counts(state.model)
-    products = describe_products(chosen)
-    ratio = train_ratio(config)
-    replay, agent, checkpoints = map(byte_size, predict(config.share, spec, state))
-    penalty = ", ".join(
-        f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
-    )
-    return "\n".join(
-        [
-            f"run         {path}",
-            f"task        {config.task}: {count(spec.action_size, 'action')}",
-            *([] if config.offline else [f"engine      {_engine(config)}"]),
-            f"inputs      {_inputs(config, spec)}",
-            f"settings    preset {config.preset}, {_seeds(config)}, "
-            f"penalty {penalty or 'off (DreamerV3)'}",
-            f"device      {_devices(config)}, computing in {_PRECISIONS[chosen.precision]}",
-            f"loop        {_LOOPS[config.loop]}",
-            *([f"products    {products}"] if products is not None else []),
-            f"parameters  {sum(counts.values()):,}: "
-            + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
-            f"length      {'each ' * (config.seeds > 1)}{config.env_steps:,} env steps = "
-            f"{config.env_steps * config.env.action_repeat:,} frames, "
-            f"{count(ratio.updates_due(config.env_steps), 'update')}; "
-            f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
-            f"memory      {replay} for replay once it is full "
-            f"({_place(config)}), {agent} for the agent and its gradients; "
-            f"{byte_size(_free_memory(config))} are free",
-            f"disk        up to {checkpoints} for checkpoints; "
-            f"{byte_size(free_disk(path))} are free",
-        ]
-    )
-
-
 _LOOPS = {
     "host": "on the host: environments, replay and updates take turns",
     "device": "on the device: environments, replay and updates are one program",
@@ -66,17 +30,40 @@ _PRECISIONS = {
 }
 
 
-def _place(config: Config) -> str:
-    """Name the place of the replay."""
-    if config.loop == "device":
-        return "on the device"
-    return "on disk" if config.replay.storage == "disk" else "in memory"
+_PLACES = {"device": "on the device", "disk": "on disk", "ram": "in memory"}
 
 
-def _free_memory(config: Config) -> int:
-    """Return the bytes of memory that are free where the replay is."""
+def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> str:
+    """Summarise in a few lines what a run will do."""
+    chosen, counts, ratio = choices(config), parameter_counts(state.model), train_ratio(config)
+    networks = ", ".join(f"{name} {number:,}" for name, number in counts.items())
+    replay, agent, checkpoints = map(byte_size, predict(config.share, spec, state))
     on_device = device_memory() if config.loop == "device" else None
-    return available_memory() if on_device is None else on_device
+    free = available_memory() if on_device is None else on_device
+    place = _PLACES[config.replay.storage if config.loop == "host" else "device"]
+    penalty = ", ".join(
+        f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
+    )
+    lines = {
+        "run": path,
+        "task": f"{config.task}: {count(spec.action_size, 'action')}",
+        "engine": None if config.offline else _engine(config),
+        "inputs": _inputs(config, spec),
+        "settings": f"preset {config.preset}, {_seeds(config)}, "
+        f"penalty {penalty or 'off (DreamerV3)'}",
+        "device": f"{_devices(config)}, computing in {_PRECISIONS[chosen.precision]}",
+        "loop": _LOOPS[config.loop],
+        "products": describe_products(chosen),
+        "parameters": f"{sum(counts.values()):,}: {networks}",
+        "length": f"{'each ' * (config.seeds > 1)}{config.env_steps:,} env steps = "
+        f"{config.env_steps * config.env.action_repeat:,} frames, "
+        f"{count(ratio.updates_due(config.env_steps), 'update')}; "
+        f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
+        "memory": f"{replay} for replay once it is full ({place}), {agent} for the agent and its "
+        f"gradients; {byte_size(free)} are free",
+        "disk": f"up to {checkpoints} for checkpoints; {byte_size(free_disk(path))} are free",
+    }
+    return "\n".join(f"{name:12}{text}" for name, text in lines.items() if text is not None)
 
 
 def _engine(config: Config) -> str:
@@ -121,10 +108,8 @@ def _seeds(config: Config) -> str:
 
 def _devices(config: Config) -> str:
     kind = jax.devices()[0].device_kind
-    if config.distributed.processes > 1:
-        process = f"process {jax.process_index()} of {config.distributed.processes}"
-        return f"{config.devices} x {kind} in {process}, with a part of each batch"
-    if config.devices == 1:
+    if config.devices == config.distributed.processes == 1:
         return kind
     shared = "a part of each batch" if config.seeds == 1 else "some of the seeds"
-    return f"{config.devices} x {kind} with {shared} each"
+    process = f"process {jax.process_index()} of {config.distributed.processes}"
+    return f"{config.devices} x {kind} in {process}, with {shared} each"

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,7 @@ from jaxtyping import PRNGKeyArray
 from ..agent import AgentState, choices
 from ..checkpoints.retention import Archive, Start
 from ..checkpoints.writer import Checkpointer
-from ..config import Config, to_dict
-from ..config.train_ratio import train_ratio
+from ..config import Config
 from ..envs import env_seed
 from ..errors import Interrupted
 from ..machine.signals import Interrupts
@@ -29,9 +28,8 @@ from ..runs.recorder import Recorder
 from ..runs.sinks import make_sinks
 from ..runs.start import (
     PlannedRun,
-    check_length,
+    check_checkpoint,
     check_run,
-    check_settings,
     locked,
     planned_runs,
     record_run,
@@ -41,17 +39,15 @@ from .device.trainer import DeviceTrainer
 from .evaluator import Evaluator
 from .experience import make_replay
 from .host.collector import Collector
-from .host.learner import Learner
 from .host.trainer import HostTrainer
 from .loop import Loop
 from .pictures import Pictures
 from .profiling import Profiler
-from .programs import Programs, init_agents, make_programs
+from .programs import init_agents, make_programs
 from .seed_run import SeedRun
 from .source import Source, collect_seed, open_source, take_over
 from .stages import Stages
 from .summary import describe
-from .trainer import Trainer
 from .warm_start import warm_start
 
 
@@ -79,10 +75,9 @@ def train(config: Config, path: Path) -> RunFolder:
         Interrupted: If a signal stopped the run, which is saved, or came before its first step.
     """
     memory_estimate.check_settings(config, path)
-    seeds, processes = SeedAxis(config.seeds, choose_placement(config)), find_processes()
+    processes = find_processes()
     with processes.explained(), contextlib.ExitStack() as stack:
-        # The result of `_open` has no name here, which would keep the initial agents in memory.
-        _assemble(config, seeds, _open(config, path, processes, stack), processes, stack).run()
+        _assemble(config, path, processes, stack).run()
     return RunFolder(path)
 
 
@@ -116,17 +111,15 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
         folder: check_run(folder, own, chosen.precision, parts=parts)
         for folder, own in settings.items()
     }
-    console = enter(_console(config, len(runs)))
+    console = enter(RunConsole(config, len(runs)))
     interrupts = enter(Interrupts(console.print, outlook))
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
-    spec, stored = sources[0].spec, sources[0].stored
-    init_keys, loop_keys = _columns(jr.split(jr.key(run.config.seed)) for run in runs)
+    spec = sources[0].spec
+    init_keys, loop_keys = zip(*(jr.split(jr.key(run.config.seed)) for run in runs), strict=True)
     agents = init_agents(config, spec, keys=init_keys)
     if not any(RunFolder(run.path).checkpoint_paths() for run in runs):
         agents = [warm_start(agent, config.init) for agent in agents]
-    memory_estimate.check(
-        config.share, spec, agents[0], path, saved=None if stored is None else stored.manifest
-    )
+    memory_estimate.check(config.share, spec, agents[0], path, saved=sources[0].manifest)
     # All processes stop, or those without a signal would wait for the others.
     if received := [signal for signal in processes.gather(interrupts.received) if signal]:
         raise Interrupted(f"{received[0]} came before the first step; nothing was changed.")
@@ -137,12 +130,9 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     checkpointer = enter(Checkpointer(archives, config.checkpoint.minutes, processes))
     description, counts = describe(config, spec, agents[0], path), parameter_counts(agents[0].model)
     starts = _find_starts(runs, sources, agents, checkpointer, processes)
-    reached = starts[0].manifest["env_step"]
-    for folder, own in settings.items():
-        if reached is not None and records[folder] is not None:
-            check_length(folder, own, reached)
     for run, start in zip(runs, starts, strict=True):
-        check_settings(run.path, run.config, start.manifest.get("settings", {}))
+        if start.path is not None:
+            check_checkpoint(run.path, run.config, start.manifest)
     for folder, own in settings.items():
         record_run(folder, own, records[folder], spec, counts, chosen)
     console.print(description)
@@ -160,11 +150,7 @@ def _find_starts(
     """Find the last checkpoint of every run, or make a replay for its beginning."""
     makers = [
         functools.partial(
-            make_replay,
-            run.config.share,
-            source.spec,
-            run.path / "replay",
-            process=processes.index,
+            make_replay, run.config.share, source.spec, run.path / "replay", process=processes.index
         )
         for run, source in zip(runs, sources, strict=True)
     ]
@@ -172,30 +158,38 @@ def _find_starts(
         return saved
     starts = []
     for agent, source, make in zip(agents, sources, makers, strict=True):
-        replay = make(None if source.stored is None else source.stored.manifest)
-        if source.stored is not None:
-            take_over(source.stored, replay)
+        replay = make(source.manifest)
+        if source.stored is not None and source.manifest is not None:
+            take_over(source.stored, source.manifest, replay)
         starts.append(Start(agent, replay))
     return starts
 
 
 def _assemble(
-    config: Config,
-    seeds: SeedAxis,
-    opened: _Opened,
-    processes: Processes,
-    stack: contextlib.ExitStack,
+    config: Config, path: Path, processes: Processes, stack: contextlib.ExitStack
 ) -> Loop:
     """Put the parts of the runs together, and restore their state."""
-    enter, starts, console = stack.enter_context, opened.starts, opened.console
-    stopwatch = Stopwatch()
+    seeds = SeedAxis(config.seeds, choose_placement(config))
+    # Not handed out: whoever kept it would keep the initial agents in memory.
+    opened = _open(config, path, processes, stack)
+    starts, console, stopwatch = opened.starts, opened.console, Stopwatch()
     runs = [_seed_run(i, opened, stopwatch, processes, stack) for i in range(len(starts))]
     state = seeds.put(seeds.stack([start.agent for start in starts]))
-    act_keys, update_keys, report_keys = _columns(jr.split(key, 3) for key in opened.loop_keys)
+    three = (jr.split(key, 3) for key in opened.loop_keys)
+    act_keys, update_keys, report_keys = zip(*three, strict=True)
     programs, report_key = make_programs(config, seeds), seeds.stack(report_keys)
-    trainer = _trainer(
-        config, seeds, opened, runs, state, programs, processes, act_keys, update_keys
-    )
+    functional, spec = opened.sources[0].functional, opened.sources[0].spec
+    if functional is not None:
+        env_keys = [jr.key(env_seed(collect_seed(run.config))) for run in runs]
+        keys = {"act_keys": act_keys, "update_keys": update_keys, "env_keys": env_keys}
+        trainer = DeviceTrainer(config, seeds, runs, state, functional, **keys)
+    else:
+        collector = None
+        if envs := [source.envs for source in opened.sources if source.envs is not None]:
+            keys = [_process_key(key, processes.index) for key in act_keys]
+            collector = Collector(seeds, runs, envs, programs.act, state.model, keys=keys)
+        update = programs.update
+        trainer = HostTrainer(seeds, runs, state, spec, update, collector, keys=update_keys)
     stages = Stages(
         config,
         runs,
@@ -205,8 +199,8 @@ def _assemble(
         interrupts=opened.interrupts,
         processes=processes,
     )
-    profiler = enter(Profiler(opened.runs[0].path / "profile", config.profile, console.print))
-    loop = Loop(config, trainer, stages, profiler)
+    profiler = Profiler(opened.runs[0].path / "profile", config.profile, console.print)
+    loop = Loop(config, trainer, stages, stack.enter_context(profiler))
     if starts[0].loop is not None:
         loop.served = stages.resume(starts)
         paths = ", ".join(str(start.path) for start in starts)
@@ -231,14 +225,8 @@ def _seed_run(
     archive, say = opened.checkpointer.archives[index], opened.console.speaker(run.label)
     for sentence in archive.folder.rewind(start.manifest["logs"]):
         say(sentence)
-    sinks = make_sinks(
-        tensorboard=run.config.log.tensorboard,
-        wandb_project=run.config.log.wandb if processes.index == 0 else None,
-        folder=run.path,
-        settings=to_dict(run.config),
-        resumed_at=start.manifest["env_step"],
-        warn=say,
-    )
+    resumed_at, wandb = start.manifest["env_step"], processes.index == 0
+    sinks = make_sinks(run.config, run.path, resumed_at=resumed_at, wandb=wandb, warn=say)
     recorder = Recorder(run.config, archive.folder, opened.console, stopwatch, sinks, run.label)
     return SeedRun(
         run.config,
@@ -250,55 +238,6 @@ def _seed_run(
         Pictures(run.config, archive.folder, say),
         run.label,
     )
-
-
-def _trainer(
-    config: Config,
-    seeds: SeedAxis,
-    opened: _Opened,
-    runs: Sequence[SeedRun],
-    state: AgentState,
-    programs: Programs,
-    processes: Processes,
-    act_keys: Sequence[PRNGKeyArray],
-    update_keys: Sequence[PRNGKeyArray],
-) -> Trainer:
-    """Make the trainer: on the device, on the host, or on a stored replay."""
-    first = opened.sources[0]
-    envs = [source.envs for source in opened.sources if source.envs is not None]
-    if first.functional is not None:
-        return DeviceTrainer(
-            config,
-            seeds,
-            runs,
-            state,
-            first.functional,
-            act_keys=act_keys,
-            update_keys=update_keys,
-            env_keys=[jr.key(env_seed(collect_seed(run.config))) for run in runs],
-        )
-    collector = None
-    if envs:
-        keys = [_process_key(key, processes.index) for key in act_keys]
-        collector = Collector(seeds, runs, envs, programs.act, state.model, keys=keys)
-    learner = Learner(seeds, runs, state, first.spec, programs.update, keys=update_keys)
-    return HostTrainer(runs, collector, learner, train_ratio(config))
-
-
-def _console(config: Config, num_runs: int) -> RunConsole:
-    ratio, num_envs = train_ratio(config), config.env.num_envs
-    return RunConsole(
-        config.env_steps,
-        ratio.updates_due(-(-config.env_steps // num_envs) * num_envs),
-        num_runs,
-        first_env_step=ratio.first_env_step,
-        pictures=config.env.observations != "vectors",
-    )
-
-
-def _columns(keys: Iterable[PRNGKeyArray]) -> Iterable[Sequence[PRNGKeyArray]]:
-    """Transpose keys: the first of each row, then the second of each."""
-    return zip(*keys, strict=True)
 
 
 def _process_key(key: PRNGKeyArray, process: int) -> PRNGKeyArray:

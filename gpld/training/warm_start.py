@@ -43,15 +43,13 @@ def warm_start(state: AgentState, config: InitConfig) -> AgentState:
 
 
 def _check_sizes(name: str, theirs: PyTree, ours: PyTree, run: str) -> None:
-    there, here = _shapes(theirs), _shapes(ours)
+    there, here = (
+        {jax.tree_util.keystr(path): x.shape for path, x in jax.tree.leaves_with_path(arrays)}
+        for arrays in eqx.filter((theirs, ours), eqx.is_array)
+    )
     for path in dict.fromkeys([*here, *there]):
         if here.get(path) != there.get(path):
             raise UsageError(
                 f"`--init.from` {run} does not fit: {name}{path} has shape "
                 f"{there.get(path, 'none')} there and {here.get(path, 'none')} here."
             )
-
-
-def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, eqx.is_array))
-    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 
 import equinox as eqx
@@ -12,8 +13,7 @@ from helpers import ACTION_SIZE, CONFIG, SHAPES
 
 from gpld import agent
 from gpld.checkpoints import checkpoint, tree_file
-from gpld.checkpoints.checkpoint import Damaged, Unsuitable
-from gpld.errors import MachineError, UsageError
+from gpld.errors import Damaged, MachineError, Unsuitable, UsageError
 
 LOOP = {"env_step": 8, "scores": np.arange(3.0)}
 REPLAY = {
@@ -93,7 +93,7 @@ def test_another_format_is_no_damage(saved, state):
     (saved / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(Unsuitable, match="has format 99 and this version of gpld reads 1"):
         checkpoint.read(saved)
-    with pytest.raises(UsageError, match=r"cannot be used here: .* has format 99"):
+    with pytest.raises(UsageError, match="has format 99"):
         checkpoint.load(saved, state)
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_written_leaves_nothing(state, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(tmp_path / "000000008", state, tree_file.dump(LOOP), MANIFEST)
     assert list(tmp_path.iterdir()) == []
@@ -214,8 +214,6 @@ def test_an_old_checkpoint_keeps_its_agent(saved, state):
     found = checkpoint.read(saved)
     assert not found.resumable
     assert eqx.tree_equal(checkpoint.load_agent(found, state), state)
-    with pytest.raises(Damaged, match=r"no longer has its loop\.npz"):
-        checkpoint.load_loop(found)
     assert sorted(path.name for path in saved.iterdir()) == ["agent.eqx", "manifest.json"]
     assert json.loads((saved / "manifest.json").read_text())["env_step"] == 8
 

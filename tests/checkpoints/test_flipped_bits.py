@@ -11,11 +11,10 @@ from helpers import ACTION_SIZE, CONFIG, SHAPES
 
 from gpld import agent
 from gpld.checkpoints import checkpoint, tree_file
-from gpld.checkpoints.checkpoint import Damaged, Unsuitable
 from gpld.checkpoints.retention import Archive, Contents
 from gpld.checkpoints.writer import Checkpointer
 from gpld.config import CheckpointConfig
-from gpld.errors import UsageError
+from gpld.errors import Damaged, Unsuitable, UsageError
 from gpld.replay import Replay, StepSpec
 from gpld.runs.folder import RunFolder
 
@@ -56,8 +55,15 @@ def folder(state, tmp_path):
         replay.sample(1)
         loop = tree_file.dump({"env_step": env_step, "array": np.arange(3.0)})
         snapshot = archive.store.snapshot(replay)
-        contents = Contents(env_step, 0, True, state, loop, snapshot, STOPWATCH, {})
-        archive.save(contents, folder.log_sizes())
+        manifest = {
+            "env_step": env_step,
+            "update": 0,
+            "keep_agent": True,
+            "logs": folder.log_sizes(),
+            "stopwatch": STOPWATCH,
+            "settings": {},
+        }
+        archive.save(Contents(state, loop, snapshot, manifest))
     return folder
 
 

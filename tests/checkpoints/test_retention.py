@@ -38,6 +38,11 @@ def make_replay(manifest=None):
     return Replay(SPECS, num_streams=1, window=2, capacity=100, max_steps=100, mutable=("x",))
 
 
+def manifest(env_step, logs):
+    clocks = {"env_step": env_step, "update": 0, "keep_agent": False}
+    return {**clocks, "logs": logs, "stopwatch": STOPWATCH, "settings": {}}
+
+
 @dataclasses.dataclass
 class Run:
     """A run folder with checkpoints, and what its next start finds there."""
@@ -57,8 +62,8 @@ class Run:
                 replay.add({"x": np.ones(1, np.float32), "is_first": np.zeros(1, bool)})
             snapshot = archive.store.snapshot(replay)
             loop = tree_file.dump({"env_step": env_step})
-            contents = Contents(env_step, 0, False, self.state, loop, snapshot, STOPWATCH, {})
-            archive.save(contents, self.folder.log_sizes())
+            logs = self.folder.log_sizes()
+            archive.save(Contents(self.state, loop, snapshot, manifest(env_step, logs)))
 
     def start(self, like=None):
         """Env step that the run goes on from; None if it begins."""
@@ -139,7 +144,7 @@ def test_another_replay_is_not_damage(run):
 def test_a_missing_replay_sets_nothing_aside(run):
     run.save(0, 10, 20)
     shutil.rmtree(run.checkpoint("replay"))
-    check_refused(run, MachineError, "is missing")
+    check_refused(run, MachineError, "cannot be read: No such file")
 
 
 def test_the_beginning_does_not_stand_in_for_a_damaged_checkpoint(run):
@@ -200,12 +205,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_no_files_of_the_replay(run):
     replay = make_replay()
     replay.add({"x": np.ones(1, np.float32), "is_first": np.zeros(1, bool)})
     snapshot = archive.store.snapshot(replay)
-    contents = Contents(20, 0, False, run.state, tree_file.dump({}), snapshot, STOPWATCH, {})
+    contents = Contents(run.state, tree_file.dump({}), snapshot, manifest(20, {}))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))  # less than the agent
     try:
         with pytest.raises(OSError, match="File too large"):
-            archive.save(contents, {})
+            archive.save(contents)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert _replay_files(run) == before

@@ -209,7 +209,7 @@ def test_unwritable_folder_is_one_line(tmp_path):
     blocker.write_text("")
     result = run("train.py", "--preset", "debug", "--run", blocker / "run")
     assert result.returncode == 1
-    assert result.stderr.startswith(f"error: Cannot write to the run folder {blocker / 'run'}")
+    assert result.stderr.startswith(f"error: Cannot write to {blocker / 'run'}")
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def test_debug_trains_from_pictures_without_a_display(gl, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert f"inputs      images image 64 x 64 x 3 (drawn with {gl})" in result.stdout
-    assert "pictures/s" in result.stdout
+    assert "env steps/s" in result.stdout
     metrics = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert 0 < metrics[-1]["train/loss/image"] < 64 * 64 * 3
     assert {path.suffix for path in (tmp_path / "run" / "predictions").iterdir()} == {

@@ -29,11 +29,12 @@ RUN = """
 import sys
 from gpld.runs import start
 from gpld.cli import one_line_errors
+from gpld.config import Config
 from gpld.runs.console import RunConsole
 from gpld.errors import Interrupted
 
 with one_line_errors():
-    with RunConsole(10, 1) as console:
+    with RunConsole(Config()) as console:
         for i in range(100):
             console.print(f"return 58.5 \\u00b1 0.0 {i}")
     with open(sys.argv[1], "w", encoding="utf-8") as file:

@@ -13,7 +13,7 @@ from list_replay import MUTABLE, SPECS, random_latents, random_steps
 
 from gpld.replay import Replay, ReplayStore, Sample, functional
 from gpld.runs.folder import RunFolder
-from gpld.training.source import StoredReplay, take_over
+from gpld.training.source import take_over
 
 FALSE_ALARM = 1e-8
 # Each is compiled for: windows that fill the ring, rings that overflow, and one that does not.
@@ -224,7 +224,7 @@ def test_a_replay_of_either_loop_can_be_learned_from_offline(tmp_path, kind):
     (tmp_path / "checkpoints").mkdir()
     manifest = json.loads(json.dumps(store.snapshot(saved).write()))
     replay, twin = make(Replay, seed=5), make(Replay, seed=5)
-    take_over(StoredReplay(RunFolder(tmp_path), manifest), replay)
+    take_over(RunFolder(tmp_path), manifest, replay)
     assert contents(replay) == contents(saved)
     state, fresh = replay.get_state(), twin.get_state()
     assert (state["num_added"], state["queue"], state["rng"]) == (30, [], fresh["rng"])

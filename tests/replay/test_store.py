@@ -13,6 +13,7 @@ from list_replay import (
     verify,
 )
 
+from gpld.errors import Unsuitable
 from gpld.replay import ReplayStore
 
 # What is written
@@ -148,7 +149,7 @@ def test_one_snapshot_at_a_time(tmp_path):
 )
 def test_what_is_loaded_must_fit(tmp_path, changes, message):
     manifest = ReplayStore(tmp_path).snapshot(filled_replay(10)).write()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Unsuitable, match=message):
         ReplayStore(tmp_path).load(manifest, empty_replay(**changes))
 
 

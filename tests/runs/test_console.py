@@ -1,5 +1,6 @@
 """What a run shows of itself, on a terminal, a pipe, and where nobody sees it."""
 
+import dataclasses
 import io
 import re
 import time
@@ -7,10 +8,19 @@ import time
 import pytest
 from rich.console import Console
 
+from gpld.config.presets import PRESETS
 from gpld.runs import console as module
 from gpld.runs.console import RunConsole
 from gpld.xla import cache
 from gpld.xla.cache import InWork
+
+
+class SomeConsole(RunConsole):
+    """A console of a run with so many env steps and updates."""
+
+    def __init__(self, env_steps, updates, first_env_step=0):
+        super().__init__(dataclasses.replace(PRESETS["debug"], env_steps=env_steps))
+        self._total_updates, self._first_env_step = updates, first_env_step
 
 
 @pytest.fixture
@@ -40,7 +50,7 @@ def shown(capsys):
 
 
 def test_nothing_is_said_of_the_time_left_before_updates_run(clock, capsys):
-    with RunConsole(1000, 100, first_env_step=500) as console:
+    with SomeConsole(1000, 100, first_env_step=500) as console:
         for env_step in (100, 200, 400):
             clock.now += 0.1  # env steps alone are fast
             show(console, env_step, 0, rate=1000.0)
@@ -58,7 +68,7 @@ def test_nothing_is_said_of_the_time_left_before_updates_run(clock, capsys):
 
 def test_the_time_left_follows_updates_where_many_come_after_one_env_step(clock, capsys):
     """A thousand environments: the env steps jump, and the updates follow."""
-    with RunConsole(10_240, 1153, first_env_step=1024) as console:
+    with SomeConsole(10_240, 1153, first_env_step=1024) as console:
         clock.now = 5.0
         console.updated()
         show(console, 1024, 1)
@@ -70,7 +80,7 @@ def test_the_time_left_follows_updates_where_many_come_after_one_env_step(clock,
 def test_evaluations_count_for_the_pace_and_compilations_do_not(clock, capsys, monkeypatch):
     work = 0.0
     monkeypatch.setattr(cache, "seconds_of_work", lambda: work)
-    with RunConsole(1000, 1000) as console:
+    with SomeConsole(1000, 1000) as console:
         console.updated()
         show(console, 1, 1)
         clock.now, work = 160.0, 60.0
@@ -79,7 +89,7 @@ def test_evaluations_count_for_the_pace_and_compilations_do_not(clock, capsys, m
 
 
 def test_a_resumed_run_has_not_made_its_first_updates_now(clock, capsys):
-    with RunConsole(1000, 1000) as console:
+    with SomeConsole(1000, 1000) as console:
         show(console, 900, 900)
         clock.now = 60.0
         console.updated()
@@ -91,7 +101,7 @@ def test_a_resumed_run_has_not_made_its_first_updates_now(clock, capsys):
 
 
 def test_a_return_says_how_old_it_is(capsys):
-    with RunConsole(1000, 100) as console:
+    with SomeConsole(1000, 100) as console:
         show(console, 100, 10)
         console.episode(30.0, 100)
         console.episode(40.0, 120)
@@ -111,7 +121,7 @@ def test_a_return_says_how_old_it_is(capsys):
 def test_what_is_compiled_is_said_where_there_is_no_terminal(capsys, monkeypatch):
     usual = {"update": (40, 131), "act": (5, 5)}
     monkeypatch.setattr(cache, "usual_seconds", usual.get)
-    with RunConsole(1000, 100) as console:
+    with SomeConsole(1000, 100) as console:
         for seconds in (0.5, 2.5, 30.0, 61.9, 62.6, 100.0):
             console.look(InWork("compiling", "update", seconds))
         console.look(None)
@@ -130,7 +140,7 @@ def test_xlas_alarm_is_silenced_before_it_comes_and_not_for_long(monkeypatch):
     silent = []
     monkeypatch.setattr(cache, "silence", silent.append)
     monkeypatch.setattr(cache, "in_work", lambda: None)
-    with RunConsole(1000, 100) as console:
+    with SomeConsole(1000, 100) as console:
         console.look(InWork("compiling", "update", 30.0))
         console.look(InWork("compiling", "update", 110.0))  # the alarm comes after 120
         console.look(None)
@@ -146,7 +156,7 @@ def test_xlas_alarm_comes_back_when_looking_fails(monkeypatch):
         raise ValueError
 
     monkeypatch.setattr(cache, "silence", silent.append)
-    with RunConsole(1000, 100) as console:
+    with SomeConsole(1000, 100) as console:
         monkeypatch.setattr(cache, "in_work", fail)
         console._thread.join(timeout=5)
         assert silent[-1:] == [False]  # now, not at the end
@@ -173,7 +183,7 @@ def terminal(monkeypatch):
             "Console",
             lambda **kwargs: Console(file=file, width=width, force_terminal=True, **kwargs),
         )
-        return RunConsole(500_000, 250_000, **options), file
+        return SomeConsole(500_000, 250_000, **options), file
 
     return make
 
@@ -218,7 +228,7 @@ def test_lines_wrap_between_words_and_paths_stay_whole(terminal, width):
 
 def test_where_there_is_no_terminal_lines_stay_whole(capsys):
     text = "parameters  " + "one word after the other " * 20
-    with RunConsole(10, 1) as console:
+    with SomeConsole(10, 1) as console:
         console.print(text)
     assert capsys.readouterr().out == text + "\n"
 

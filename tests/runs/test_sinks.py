@@ -11,6 +11,7 @@ import sys
 import pytest
 from tensorboardX.proto import event_pb2
 
+from gpld.config import Config, LogConfig
 from gpld.errors import UsageError
 from gpld.runs import sinks
 from gpld.runs.sinks import make_sinks
@@ -23,14 +24,8 @@ def clocks(env_step):
 
 
 def open_sinks(folder, *, resumed_at=None, tensorboard=True, wandb=None, warn=pytest.fail):
-    return make_sinks(
-        tensorboard=tensorboard,
-        wandb_project=wandb,
-        folder=folder,
-        settings={"seed": 0},
-        resumed_at=resumed_at,
-        warn=warn,
-    )
+    config = Config(log=LogConfig(tensorboard=tensorboard, wandb=wandb))
+    return make_sinks(config, folder, resumed_at=resumed_at, warn=warn)
 
 
 def events(folder):
@@ -101,10 +96,10 @@ def test_a_full_disk_warns_once(tmp_path):
     code = f"""
 import resource
 from pathlib import Path
+from gpld.config import Config
 from gpld.runs.sinks import make_sinks
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, {resource.RLIM_INFINITY}))
-[sink] = make_sinks(tensorboard=True, wandb_project=None, folder=Path({str(tmp_path)!r}),
-                    settings={{}}, resumed_at=None, warn=print)
+[sink] = make_sinks(Config(), Path({str(tmp_path)!r}), resumed_at=None, warn=print)
 for i in range(1000):
     sink.write("metrics", {{"env_step": i}}, {{"x": 1.0}})
 sink.close()
@@ -129,9 +124,10 @@ def run_wandb(folder, **env):
     pytest.importorskip("wandb")
     code = f"""
 from pathlib import Path
+from gpld.config import Config, LogConfig
 from gpld.runs.sinks import make_sinks
-[sink] = make_sinks(tensorboard=False, wandb_project="project", folder=Path({str(folder)!r}),
-                    settings={{"seed": 0}}, resumed_at=None, warn=print)
+config = Config(log=LogConfig(tensorboard=False, wandb="project"))
+[sink] = make_sinks(config, Path({str(folder)!r}), resumed_at=None, warn=print)
 sink.write("metrics", {{"env_step": 10, "frame": 20, "update": 1}}, {{"train/x": 1.5}})
 sink.write("episodes", {{"env_step": 12, "frame": 24, "update": 1}}, {{"score": 2.5}})
 sink.close()

@@ -7,7 +7,7 @@ import pytest
 
 from gpld.config import Config, EnvConfig, GPLDConfig, lasting, to_dict
 from gpld.errors import UsageError
-from gpld.runs.start import _check_same, check_run, check_settings, locked
+from gpld.runs.start import check_checkpoint, check_run, locked
 from gpld.xla.jax_settings import jax_settings
 
 
@@ -15,30 +15,38 @@ def config(backend):
     return Config(env=dataclasses.replace(EnvConfig(), backend=backend))
 
 
+def write(path, config, **more):
+    """Write what a run records of itself."""
+    (path / "config.json").write_text(json.dumps(to_dict(config)))
+    record = {"commit": None, "machine": {"cores": 1, "processor": "", "devices": []},
+              "precision": "float32", "versions": {}, "resumed": [], **more}  # fmt: skip
+    (path / "run.json").write_text(json.dumps(record))
+
+
 def test_engines_that_give_the_same_bits_may_change(tmp_path):
     for old in ("auto", "dmc", "batch"):
+        write(tmp_path, config(old))
         for new in ("auto", "dmc", "batch"):
-            _check_same(tmp_path, config(old), "float32", config(new), "float32")
+            check_run(tmp_path, config(new), "float32")
 
 
 @pytest.mark.parametrize("other", ["auto", "dmc", "batch"])
 def test_other_engines_may_not(tmp_path, other):
+    write(tmp_path, config("mjx"))
     with pytest.raises(UsageError, match=f"backend is 'mjx' there and '{other}' here"):
-        _check_same(tmp_path, config("mjx"), "float32", config(other), "float32")
+        check_run(tmp_path, config(other), "float32")
+    write(tmp_path, config(other))
     with pytest.raises(UsageError, match=f"backend is '{other}' there and 'mjx' here"):
-        _check_same(tmp_path, config(other), "float32", config("mjx"), "float32")
+        check_run(tmp_path, config("mjx"), "float32")
 
 
 def test_a_run_whose_schedule_was_counted_otherwise_does_not_go_on(tmp_path):
     schedule = dataclasses.replace(GPLDConfig().schedule, start=100)
     config = Config(precision="float32", gpld=GPLDConfig(schedule=schedule))
-    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
-    record = {"commit": None, "machine": {"cores": 1, "processor": "", "devices": []},
-              "precision": "float32", "versions": {}, "resumed": []}  # fmt: skip
-    (tmp_path / "run.json").write_text(json.dumps(record))
+    write(tmp_path, config)
     with pytest.raises(UsageError, match=r"counted `gpld\.schedule\.start` otherwise"):
         check_run(tmp_path, config, "float32")
-    (tmp_path / "run.json").write_text(json.dumps(record | {"jax": jax_settings()}))
+    write(tmp_path, config, jax=jax_settings())
     assert check_run(tmp_path, config, "float32") is not None
 
 
@@ -73,10 +81,11 @@ def test_links_of_wandb_in_the_run_of_a_seed_are_its_own(tmp_path):
 
 
 def test_settings_that_were_changed_by_hand_are_noticed(tmp_path):
-    saved = json.loads(json.dumps(lasting(Config())))
-    check_settings(tmp_path, Config(), saved)
-    check_settings(tmp_path, Config(), {})  # of an older checkpoint
-    check_settings(tmp_path, Config(env_steps=7, precision="float32"), saved)
+    write(tmp_path, Config())
+    saved = {"env_step": 0, "settings": json.loads(json.dumps(lasting(Config())))}
+    check_checkpoint(tmp_path, Config(), saved)
+    check_checkpoint(tmp_path, Config(), {"env_step": 0})  # of an older checkpoint
+    check_checkpoint(tmp_path, Config(env_steps=7, precision="float32"), saved)
     other = Config(gpld=dataclasses.replace(GPLDConfig(), lambda0=0.25))
     with pytest.raises(UsageError, match=r"config\.json was changed .*gpld\.lambda0 is 0\.5 there"):
-        check_settings(tmp_path, other, saved)
+        check_checkpoint(tmp_path, other, saved)

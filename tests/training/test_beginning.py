@@ -8,7 +8,6 @@ import pytest
 from gpld.checkpoints import checkpoint
 from gpld.config.presets import PRESETS
 from gpld.parallel.hosts import Processes
-from gpld.parallel.seeds import SeedAxis
 from gpld.training import train
 
 DEBUG = PRESETS["debug"]
@@ -47,7 +46,6 @@ def test_the_run_is_the_one_that_never_ended(loop, env, tmp_path):
     whole = train.train(config, tmp_path / "whole")
     path = tmp_path / "ended"
     with contextlib.ExitStack() as stack:
-        opened = train._open(config, path, Processes(), stack)
-        train._assemble(config, SeedAxis(), opened, Processes(), stack)
+        train._assemble(config, path, Processes(), stack)
     assert [step.name for step in (path / "checkpoints").glob("0*")] == ["000000000"]
     assert outcome(train.train(config, path)) == outcome(whole)

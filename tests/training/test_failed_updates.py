@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES, tiny_batch
+from seed_runs import seed_run
 
 from gpld import agent
 from gpld.checkpoints import checkpoint, tree_file
@@ -15,8 +16,8 @@ from gpld.config import to_dict
 from gpld.config.presets import PRESETS
 from gpld.errors import MachineError, UsageError
 from gpld.replay import Replay
-from gpld.runs.folder import RunFolder
 from gpld.training import failed_updates
+from gpld.training.seed_run import Failure
 from gpld.training.train import train
 
 pytestmark = pytest.mark.slow
@@ -103,12 +104,13 @@ def test_many_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
 
 
 def test_an_update_that_cannot_be_kept_is_said_with_the_reason(state, tmp_path):
-    run = RunFolder(tmp_path / "run")  # which was moved away
-    key = jax.random.key(0)
-    error = failed_updates.stopped(run, CONFIG, state, tiny_batch(), 8, skips=3, key=key)
-    assert "not finite in 3 updates in a row, at env step 8; the last one could" in str(error)
-    assert "not be kept: Cannot write to" in str(error)
-    assert not run.path.exists()
+    run, keys = seed_run(tmp_path / "run", CONFIG), [jax.random.key(0)]
+    run.folder.path.rename(tmp_path / "moved")
+    last = (state, tiny_batch())
+    with pytest.raises(Failure, match="not finite in 3 updates in a row, at env step 8") as failure:
+        failed_updates.raise_if_too_many([run], [3], lambda i: last, 8, keys=keys)
+    assert "; the last one could not be kept: Cannot write to" in str(failure.value)
+    assert not run.folder.path.exists()
 
 
 def test_only_a_kept_update_can_be_repeated(tmp_path):

@@ -9,11 +9,11 @@ from gpld.config import CheckpointConfig, EnvConfig, EvaluationConfig, LogConfig
 from gpld.config.presets import PRESETS
 from gpld.errors import Interrupted, MachineError
 from gpld.runs.clock import Clock
+from gpld.training.host.trainer import HostTrainer
 from gpld.training.loop import Loop
 from gpld.training.profiling import Profiler
 from gpld.training.seed_run import Failure, SeedRun
 from gpld.training.stages import Stages
-from gpld.training.trainer import Trainer
 
 CONFIG = dataclasses.replace(
     PRESETS["debug"],
@@ -25,7 +25,7 @@ CONFIG = dataclasses.replace(
 )
 
 
-class Rounds(Trainer):
+class Rounds(HostTrainer):
     """Goes on by so many rounds at a time, and may fail or be stopped at an env step."""
 
     state = batch = None

@@ -20,15 +20,15 @@ from gpld.replay import Replay
 from gpld.runs.clock import Clock
 from gpld.runs.console import outlook
 from gpld.training.evaluator import Evaluator
+from gpld.training.host.trainer import HostTrainer
 from gpld.training.pictures import Pictures
 from gpld.training.seed_run import Failure
 from gpld.training.stages import Stages
-from gpld.training.trainer import Trainer
 
 CONFIG = dataclasses.replace(PRESETS["debug"], env=EnvConfig(num_envs=4, workers=0))
 
 
-class Restored(Trainer):
+class Restored(HostTrainer):
     """Holds what it is set to."""
 
     state = batch = None

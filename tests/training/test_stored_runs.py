@@ -13,7 +13,6 @@ import pytest
 
 from gpld.cli import parse_config
 from gpld.parallel.hosts import Processes
-from gpld.parallel.seeds import SeedAxis
 from gpld.training import train
 
 STORED = Path(__file__).parents[1] / "fixtures" / "runs"
@@ -42,8 +41,7 @@ def flat(value, name=""):
 def decoded(path, kind):
     config = parse_config(["--resume", str(path)])
     with contextlib.ExitStack() as stack:
-        opened = train._open(config, path, Processes(), stack)
-        loop = train._assemble(config, SeedAxis(), opened, Processes(), stack)
+        loop = train._assemble(config, path, Processes(), stack)
         trainer, stages = loop._trainer, loop._stages
         state = {
             "env_step": trainer.clock.env_step,
@@ -55,7 +53,7 @@ def decoded(path, kind):
         if kind == "device":
             steps = {name: checksum(array) for name, array in sorted(trainer._steps.items())}
             return state | {"device": by_path(trainer._training._asdict()), "steps": steps}
-        ring = opened.starts[0].replay.ring
+        ring = stages._runs[0].replay.ring
         [(_, at)] = ring.pieces(ring.oldest, ring.num_added)
         return state | {"replay": {k: checksum(v[:, at]) for k, v in sorted(ring.arrays.items())}}
 

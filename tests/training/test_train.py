@@ -81,9 +81,7 @@ def test_a_resumed_run_does_not_keep_the_agent_that_it_made_first(config, tmp_pa
         gc.collect()
         before = {id(array) for array in jax.live_arrays()}
         with contextlib.ExitStack() as stack:
-            opened = module._open(config, path, processes, stack)
-            loop = module._assemble(config, SeedAxis(), opened, processes, stack)
-            del opened
+            loop = module._assemble(config, path, processes, stack)
             gc.collect()
             new = sum(x.nbytes for x in jax.live_arrays() if id(x) not in before)
             agent_bytes = sum(x.nbytes for x in jax.tree.leaves(loop._trainer.state))

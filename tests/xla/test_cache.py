@@ -10,9 +10,7 @@ import jax
 import pytest
 from jax._src.compilation_cache import compress_executable
 
-from gpld.runs.console import _origin
 from gpld.xla import cache
-from gpld.xla.cache import Reuse
 
 PROGRAM = """
 import gpld
@@ -47,12 +45,6 @@ def test_programs_are_kept_and_one_that_was_cut_off_is_compiled_again(tmp_path):
     programs, reused, said = _start(tmp_path)
     assert reused == programs - 1
     assert "Error reading persistent compilation cache entry for" in said
-
-
-def test_the_console_says_where_programs_came_from():
-    assert _origin(None) == ""
-    assert _origin(Reuse(25, 25)) == "; all 25 programs were compiled before"
-    assert _origin(Reuse(25, 3)).startswith("; 3 of 25 programs were compiled before, and later")
 
 
 # What is in work

@@ -2,7 +2,7 @@
 
 It goes through env steps, and after each makes the updates that are due, until it has done what
 it was asked for. What it does between two of them, and in which order, is what the host loop
-does: `Collector.collect`, `Learner.update`.
+does: `Collector.collect`, `HostTrainer.update`.
 """
 
 import functools
@@ -55,7 +55,7 @@ class DeviceProgram:
         """
         self._config, self._seeds, self._env = config, seeds, env
         self._layout, self._max_steps = layout, max_steps
-        self._specs = step_specs(config, env.spec)
+        self._specs, self._batch_size = step_specs(config, env.spec), config.replay.batch_size
         # Traced once, for the names of its metrics and in the program.
         self._update = jax.jit(seeds.vmap(self._update_one))
         self.advance = jax.jit(
@@ -259,10 +259,6 @@ class DeviceProgram:
             num_skipped=learned.num_skipped + (now & skipped),
         )
         return steps, learned
-
-    @property
-    def _batch_size(self) -> int:
-        return self._config.replay.batch_size
 
     def _nothing_learned(self) -> Learned:
         """Return the record of no update, of one agent."""

@@ -85,7 +85,7 @@ class DeviceTrainer:
         self._work = 1
 
     def advance(self, until: int, check: Callable[[], None]) -> None:
-        """Go on until an env step, or for a while; see `Trainer.advance`."""
+        """Go on until an env step, or for a while; as `HostTrainer.advance`."""
         check()
         to_go = -(-(until - self.clock.env_step) // self._config.env.num_envs)
         self._run(min(_MAX_STEPS, to_go))
@@ -212,15 +212,13 @@ class DeviceTrainer:
                 policy_state = self._seeds.take(self._training.policy_state, i)
                 with run.failing_as():
                     check_finite(np.asarray(policy_state.action), before)
-        skips = np.atleast_1d(skips_in_a_row).tolist()
-        for i, run in enumerate(self._runs):
-            failed_updates.raise_if_too_many(
-                run,
-                skips[i],
-                lambda i=i: (self.agent(i), self.last_batch(i)),
-                self.clock.env_step,
-                key=self._update_keys[i],
-            )
+        failed_updates.raise_if_too_many(
+            self._runs,
+            np.atleast_1d(skips_in_a_row).tolist(),
+            lambda i: (self.agent(i), self.last_batch(i)),
+            self.clock.env_step,
+            keys=self._update_keys,
+        )
 
 
 def _on_device(run: SeedRun) -> DeviceReplay:

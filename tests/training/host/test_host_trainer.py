@@ -1,4 +1,4 @@
-"""The learner by itself: when latent states go back to replay, and what skipped updates do."""
+"""Updates on the host: when latent states go back to replay, and what skipped ones do."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from gpld.models import StoredLatent
 from gpld.parallel.seeds import SeedAxis
 from gpld.runs.clock import Clock
 from gpld.training.experience import make_replay
-from gpld.training.host.learner import Learner
+from gpld.training.host.trainer import HostTrainer
 from gpld.training.seed_run import Failure
 
 CONFIG = dataclasses.replace(TINY, env_steps=1000, optimizer=OptimizerConfig(max_skips=2))
@@ -64,56 +64,55 @@ class Updates:
         return state, [latents] * len(skips), [{"opt/skipped": skip} for skip in skips]
 
 
-def make_learner(tmp_path, state, *skipped):
+def make_trainer(tmp_path, state, *skipped):
     runs = [
         seed_run(tmp_path / f"seed{i}", CONFIG, replay=filled_replay()) for i in range(len(skipped))
     ]
     seeds = SeedAxis(len(runs))
     keys = list(jr.split(jr.key(1), len(runs)))
     stacked = seeds.stack([state] * len(runs))
-    return runs, Learner(seeds, runs, stacked, SPEC, Updates(*skipped), keys=keys)
+    trainer = HostTrainer(seeds, runs, stacked, SPEC, Updates(*skipped), None, keys=keys)
+    trainer.clock = Clock(40, 0)
+    return runs, trainer
 
 
 def test_latent_states_are_written_back_during_the_next_update(tmp_path, state):
-    [run], learner = make_learner(tmp_path, state, ())
-    clock = learner.update(Clock(40, 0))
-    assert clock == Clock(40, 1)
+    [run], trainer = make_trainer(tmp_path, state, ())
+    trainer.update()
+    assert trainer.clock == Clock(40, 1)
     assert latents_in(run) == set()
-    learner.update(clock)
+    trainer.update()
     assert latents_in(run) == {1.0}
 
 
 def test_a_skipped_update_writes_nothing_and_the_next_is_waited_for(tmp_path, state):
-    [run], learner = make_learner(tmp_path, state, {1})
-    clock = learner.update(Clock(40, 0))
-    assert learner.get_state(0)["skipped"] == 1.0
+    [run], trainer = make_trainer(tmp_path, state, {1})
+    trainer.update()
+    assert trainer.get_state(0)["learner"]["skipped"] == 1.0
     assert run.recorder.skipped == 0  # it is noticed one update late
-    learner.update(clock)
+    trainer.update()
     assert latents_in(run) == {2.0}
     assert run.recorder.skipped == 1
-    assert learner.get_state(0)["skips_in_a_row"] == 0
+    assert trainer.get_state(0)["learner"]["skips_in_a_row"] == 0
 
 
 def test_what_is_left_to_do_goes_on_where_the_state_is_set(tmp_path, state):
-    [run], learner = make_learner(tmp_path, state, ())
-    clock = learner.update(Clock(40, 0))
-    other = Learner(SeedAxis(), [run], state, SPEC, Updates(()), keys=[jr.key(1)])
+    [run], trainer = make_trainer(tmp_path, state, ())
+    trainer.update()
+    other = HostTrainer(SeedAxis(), [run], state, SPEC, Updates(()), None, keys=[jr.key(1)])
     assert other.batch is None
-    other.set_states([learner.get_state(0)])
+    other.set_states(trainer.clock, [trainer.get_state(0)])
     assert other.batch is not None
-    other.update(clock)
+    other.update()
     assert latents_in(run) == {1.0}
 
 
 def test_the_seed_that_does_not_learn_is_named_and_the_others_stay_whole(tmp_path, state):
-    [first, second], learner = make_learner(tmp_path, state, (), {2, 3})
-    clock = Clock(40, 0)
+    [first, second], trainer = make_trainer(tmp_path, state, (), {2, 3})
     for _ in range(2):
-        clock = learner.update(clock)
-        learner.raise_if_not_learning(clock)
-    clock = learner.update(clock)
+        trainer.update()
     with pytest.raises(Failure, match=r"^seed1: Loss or gradient .* 2 updates in a row") as failure:
-        learner.raise_if_not_learning(clock)
+        trainer.update()
     assert failure.value.run is second
     assert latents_in(first) == {1.0, 2.0}
     assert (second.folder.path / "faults").is_dir()
