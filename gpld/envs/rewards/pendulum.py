@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from .task import Array, Model, Physics
+from .task import Array, Model, Physics, Task
 from .tolerance import tolerance
 
 
-class SwingUp:
+class SwingUp(Task):
     """Sparse reward for a pole within 8 degrees of the vertical."""
-
-    drawn = ()
-    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolve names in `model`."""

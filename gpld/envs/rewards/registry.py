@@ -1,32 +1,17 @@
 """Registry of the tasks that are defined here."""
 
+import importlib
 from collections.abc import Callable
 
-from . import (
-    acrobot,
-    ball_in_cup,
-    cartpole,
-    cheetah,
-    finger,
-    fish,
-    hopper,
-    humanoid,
-    pendulum,
-    point_mass,
-    quadruped,
-    reacher,
-    swimmer,
-    walker,
-)
 from .task import Model, Task
 
-_DOMAINS = (
-    acrobot, ball_in_cup, cartpole, cheetah, finger, fish, hopper, humanoid, pendulum, point_mass,
-    quadruped, reacher, swimmer, walker,
+_DOMAINS = (  # one module each
+    "acrobot", "ball_in_cup", "cartpole", "cheetah", "finger", "fish", "hopper", "humanoid",
+    "pendulum", "point_mass", "quadruped", "reacher", "swimmer", "walker",
 )  # fmt: skip
-_TASKS: dict[str, Callable[[Model], Task]] = {
-    name: make for domain in _DOMAINS for name, make in domain.TASKS.items()
-}
+_TASKS: dict[str, Callable[[Model], Task]] = {}
+for _domain in _DOMAINS:
+    _TASKS |= importlib.import_module(f".{_domain}", __package__).TASKS
 
 COVERED = tuple(sorted(_TASKS))
 """Names of the tasks that are defined."""
