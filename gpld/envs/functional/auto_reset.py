@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Int8, Key, PRNGKeyArray
 
 from ..timestep import EnvSpec, TimeStep
 from .env import FunctionalEnv
+from .keys import is_key
 
 
 class AutoResetState(NamedTuple):
@@ -165,6 +166,6 @@ def _finite(array: Array) -> Array:
 
 def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
     """Return a placeholder for an array of a state that does not exist yet."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key(leaf):
         return jnp.broadcast_to(jr.key(0), leaf.shape)
     return jnp.zeros(leaf.shape, leaf.dtype)
