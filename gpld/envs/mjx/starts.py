@@ -19,8 +19,6 @@ from .simulation import Simulation, SimulationState
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
 
-_MAX_HEIGHT = 3.0  # metres, at which a quadruped cannot touch the floor
-
 
 def drawing(simulation: Simulation) -> Callable[[PRNGKeyArray], SimulationState]:
     """Return the function that draws the initial states of a task."""
@@ -117,29 +115,25 @@ def _fish(simulation: Simulation, key: PRNGKeyArray) -> SimulationState:
 
 
 def _quadruped(simulation: Simulation, key: PRNGKeyArray) -> SimulationState:
-    """Draw any orientation, at the first height at which nothing touches the floor.
+    """Draw any orientation, at the first height at which nothing touches the floor."""
+    orientation = jr.normal(key, (4,), _qpos0(simulation).dtype)
+    return simulation.state(lift(simulation, orientation))
+
+
+def lift(simulation: Simulation, orientation: Float[Array, "4"]) -> Float[Array, " nq"]:
+    """Put a quadruped above the origin, at the first height at which it does not touch the floor.
 
     dm_control looks for it from 0 upwards in steps of a centimetre. The distance from the
     floor grows with the height, so that it need be known only once; limbs do not touch each
     other in the model's own posture.
     """
-    # Summed up as dm_control does, to the last bit.
-    heights = np.cumsum(np.r_[0.0, np.full(round(_MAX_HEIGHT / 0.01), 0.01)])
-    qpos = _qpos0(simulation)
-    orientation = jr.normal(key, (4,), qpos.dtype)
-    return simulation.state(lift(simulation, qpos, orientation, heights))
-
-
-def lift(
-    simulation: Simulation, qpos: Array, orientation: Array, heights: np.ndarray
-) -> Float[Array, " nq"]:
-    """Put a free body with an orientation above the origin, at the first of some heights."""
     orientation = orientation / jnp.linalg.norm(orientation)
-    qpos = qpos.at[:3].set(0).at[3:7].set(orientation)
+    qpos = _qpos0(simulation).at[:3].set(0).at[3:7].set(orientation)
     lowest = jnp.min(simulation.clearance(qpos, planes_only=True))
+    # Up to 3 m, where it cannot touch. Summed up as dm_control does, to the last bit.
+    heights = jnp.asarray(np.cumsum(np.r_[0.0, np.full(300, 0.01)]), qpos.dtype)
     # A comparison for each height, since rounding may differ from that of a division.
-    first = jnp.argmax(jnp.asarray(heights, qpos.dtype) + lowest >= 0)
-    return qpos.at[2].set(jnp.asarray(heights, qpos.dtype)[first])
+    return qpos.at[2].set(heights[jnp.argmax(heights + lowest >= 0)])
 
 
 def _ball_in_cup(simulation: Simulation, key: PRNGKeyArray) -> SimulationState:
@@ -213,12 +207,8 @@ def _joints(simulation: Simulation, key: PRNGKeyArray) -> Float[Array, " nq"]:
     return qpos
 
 
-def _free_of_contacts(
-    simulation: Simulation,
-    draw: Callable[[Simulation, PRNGKeyArray], Float[Array, " nq"]],
-    key: PRNGKeyArray,
-) -> Float[Array, " nq"]:
-    """Draw positions until nothing touches."""
+def _free_of_contacts(simulation: Simulation, draw: Any, key: PRNGKeyArray) -> Float[Array, " nq"]:
+    """Draw positions, by a function like `_joints`, until nothing touches."""
 
     def touches_nothing(qpos):
         return jnp.all(simulation.clearance(qpos) >= 0)

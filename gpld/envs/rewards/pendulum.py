@@ -16,10 +16,7 @@ class SwingUp(Task):
 
     def observe(self, physics: Physics) -> dict[str, Array]:
         """Return cosine and sine against the vertical, and the velocity."""
-        return {
-            "orientation": physics.xmat[..., self._pole, ::-2, 2],
-            "velocity": physics.qvel,
-        }
+        return {"orientation": physics.xmat[..., self._pole, ::-2, 2], "velocity": physics.qvel}
 
     def reward(self, physics: Physics) -> Array:
         """Return 1 within the bound, otherwise 0."""

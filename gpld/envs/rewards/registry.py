@@ -17,16 +17,16 @@ COVERED = tuple(sorted(_TASKS))
 """Names of the tasks that are defined."""
 
 
-def make_task(name: str, model: Model) -> Task:
+def make_task(task: str, model: Model) -> Task:
     """Make a task.
 
     Args:
-        name: One of `COVERED`.
+        task: One of `COVERED`.
         model: The `mujoco.MjModel` of dm_control's task of that name.
 
     Raises:
-        ValueError: If `name` is not covered.
+        ValueError: If `task` is not covered.
     """
-    if name not in _TASKS:
-        raise ValueError(f"`name` must be one of {', '.join(COVERED)}; got {name!r}.")
-    return _TASKS[name](model)
+    if task not in _TASKS:
+        raise ValueError(f"`task` must be one of {', '.join(COVERED)}; got {task!r}.")
+    return _TASKS[task](model)
