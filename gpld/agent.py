@@ -44,11 +44,7 @@ def choices(config: Config) -> Choices:
 
 
 def init(
-    config: Config,
-    shapes: Mapping[str, tuple[int, ...]],
-    action_size: int,
-    *,
-    key: PRNGKeyArray,
+    config: Config, shapes: Mapping[str, tuple[int, ...]], action_size: int, *, key: PRNGKeyArray
 ) -> AgentState:
     """Make a new agent.
 
@@ -151,9 +147,7 @@ def update(
     model = eqx.apply_updates(state.model, updates)
     rate = config.ac.slow_rate
     slow_value = jax.tree.map(
-        lambda slow, fast: (1 - rate) * slow + rate * fast,
-        state.slow_value,
-        model.value,
+        lambda slow, fast: (1 - rate) * slow + rate * fast, state.slow_value, model.value
     )
     new = AgentState(model, slow_value, output.return_norm, opt_state, state.update)
     flat_grads = _flat(grads)

@@ -14,7 +14,6 @@ import jax
 
 from .config import Config
 from .config.flags import check_args, parse_settings, value_of
-from .envs import WorkerError
 from .errors import Interrupted, LeftOut, MachineError, UsageError
 from .machine import output
 from .machine.files import file_error
@@ -38,8 +37,6 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (UsageError, MachineError) as error:
         _exit(f"error: {error}", error.exit_code)
-    except WorkerError as error:
-        _exit(f"error: {error}", MachineError.exit_code)
     except Interrupted as stop:
         _exit(str(stop), stop.exit_code)
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from .backend import Backend as Backend, choose_backend as choose_backend
 from .failures import WorkerError as WorkerError
 from .functional.env import FunctionalEnv as FunctionalEnv
 from .registry import (
+    EnvOptions as EnvOptions,
     env_factory as env_factory,
     env_seed as env_seed,
     make_env as make_env,

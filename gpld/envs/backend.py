@@ -31,28 +31,18 @@ def choose_backend(
         raise ValueError(f"`backend` must be one of {allowed}, got {backend!r}.")
     if backend == "dmc":
         return "dmc"
+    reason = _why_not(task, backend, observations)
+    if reason is not None and backend != "auto":
+        raise ValueError(f"`backend` must be auto or dmc for {task}, got {backend}: {reason}.")
+    return "dmc" if reason else "mjx" if backend == "mjx" else "batch"
+
+
+def _why_not(task: str, backend: str, observations: str) -> str | None:
+    """Return why batch or MJX, which cover the same tasks of MuJoCo, does not step this one."""
     if backend == "mjx" and task in probe.TASKS:
         from .functional.probe import TASKS  # imports JAX
 
-        reason = None if task in TASKS else "this probe is no function in JAX"
-    else:
-        reason = _why_not(task, observations)
-    if backend == "auto":
-        return "dmc" if reason else "batch"
-    if reason is not None:
-        raise ValueError(f"`backend` must be auto or dmc for {task}, got {backend}: {reason}.")
-    return "batch" if backend == "batch" else "mjx"
-
-
-def check_implementation(argument: str, impl: str) -> None:
-    """Raise a `ValueError` that names the argument, if there is no such implementation."""
-    if impl not in get_args(Implementation):
-        allowed = ", ".join(get_args(Implementation))
-        raise ValueError(f"`{argument}` must be one of {allowed}, got {impl!r}.")
-
-
-def _why_not(task: str, observations: str) -> str | None:
-    """Return why batch and MJX, which cover the same tasks, do not step this one, or None."""
+        return None if task in TASKS else "this probe is no function in JAX"
     if task in probe.TASKS:
         return "a probe is no task of MuJoCo"
     if observations != "vectors":

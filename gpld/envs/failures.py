@@ -1,12 +1,15 @@
 """Failures of environments: numbers that are not finite, and how many failures are allowed."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Int
 
+from ..errors import MachineError
 from .timestep import EnvSpec, TimeStep
 
 
-class WorkerError(RuntimeError):
+class WorkerError(MachineError):
     """Environments failed, because a process died or hung or a number is not finite.
 
     The message says which and why. Where an exception was the cause, a note carries its
@@ -56,8 +59,10 @@ class Failures:
         Raises:
             WorkerError: At the first failure that is not allowed any more.
         """
+        names = [f"an observation `{name}`" for name in sorted(self._spec.observation)]
         for env in np.flatnonzero(spoilt).tolist():
-            message = self._describe(env, int(spoilt[env]))
+            what = [*names, "a reward"][spoilt[env] - 1]
+            message = f"Environment {env} of {self._task} gave {what} that is not finite."
             if not self.allowed:
                 raise WorkerError(
                     f"{message} It is one failure more than the {self._limit} that "
@@ -65,23 +70,21 @@ class Failures:
                 )
             self.add(f"{message} Its episode is truncated.")
 
-    def _describe(self, env: int, place: int) -> str:
-        names = sorted(self._spec.observation)
-        what = f"an observation `{names[place - 1]}`" if place <= len(names) else "a reward"
-        return f"Environment {env} of {self._task} gave {what} that is not finite."
 
-
-def find_spoilt(timestep: TimeStep) -> Int[np.ndarray, " num_envs"]:
+def find_spoilt(timestep: TimeStep) -> Int[Any, " num_envs"]:
     """Find the environments with a number that is not finite in a batched time step.
+
+    Arrays may be JAX's, as for functional environments.
 
     Returns:
         For each, 0 or one more than the place of the first such array: among those of the
         observation, in the order of their names, and then the reward.
     """
+    xp = timestep.reward.__array_namespace__()
     arrays = [timestep.observation[name] for name in sorted(timestep.observation)]
-    spoilt = np.zeros(timestep.reward.shape, np.int8)
+    spoilt = xp.zeros(timestep.reward.shape, xp.int8)
     for place, array in enumerate([*arrays, timestep.reward], 1):
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            rows = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
-            spoilt[~rows & (spoilt == 0)] = place
+        if array.dtype.kind == "f":
+            bad = ~xp.isfinite(array).reshape(len(spoilt), -1).all(axis=1)
+            spoilt = xp.where(bad & (spoilt == 0), xp.int8(place), spoilt)
     return spoilt

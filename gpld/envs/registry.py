@@ -7,13 +7,13 @@ worker processes do without.
 import difflib
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 
 from ..short_names import SHORT_NAMES, canonical_name
 from . import probe
-from .backend import Backend, Implementation, check_implementation, choose_backend
+from .backend import Backend, Implementation, choose_backend
 from .dmc.opengl import find_backend
 from .timestep import Environment
 from .vector.group import EnvGroup
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     import gpld.envs.functional.auto_reset
 
 Observations = Literal["vectors", "pixels", "both"]
+
+
+class EnvOptions(TypedDict, total=False):
+    """Options of `env_factory`, which has their defaults, for one environment or many."""
+
+    action_repeat: int
+    """Control steps per environment step, at least 1; 1 for a probe."""
+
+    observations: Observations
+    """A probe has its own."""
+
+    image_size: int
+    """Pixels along both sides of a picture, at least 1."""
 
 
 def task_names() -> tuple[str, ...]:
@@ -94,31 +107,19 @@ def env_factory(
     raise ValueError(f"`task` must be a known task, got {task!r}; {hint}`--task list` shows all.")
 
 
-def make_env(
-    task: str,
-    *,
-    seed: int,
-    action_repeat: int = 1,
-    observations: Observations = "vectors",
-    image_size: int = 64,
-) -> Environment:
+def make_env(task: str, *, seed: int, **options: Unpack[EnvOptions]) -> Environment:
     """Make one environment.
 
     Args:
         task: One of `task_names()`, or the usual short form `cup_catch`.
         seed: Seeds everything that the environment draws, in [0, 2**32).
-        action_repeat: Control steps per environment step, at least 1; 1 for a probe.
-        observations: vectors, pixels or both; a probe has its own.
-        image_size: Pixels along both sides of a picture, at least 1.
+        **options: As for `env_factory`: `action_repeat`, `observations`, `image_size`.
 
     Raises:
         ValueError: If `task` is unknown or an argument is not allowed with it.
         MachineError: If there are pictures and no OpenGL library can draw them here.
     """
-    factory = env_factory(
-        task, action_repeat=action_repeat, observations=observations, image_size=image_size
-    )
-    return factory(seed=seed)
+    return env_factory(task, **options)(seed=seed)
 
 
 def make_vector_env(
@@ -126,9 +127,6 @@ def make_vector_env(
     *,
     num_envs: int,
     seed: int,
-    action_repeat: int = 1,
-    observations: Observations = "vectors",
-    image_size: int = 64,
     backend: Backend = "auto",
     mjx_impl: Implementation = "jax",
     stagger: bool = False,
@@ -136,6 +134,7 @@ def make_vector_env(
     timeout: float = 300.0,
     max_restarts: int = 0,
     replace_workers: bool = True,
+    **options: Unpack[EnvOptions],
 ) -> VectorEnv:
     """Make environments with different seeds.
 
@@ -146,9 +145,6 @@ def make_vector_env(
         task: One of `task_names()`, or the usual short form `cup_catch`.
         num_envs: Number of environments, at least 1.
         seed: At least 0; environment i is seeded from the pair of `seed` and i.
-        action_repeat: Control steps per environment step, at least 1; 1 for a probe.
-        observations: vectors, pixels or both; a probe has its own.
-        image_size: Pixels along both sides of a picture, at least 1.
         backend: The engine: dmc, batch, mjx, or what `choose_backend` takes for auto.
         mjx_impl: Which of MJX's implementations simulates; of no account elsewhere.
         stagger: With mjx, whether the first episode of each environment ends early, after a
@@ -163,6 +159,7 @@ def make_vector_env(
             `seed`, i and n.
         replace_workers: Whether workers are replaced at all; otherwise the first that fails is
             the last.
+        **options: As for `env_factory`: `action_repeat`, `observations`, `image_size`.
 
     Raises:
         ValueError: If an argument is out of range, `task` is unknown, or `backend` cannot
@@ -175,13 +172,11 @@ def make_vector_env(
     for name, number in (("seed", seed), ("workers", workers), ("max_restarts", max_restarts)):
         if number < 0:
             raise ValueError(f"`{name}` must be at least 0, got {number}.")
-    check_implementation("mjx_impl", mjx_impl)
     if not timeout > 0:
         raise ValueError(f"`timeout` must be positive, got {timeout}.")
-    factory = env_factory(
-        task, action_repeat=action_repeat, observations=observations, image_size=image_size
-    )
-    engine = choose_backend(task, backend, observations)
+    factory = env_factory(task, **options)
+    action_repeat = options.get("action_repeat", 1)
+    engine = choose_backend(task, backend, options.get("observations", "vectors"))
     seeds = [env_seed(seed, i) for i in range(num_envs)]
     replace = None
     if engine == "mjx":

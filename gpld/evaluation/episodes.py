@@ -1,7 +1,7 @@
 """Episodes with an agent that does not learn."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..agent import act, initial_policy_state
-from ..envs import TimeStep, VectorEnv, choose_backend, make_vector_env
+from ..envs import EnvOptions, TimeStep, VectorEnv, choose_backend, make_vector_env
 from ..errors import Interrupted, MachineError
 from ..machine.provenance import num_cores
 from ..models import Dreamer, Latent
@@ -45,14 +45,12 @@ def evaluate(
     num_episodes: int,
     num_envs: int,
     seed: int,
-    action_repeat: int = 1,
-    observations: Literal["vectors", "pixels", "both"] = "vectors",
-    image_size: int = 64,
     actions: Literal["sampled", "modes"] = "sampled",
     max_restarts: int = 0,
     should_stop: Callable[[], bool] | None = None,
     record: Record | None = None,
     warn: Callable[[str], None] | None = None,
+    **options: Unpack[EnvOptions],
 ) -> Evaluation:
     """Runs episodes in environments of their own, on dm_control's physics whatever trains.
 
@@ -62,15 +60,13 @@ def evaluate(
         num_episodes: Number of episodes.
         num_envs: Environments that run in parallel, at most one for each episode.
         seed: Seeds environments, latents and actions.
-        action_repeat: Control steps per env step.
-        observations: vectors, pixels or both.
-        image_size: Pixels along both sides of a picture.
         actions: As for `run_episodes`.
         max_restarts: Episodes that may be truncated because a number is not finite; another is run
             instead of each.
         should_stop: Asked at every step.
         record: Told every step.
         warn: Told of each failure.
+        **options: As for `make_env`: `action_repeat`, `observations`, `image_size`.
 
     Raises:
         Interrupted: If it should stop.
@@ -80,17 +76,16 @@ def evaluate(
     """
     num_envs = min(num_episodes, num_envs)
     # Threads cost nothing; pictures take longer than steps, and are drawn in parallel.
+    observations = options.get("observations", "vectors")
     parallel = choose_backend(task, "auto", observations) == "batch" or observations != "vectors"
     with make_vector_env(
         task,
         num_envs=num_envs,
         seed=seed,
-        action_repeat=action_repeat,
-        observations=observations,
-        image_size=image_size,
         workers=min(num_envs, num_cores()) if parallel else 0,
         max_restarts=max_restarts,
         replace_workers=False,
+        **options,
     ) as envs:
         episodes = run_episodes(
             model,

@@ -78,8 +78,6 @@ def record_video(
     task: str,
     seed: int,
     action_repeat: int = 1,
-    height: int = 240,
-    width: int = 320,
     should_stop: Callable[[], bool] | None = None,
 ) -> Video:
     """Repeat an episode in a process that draws it, and write a video in simulated time.
@@ -90,8 +88,6 @@ def record_video(
         task: Its task.
         seed: Seed that `make_vector_env` was given.
         action_repeat: Control steps per env step.
-        height: Pixels.
-        width: Pixels.
         should_stop: Asked at every frame whether to give up.
 
     Raises:
@@ -99,9 +95,8 @@ def record_video(
         UsageError: If the task cannot be drawn, or the file has another ending.
         MachineError: If nothing can be drawn here, or the file cannot be written.
     """
-    repetition = Repetition(
-        task, env_seed(seed, 0), action_repeat, episode.actions, episode.score, height, width
-    )
+    seed = env_seed(seed, 0)
+    repetition = Repetition(task, seed, action_repeat, episode.actions, episode.score)
     return play_video(path, repetition, should_stop=should_stop)
 
 
@@ -120,7 +115,6 @@ def play_video(
         UsageError: If the task cannot be drawn, or the file has another ending.
         MachineError: If nothing can be drawn here, or the file cannot be written.
     """
-    check_name(path)
 
     def frames(drawing):
         for frame in drawing:

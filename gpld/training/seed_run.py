@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from ..checkpoints.retention import Archive
 from ..config import Config
-from ..envs import WorkerError
 from ..errors import MachineError
 from ..replay import AbstractReplay
 from ..runs.folder import RunFolder
@@ -40,7 +39,7 @@ class SeedRun:
         """
         try:
             yield
-        except (MachineError, WorkerError) as error:
+        except MachineError as error:
             error.args = (f"{self.label}{error}",)
             raise Failure(self, error) from error
 

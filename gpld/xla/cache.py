@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,38 +156,30 @@ class _Work:
     """Listener to JAX's events about programs; to trace one may mean to trace others."""
 
     def __init__(self):
-        self._depths: Counter[int] = Counter()
-        self._running: dict[int, tuple[str, str, float]] = {}
+        self._stacks = defaultdict[int, list[tuple[str, str, float]]](list)  # by thread
         self.seconds = 0.0
         jax.monitoring.register_scalar_listener(self._begins)
         jax.monitoring.register_event_duration_secs_listener(self._ends)
 
     def current(self) -> InWork | None:
-        now = time.monotonic()
-        running = [
-            InWork(stage, name, now - since) for stage, name, since in list(self._running.values())
-        ]
-        return max(running, key=lambda work: work.seconds, default=None)
+        outermost = [work for stack in list(self._stacks.values()) for work in stack[:1]]
+        if not outermost:
+            return None
+        stage, name, since = min(outermost, key=lambda work: work[2])
+        return InWork(stage, name, time.monotonic() - since)
 
     def _begins(self, event: str, value: float | int, **about: Any) -> None:
-        if event not in STAGES:
-            return
-        thread = threading.get_ident()
-        self._depths[thread] += 1
-        if self._depths[thread] == 1:
+        if event in STAGES:
             name = re.sub(r"^\w+\((.*)\)$", r"\1", str(about.get("fun_name", "")))
-            self._running[thread] = (STAGES[event], name, time.monotonic())
+            work = (STAGES[event], name, time.monotonic())
+            self._stacks[threading.get_ident()].append(work)
 
     def _ends(self, event: str, duration_secs: float, **_: Any) -> None:
-        if event not in STAGES:
-            return
-        thread = threading.get_ident()
-        if self._depths[thread] == 0:
-            return  # it began before anybody listened
-        self._depths[thread] -= 1
-        if self._depths[thread] == 0:
-            self._running.pop(thread, None)
-            self.seconds += duration_secs
+        stack = self._stacks[threading.get_ident()]
+        if event in STAGES and stack:  # else it began before anybody listened
+            stack.pop()
+            if not stack:
+                self.seconds += duration_secs
 
 
 @functools.cache

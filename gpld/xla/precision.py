@@ -80,24 +80,19 @@ def _round_factors(
 ) -> list[Any] | None:
     if equation.primitive not in (dot_general_p, conv_general_dilated_p):
         return None
-    x, y = inputs
-    precision = equation.params["precision"]
-    exact = precision is not None and jax.lax.Precision.HIGHEST in precision
+    (x, y), params = inputs, equation.params
+    exact = params["precision"] is not None and jax.lax.Precision.HIGHEST in params["precision"]
     if exact or not x.dtype == y.dtype == jnp.float32:
         return None
     if equation.primitive is conv_general_dilated_p and on_cpu:
-        y = conv_as_products(x, y, equation.params) if tiles else None
-        return None if y is None else [y]
+        result = conv_as_products(x, y, params) if tiles else None
+        return None if result is None else [result]
     rounded = (x.astype(jnp.bfloat16), y.astype(jnp.bfloat16))
-    if equation.primitive is conv_general_dilated_p:
-        params = {**equation.params, "preferred_element_type": jnp.float32}
-        return bind(equation.replace(params=params), rounded)
-    dimension_numbers = equation.params["dimension_numbers"]
     if on_cpu:
-        y = _product_on_cpu(*rounded, dimension_numbers)
-    else:
-        y = jax.lax.dot_general(*rounded, dimension_numbers, preferred_element_type=jnp.float32)
-    return None if y is None else [y]
+        result = _product_on_cpu(*rounded, params["dimension_numbers"])
+        return None if result is None else [result]
+    params = {**params, "preferred_element_type": jnp.float32}
+    return bind(equation.replace(params=params), rounded)
 
 
 def _product_on_cpu(x, y, dimension_numbers) -> Float[Array, "..."] | None:

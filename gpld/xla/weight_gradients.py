@@ -99,10 +99,8 @@ class _Sums:
         for equation in jaxpr.eqns:
             if all(isinstance(x, Literal) or x in self._fixed for x in equation.invars):
                 self._fixed |= set(equation.outvars)
-        self._uses = Counter(
-            x for equation in jaxpr.eqns for x in equation.invars if isinstance(x, Var)
-        )
-        self._uses.update(x for x in jaxpr.outvars if isinstance(x, Var))
+        reads = [*(equation.invars for equation in jaxpr.eqns), jaxpr.outvars]
+        self._uses = Counter(x for atoms in reads for x in atoms if isinstance(x, Var))
         self.terms: dict[int, list[Any]] = {}
         self.factors: list[Var] = []
         for i, out in enumerate(jaxpr.outvars[:num_carry]):

@@ -32,8 +32,8 @@ class Repetition(NamedTuple):
     score: float
     """Return of the episode, as far as the actions go."""
 
-    height: int
-    width: int
+    height: int = 240
+    width: int = 320
 
 
 class Playback(NamedTuple):
@@ -50,8 +50,8 @@ class Playback(NamedTuple):
     score: float
     """Return of the episode."""
 
-    height: int
-    width: int
+    height: int = 240
+    width: int = 320
 
 
 class Drawing(contextlib.AbstractContextManager):

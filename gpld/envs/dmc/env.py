@@ -226,9 +226,7 @@ class DMControl:
         return dict(sorted(observation.items()))
 
 
-def convert(
-    observation: Mapping[str, np.ndarray | np.generic],
-) -> dict[str, np.ndarray]:
+def convert(observation: Mapping[str, np.ndarray | np.generic]) -> dict[str, np.ndarray]:
     """Copy an observation of dm_control to our names, dtypes and order."""
     converted = {}
     for key, value in observation.items():

@@ -36,20 +36,16 @@ def find_backend() -> str:
     else:
         display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
         candidates = ("egl", "osmesa", "glfw") if display else ("egl", "osmesa")
-    outcome = Outcome(False, "")
     for backend in candidates:
-        outcome = _try(backend)
-        if outcome.ok:
+        if _try(backend).ok:
             return backend
-    started, problem = _try("off")
-    if not started:
-        raise MachineError(f"dm_control does not start, so nothing can be drawn: {problem}.")
+    problem = _try(candidates[-1]).text
     if chosen not in _OFF:
         raise MachineError(
-            f"MUJOCO_GL={chosen} cannot draw here ({outcome.text}); unset it to have others tried."
+            f"MUJOCO_GL={chosen} cannot draw here ({problem}); unset it to have others tried."
         )
     raise MachineError(
-        f"No OpenGL library can draw here (tried {', '.join(candidates)}); "
+        f"No OpenGL library can draw here (tried {', '.join(candidates)}; the last: {problem}); "
         "`apt install libegl1 libgl1` or `apt install libosmesa6` adds one."
     )
 
@@ -85,8 +81,6 @@ def draw_ball() -> None:
     physics = mujoco.Physics.from_xml_string(
         "<mujoco><worldbody><light pos='0 0 3'/><geom size='1'/></worldbody></mujoco>"
     )
-    if os.environ["MUJOCO_GL"] == "off":
-        return
     picture = physics.render(64, 64)
     physics.free()
     if not picture.any():

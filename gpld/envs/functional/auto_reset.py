@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, Int8, Key, PRNGKeyArray
 
+from ..failures import find_spoilt
 from ..timestep import EnvSpec, TimeStep
 from .env import FunctionalEnv
+from .keys import is_key
 
 
 class AutoResetState(NamedTuple):
@@ -61,13 +63,7 @@ class AutoReset:
     spec: EnvSpec
     num_envs: int
 
-    def __init__(
-        self,
-        env: FunctionalEnv,
-        num_envs: int,
-        *,
-        stagger: bool = False,
-    ):
+    def __init__(self, env: FunctionalEnv, num_envs: int, *, stagger: bool = False):
         """Wrap an environment.
 
         Args:
@@ -103,7 +99,7 @@ class AutoReset:
         """Step every environment, and reset those whose last time step had `is_last`."""
         stepped = jax.vmap(self._env.step)(state.env, action)
         env, key = self._reset(stepped, state.key, state.due)
-        spoilt = _spoilt(env.timestep) > 0
+        spoilt = find_spoilt(env.timestep) > 0
         left = jnp.where(state.due, state.left, state.left - 1)
         is_last = env.timestep.is_last | (left == 0) | spoilt
         left = jnp.where(is_last, self.spec.episode_steps, left)
@@ -123,7 +119,7 @@ class AutoReset:
 
     def cut(self, state: AutoResetState) -> Cut:
         """Return the episodes that the last step has ended for no reason of the task's."""
-        spoilt = _spoilt(state.env.timestep)
+        spoilt = find_spoilt(state.env.timestep)
         return Cut(state.due & ~state.env.timestep.is_last | (spoilt > 0), spoilt)
 
     def _reset(
@@ -148,16 +144,6 @@ class AutoReset:
         return env, key
 
 
-def _spoilt(timestep: TimeStep) -> Int8[Array, " num_envs"]:
-    """Find the environments with a number that is not finite, as `find_spoilt` does."""
-    names = sorted(timestep.observation)
-    spoilt = jnp.zeros(timestep.reward.shape, jnp.int8)
-    for place, array in enumerate([*(timestep.observation[k] for k in names), timestep.reward], 1):
-        bad = ~jnp.isfinite(array).reshape(spoilt.shape[0], -1).all(axis=1)
-        spoilt = jnp.where(bad & (spoilt == 0), jnp.int8(place), spoilt)
-    return spoilt
-
-
 def _finite(array: Array) -> Array:
     """Replace what is not finite by 0."""
     return jnp.where(jnp.isfinite(array), array, 0)
@@ -165,6 +151,6 @@ def _finite(array: Array) -> Array:
 
 def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
     """Return a placeholder for an array of a state that does not exist yet."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key(leaf):
         return jnp.broadcast_to(jr.key(0), leaf.shape)
     return jnp.zeros(leaf.shape, leaf.dtype)

@@ -6,9 +6,6 @@ rather flat. Those of ellipsoids and cylinders are in `swept_spheres`. With thes
 control step equals MuJoCo's up to the tolerance of its solver.
 """
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,22 +16,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 from mujoco.mjx._src import collision_driver, math
 
-from . import swept_spheres
-
-_tracing = threading.RLock()
-
-
-@contextlib.contextmanager
-def corrected_collisions() -> Iterator[None]:
-    """Trace MJX's functions with these collisions, within the context alone."""
-    table = collision_driver._COLLISION_FUNC
-    with _tracing:
-        replaced = {types: table[types] for types in _CORRECTED}
-        table.update(_CORRECTED)
-        try:
-            yield
-        finally:
-            table.update(replaced)
+from .swept_spheres import nearest_to_cylinder, nearest_to_ellipsoid, swept
 
 
 def distances(model: mjx.Model, data: mjx.Data, *, planes_only: bool) -> Float[Array, " contacts"]:
@@ -202,12 +184,13 @@ plane_capsule.ncon = 2  # pyright: ignore[reportFunctionMemberAccess]
 capsule_capsule.ncon = 1  # pyright: ignore[reportFunctionMemberAccess]
 sphere_capsule.ncon = 1  # pyright: ignore[reportFunctionMemberAccess]
 
-_CORRECTED = {
+CORRECTED = {
     (mjx.GeomType.PLANE, mjx.GeomType.CAPSULE): plane_capsule,
     (mjx.GeomType.SPHERE, mjx.GeomType.CAPSULE): sphere_capsule,
     (mjx.GeomType.CAPSULE, mjx.GeomType.CAPSULE): capsule_capsule,
-    (mjx.GeomType.SPHERE, mjx.GeomType.ELLIPSOID): swept_spheres.sphere_ellipsoid,
-    (mjx.GeomType.CAPSULE, mjx.GeomType.ELLIPSOID): swept_spheres.capsule_ellipsoid,
-    (mjx.GeomType.SPHERE, mjx.GeomType.CYLINDER): swept_spheres.sphere_cylinder,
-    (mjx.GeomType.CAPSULE, mjx.GeomType.CYLINDER): swept_spheres.capsule_cylinder,
+    (mjx.GeomType.SPHERE, mjx.GeomType.ELLIPSOID): swept(nearest_to_ellipsoid, are_spheres=True),
+    (mjx.GeomType.CAPSULE, mjx.GeomType.ELLIPSOID): swept(nearest_to_ellipsoid, are_spheres=False),
+    (mjx.GeomType.SPHERE, mjx.GeomType.CYLINDER): swept(nearest_to_cylinder, are_spheres=True),
+    (mjx.GeomType.CAPSULE, mjx.GeomType.CYLINDER): swept(nearest_to_cylinder, are_spheres=False),
 }
+"""Functions by the types of both shapes, in place of MJX's."""

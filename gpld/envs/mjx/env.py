@@ -1,12 +1,12 @@
 """Tasks of the DeepMind Control suite as pure functions, simulated by MJX."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..backend import Implementation, check_implementation
+from ..backend import Implementation
 from ..rewards import make_task
 from ..timestep import EnvSpec, TimeStep
 from .model import load_model
@@ -43,12 +43,7 @@ class MJXEnv:
     spec: EnvSpec
 
     def __init__(
-        self,
-        task: str,
-        *,
-        action_repeat: int = 2,
-        impl: Implementation = "jax",
-        max_envs: int = 1,
+        self, task: str, *, action_repeat: int = 2, impl: Implementation = "jax", max_envs: int = 1
     ):
         """Build the task.
 
@@ -65,9 +60,8 @@ class MJXEnv:
                 range.
             MachineError: If Warp is wanted and cannot run here.
         """
-        if max_envs < 1:
-            raise ValueError(f"`max_envs` must be at least 1, got {max_envs}.")
-        check_implementation("impl", impl)
+        if impl not in (known := get_args(Implementation)):
+            raise ValueError(f"`impl` must be one of {', '.join(known)}, got {impl!r}.")
         model = load_model(task, action_repeat)
         if impl == "warp":
             check_warp()

@@ -7,9 +7,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from ...short_names import canonical_name
 from ..dmc.env import DMControl
-from ..rewards import COVERED, make_task
+from ..rewards import make_task
 from ..timestep import EnvSpec
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
@@ -51,16 +50,13 @@ def load_model(task: str, action_repeat: int) -> TaskModel:
         action_repeat: Control steps per environment step, at least 1.
 
     Raises:
-        ValueError: If `task` is not covered, or as `DMControl`.
+        ValueError: As `DMControl` and `make_task`.
     """
-    name = canonical_name(task)
-    if name not in COVERED:
-        raise ValueError(f"`task` must be one of {', '.join(COVERED)}; got {task!r}.")
     env = DMControl(task, action_repeat=action_repeat, seed=0)
     env.reset()  # tasks write sizes and dampings into their model
     model = copy.copy(env._env.physics.model.ptr)
     model.opt.enableflags &= ~_mujoco.mjtEnableBit.mjENBL_ENERGY.value
-    if not make_task(name, model).reads_forces:
+    if not make_task(env.name, model).reads_forces:
         of_forces = model.sensor_needstage == _mujoco.mjtStage.mjSTAGE_ACC.value
         model.sensor_needstage[of_forces] = _mujoco.mjtStage.mjSTAGE_NONE.value
     disable = _mujoco.mjtDisableBit
@@ -70,7 +66,7 @@ def load_model(task: str, action_repeat: int) -> TaskModel:
         if touchless or model.geom(geom).name.endswith("_decoration"):
             model.geom_contype[geom] = model.geom_conaffinity[geom] = 0
     return TaskModel(
-        name=name,
+        name=env.name,
         spec=env.spec,
         model=model,
         num_substeps=env._env._n_sub_steps,

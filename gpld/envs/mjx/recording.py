@@ -9,22 +9,13 @@ from .env import MJXEnv
 from .simulation import SimulationState
 
 
-def playback(
-    env: MJXEnv,
-    states: SimulationState,
-    *,
-    score: float = 0.0,
-    height: int = 240,
-    width: int = 320,
-) -> Playback:
+def playback(env: MJXEnv, states: SimulationState, *, score: float = 0.0) -> Playback:
     """Convert an episode to what `Drawing` and `play_video` draw.
 
     Args:
         env: The environment.
         states: The states of one episode, each array after an axis of time.
         score: Return of the episode.
-        height: Pixels.
-        width: Pixels.
     """
     qpos, qvel, act, _, target = (np.asarray(array, np.float64) for array in states)
     model = copy.copy(env.model.model)
@@ -37,6 +28,4 @@ def playback(
         act=act,
         model={name: getattr(model, name).copy() for name in env.task.drawn},
         score=score,
-        height=height,
-        width=width,
     )

@@ -1,8 +1,9 @@
 """One control step of dm_control's physics as a pure function of a small state."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,13 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
+from mujoco.mjx._src import collision_driver, solver
 
 from ..backend import Implementation
 from ..rewards import Physics
-from .collisions import corrected_collisions, distances
+from .collisions import CORRECTED, distances
 from .model import TaskModel
-from .solver import refined_solver
+from .solver import solve
 from .targets import Target
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
@@ -65,7 +67,7 @@ class Simulation:
         self.task = task
         self.target = Target(task)
         model = self.target.constant_model(task.model)
-        with _faithful():  # the number of contacts follows from the functions of collisions
+        with faithful():  # the number of contacts follows from the functions of collisions
             self._model = mjx.put_model(model)
             # Whatever a step does not compute anew is the same for all states.
             self._blank = mjx.make_data(model)
@@ -95,7 +97,7 @@ class Simulation:
         self, state: SimulationState, ctrl: Float[Array, " action"]
     ) -> tuple[SimulationState, Physics]:
         """Apply controls, in units of the actuators, for one control step."""
-        with _faithful():
+        with faithful():
             state, sensors = self.substeps(state, ctrl, self.task.num_substeps)
             return state, self._derive(state, ctrl, sensors)
 
@@ -116,7 +118,7 @@ class Simulation:
             )
             return (state, data.sensordata), None
 
-        with _faithful():
+        with faithful():
             carry = state, jnp.zeros_like(self._blank.sensordata)
             carry, _ = jax.lax.scan(substep, carry, length=count)
         return carry
@@ -124,18 +126,18 @@ class Simulation:
     def look(self, state: SimulationState) -> Physics:
         """Return the physics that a reset shows, with forces and accelerations without controls."""
         ctrl = jnp.zeros(self.task.model.nu, state.qpos.dtype)
-        with _faithful():
+        with faithful():
             if not self._has_forces:
                 return self._derive(state, ctrl, jnp.zeros_like(self._blank.sensordata))
             model = self.target.write(self._model, state.target)
             model = model.replace(opt=self._passive_option)
-            return _physics(mjx.forward(model, _fill(self._blank, state, ctrl)), ctrl)
+            return _physics(mjx.forward(model, _fill(self._blank, state, ctrl)))
 
     def clearance(
         self, qpos: Float[Array, " nq"], *, planes_only: bool = False
     ) -> Float[Array, " contacts"]:
         """Return signed distances, beyond margins, of all that could touch, or of planes alone."""
-        with _faithful():
+        with faithful():
             data = mjx.kinematics(self._model, self._blank.replace(qpos=qpos))
             return distances(self._model, data, planes_only=planes_only)
 
@@ -150,7 +152,7 @@ class Simulation:
         data = _fill(self._blank, state, ctrl).replace(sensordata=sensors)
         for stage in (mjx.kinematics, mjx.com_pos, mjx.sensor_pos, mjx.com_vel, mjx.sensor_vel):
             data = stage(model, data)
-        return _physics(data, ctrl)
+        return _physics(data)
 
 
 def _fill(blank: mjx.Data, state: SimulationState, ctrl: Float[Array, " action"]) -> mjx.Data:
@@ -160,42 +162,43 @@ def _fill(blank: mjx.Data, state: SimulationState, ctrl: Float[Array, " action"]
 
 def _warp(model: Any, max_envs: int) -> tuple[mjx.Model, mjx.Data]:
     """Return model and data for Warp, with room for all contacts that can be."""
-    possible = mjx.make_data(model)._impl
-    contacts = cast(Any, possible).contact.dist.size
-    constraints = cast(Any, possible).efc_J.shape[0]
-    data = mjx.make_data(
-        model, impl="warp", naconmax=max(1, contacts * max_envs), njmax=max(1, constraints)
-    )
+    possible: Any = mjx.make_data(model)._impl
+    contacts = max(1, possible.contact.dist.size * max_envs)
+    constraints = max(1, possible.efc_J.shape[0])
+    data = mjx.make_data(model, impl="warp", naconmax=contacts, njmax=constraints)
     return mjx.put_model(model, impl="warp"), data
 
 
-def _physics(data: mjx.Data, ctrl: Float[Array, " action"]) -> Physics:
-    return Physics(
-        qpos=data.qpos,
-        qvel=data.qvel,
-        act=data.act,
-        ctrl=ctrl,
-        xpos=data.xpos,
-        xmat=data.xmat,
-        xipos=data.xipos,
-        geom_xpos=data.geom_xpos,
-        geom_xmat=data.geom_xmat,
-        site_xpos=data.site_xpos,
-        sensordata=data.sensordata,
-    )
+def _physics(data: mjx.Data) -> Physics:
+    return Physics(*(getattr(data, name) for name in Physics._fields))
+
+
+_tracing = threading.RLock()
 
 
 @contextlib.contextmanager
-def _faithful() -> Iterator[None]:
+def faithful() -> Iterator[None]:
     """Trace MJX with corrected collisions, refined solver and no product rounded to TF32.
 
-    MJX relies on JAX's own rules for ranks and dtypes, whatever they are outside.
+    MJX relies on JAX's own rules for ranks and dtypes, whatever they are outside. Outside of the
+    context it is left as it was.
     """
     with (
-        corrected_collisions(),
-        refined_solver(),
+        _tracing,
+        _replaced(collision_driver._COLLISION_FUNC, CORRECTED),
+        _replaced(solver.__dict__, {"solve": solve}),
         jax.default_matmul_precision("highest"),
         jax.numpy_rank_promotion("allow"),
         jax.numpy_dtype_promotion("standard"),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _replaced(table: dict[Any, Any], entries: dict[Any, Any]) -> Iterator[None]:
+    before = {name: table[name] for name in entries}
+    table.update(entries)
+    try:
+        yield
+    finally:
+        table.update(before)

@@ -7,9 +7,6 @@ some units of its own last place. One more step of Newton's method, judged by th
 the error to 3e-3, which is what rounding makes of accelerations without constraints too.
 """
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from typing import Any, cast
 
 import jax.numpy as jnp
@@ -17,19 +14,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 from mujoco.mjx._src import solver
 
-_tracing = threading.RLock()
 _stop_by_cost = solver.solve
-
-
-@contextlib.contextmanager
-def refined_solver() -> Iterator[None]:
-    """Trace MJX's functions with this solver, within the context alone."""
-    with _tracing:
-        replaced, solver.solve = solver.solve, solve
-        try:
-            yield
-        finally:
-            solver.solve = replaced
 
 
 def solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:

@@ -36,10 +36,6 @@ class Segments(NamedTuple):
         """Return points by their distance from the centre along the axis."""
         return self.center[:, None] + x[..., None] * self.axis[:, None]
 
-    def clip(self, x: Float[Array, "pairs points"]) -> Float[Array, "pairs points"]:
-        """Return the nearest distances that belong to the segment."""
-        return jnp.clip(x, -self.half_length[:, None], self.half_length[:, None])
-
 
 _Nearest = Callable[[Segments, Float[Array, "pairs 3"]], tuple[Array, Array, Array]]
 """Function of segments and the sizes of bodies that finds the point of each segment that is nearest
@@ -47,7 +43,7 @@ to the body or deepest in it: its place, its signed distance from the surface, a
 which that grows."""
 
 
-def _collide(nearest: _Nearest, are_spheres: bool) -> Any:
+def swept(nearest: _Nearest, *, are_spheres: bool) -> Any:
     """Return a function of collisions as MJX calls it, with one contact for each pair."""
 
     def collide(model: mjx.Model, data: mjx.Data, _: Any, geoms: Any) -> tuple[Array, ...]:
@@ -93,7 +89,7 @@ def nearest_to_ellipsoid(
         weights = 1 / (t[..., None] + squares)
         axis, center = segments.axis[:, None], segments.center[:, None]
         x = -jnp.sum(weights * axis * center, -1) / jnp.sum(weights * axis**2, -1)
-        x = segments.clip(x)
+        x = jnp.clip(x, -segments.half_length[:, None], segments.half_length[:, None])
         return x, weights * segments.at(x)
 
     def is_outside(t):
@@ -169,9 +165,3 @@ def _search(
 
 def _rotate(matrix: Float[Array, "pairs 3 3"], vector: Float[Array, "pairs 3"]) -> Array:
     return jnp.sum(matrix * vector[:, None], -1)
-
-
-sphere_ellipsoid = _collide(nearest_to_ellipsoid, are_spheres=True)
-capsule_ellipsoid = _collide(nearest_to_ellipsoid, are_spheres=False)
-sphere_cylinder = _collide(nearest_to_cylinder, are_spheres=True)
-capsule_cylinder = _collide(nearest_to_cylinder, are_spheres=False)

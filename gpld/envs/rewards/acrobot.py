@@ -2,15 +2,12 @@
 
 import functools
 
-from .task import Array, Model, Physics, compact, namespace, norm
+from .task import Array, Model, Physics, Task, compact, namespace, norm
 from .tolerance import tolerance
 
 
-class Acrobot:
+class Acrobot(Task):
     """Reward for the tip at the target; sparse: within its radius, or nothing."""
-
-    drawn = ()
-    reads_forces = False
 
     def __init__(self, model: Model, *, sparse: bool):
         """Resolve names in `model`."""

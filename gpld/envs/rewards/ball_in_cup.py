@@ -1,13 +1,10 @@
 """Ball in cup: a cup swings and catches the ball that hangs from it."""
 
-from .task import Array, Model, Physics
+from .task import Array, Model, Physics, Task
 
 
-class Catch:
+class Catch(Task):
     """Sparse reward for the ball in the cup."""
-
-    drawn = ()
-    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolve names in `model`."""

@@ -1,13 +1,10 @@
 """Cartpole: a cart on a rail balances one or several poles, or swings them up."""
 
-from .task import Array, Model, Physics, namespace
-from .tolerance import tolerance
+from .task import Array, Model, Physics, Task, namespace
+from .tolerance import small_controls, tolerance
 
 
-class _Cartpole:
-    drawn = ()
-    reads_forces = False
-
+class _Cartpole(Task):
     def __init__(self, model: Model):
         """Resolve no names: body 1 is the cart, those after it are poles."""
 
@@ -29,12 +26,9 @@ class Smooth(_Cartpole):
         """Return the product of four terms, the last three of which are at least a half."""
         upright = (physics.xmat[..., 2:, 2, 2] + 1) / 2
         centered = (1 + tolerance(physics.qpos[..., 0], margin=2)) / 2
-        control = tolerance(
-            physics.ctrl[..., 0], margin=1, sigmoid="quadratic", value_at_margin=0, entries=True
-        )
         velocity = tolerance(physics.qvel[..., 1:], margin=5, entries=True).min(axis=-1)
-        small_control, small_velocity = (4 + control) / 5, (1 + velocity) / 2
-        return upright.mean(axis=-1) * small_control * small_velocity * centered
+        small_velocity = (1 + velocity) / 2
+        return upright.mean(axis=-1) * small_controls(physics.ctrl) * small_velocity * centered
 
 
 class Sparse(_Cartpole):

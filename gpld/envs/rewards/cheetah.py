@@ -1,14 +1,11 @@
 """Cheetah: a planar runner with two legs."""
 
-from .task import Array, Model, Physics, sensor_index
-from .tolerance import tolerance
+from .task import Array, Model, Physics, Task, sensor_index
+from .tolerance import ramp
 
 
-class Run:
+class Run(Task):
     """Reward for forward speed, up to 10 m/s."""
-
-    drawn = ()
-    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolve names in `model`."""
@@ -21,7 +18,7 @@ class Run:
     def reward(self, physics: Physics) -> Array:
         """Return a number that is linear in the speed of the centre of mass."""
         speed = physics.sensordata[..., self._velocity][..., 0]
-        return tolerance(speed, (10, float("inf")), margin=10, sigmoid="linear", value_at_margin=0)
+        return ramp(speed, 10, margin=10)
 
 
 TASKS = {"cheetah_run": Run}

@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 
-from .task import Array, Model, Physics, namespace, norm, sensor_index
+from .task import Array, Model, Physics, Task, namespace, norm, sensor_index
 
 
-class _Finger:
+class _Finger(Task):
     reads_forces = True
 
     def __init__(self, model: Model):
@@ -36,8 +36,6 @@ class _Finger:
 
 class Spin(_Finger):
     """Sparse reward for a body that spins at 15 rad/s or faster."""
-
-    drawn = ()
 
     def __init__(self, model: Model):
         """Resolve names in `model`."""

@@ -1,34 +1,20 @@
 """Fish: stays upright, or swims to a target in three dimensions."""
 
-from .task import Array, Model, Physics, compact, norm, rotate
+from .task import Array, Model, Physics, Task, norm, rotate
 from .tolerance import tolerance
 
-_JOINTS = (
-    "tail1",
-    "tail_twist",
-    "tail2",
-    "finright_roll",
-    "finright_pitch",
-    "finleft_roll",
-    "finleft_pitch",
-)
 
-
-class Upright:
+class Upright(Task):
     """Reward for an upright torso."""
-
-    drawn = ()
-    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolve names in `model`."""
-        self._joints = compact([int(model.joint(name).qposadr[0]) for name in _JOINTS])
         self._torso = model.body("torso").id
 
     def observe(self, physics: Physics) -> dict[str, Array]:
         """Return joint angles, cosine of the torso against the vertical, and velocities."""
         return {
-            "joint_angles": physics.qpos[..., self._joints],
+            "joint_angles": physics.qpos[..., 7:],
             "upright": physics.xmat[..., self._torso, 2, 2],
             "velocity": physics.qvel,
         }

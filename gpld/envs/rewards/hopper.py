@@ -1,11 +1,10 @@
 """Hopper: a planar leg that stands or hops."""
 
-from .task import Array, Model, Physics, namespace, sensor_index
-from .tolerance import tolerance
+from .task import Array, Model, Physics, Task, namespace, sensor_index
+from .tolerance import ramp, small_controls, tolerance
 
 
-class _Hopper:
-    drawn = ()
+class _Hopper(Task):
     reads_forces = True
 
     def __init__(self, model: Model):
@@ -33,10 +32,7 @@ class Stand(_Hopper):
 
     def reward(self, physics: Physics) -> Array:
         """Return 0 unless it stands."""
-        control = tolerance(
-            physics.ctrl, margin=1, sigmoid="quadratic", value_at_margin=0, entries=True
-        )
-        return self._standing(physics) * ((control.mean(axis=-1) + 4) / 5)
+        return self._standing(physics) * small_controls(physics.ctrl)
 
 
 class Hop(_Hopper):
@@ -45,10 +41,7 @@ class Hop(_Hopper):
     def reward(self, physics: Physics) -> Array:
         """Return 0 unless it stands; a half at 1 m/s."""
         speed = physics.sensordata[..., self._velocity][..., 0]
-        hopping = tolerance(
-            speed, (2, float("inf")), margin=1, sigmoid="linear", value_at_margin=0.5
-        )
-        return self._standing(physics) * hopping
+        return self._standing(physics) * ramp(speed, 2, margin=1, value_at_margin=0.5)
 
 
 TASKS = {"hopper_stand": Stand, "hopper_hop": Hop}

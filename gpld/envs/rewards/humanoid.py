@@ -2,15 +2,12 @@
 
 import functools
 
-from .task import Array, Model, Physics, namespace, norm, rotate, sensor_index
-from .tolerance import tolerance
+from .task import Array, Model, Physics, Task, namespace, norm, rotate, sensor_index
+from .tolerance import ramp, small_controls, tolerance
 
 
-class Humanoid:
+class Humanoid(Task):
     """Reward for a high head, an upright torso, small controls and, if wanted, speed."""
-
-    drawn = ()
-    reads_forces = False
 
     def __init__(self, model: Model, *, speed: float):
         """Resolve names in `model`; a speed in m/s in any direction, 0 to stand still."""
@@ -38,30 +35,14 @@ class Humanoid:
         """Return the product of all terms; controls count for a fifth."""
         height = physics.xpos[..., self._head, 2]
         standing = tolerance(height, (1.4, float("inf")), margin=1.4 / 4)
-        upright = tolerance(
-            physics.xmat[..., self._torso, 2, 2],
-            (0.9, float("inf")),
-            margin=1.9,
-            sigmoid="linear",
-            value_at_margin=0,
-        )
-        stand = standing * upright
-        control = tolerance(
-            physics.ctrl, margin=1, sigmoid="quadratic", value_at_margin=0, entries=True
-        )
-        small_control = (4 + control.mean(axis=-1)) / 5
+        upright = ramp(physics.xmat[..., self._torso, 2, 2], 0.9, margin=1.9)
+        controlled = small_controls(physics.ctrl) * (standing * upright)
         velocity = physics.sensordata[..., self._velocity][..., :2]
         if self._speed == 0:
             still = tolerance(velocity, margin=2, entries=True).mean(axis=-1)
-            return small_control * stand * still
-        move = tolerance(
-            norm(velocity),
-            (self._speed, float("inf")),
-            margin=self._speed,
-            sigmoid="linear",
-            value_at_margin=0,
-        )
-        return small_control * stand * ((5 * move + 1) / 6)
+            return controlled * still
+        move = ramp(norm(velocity), self._speed, margin=self._speed)
+        return controlled * ((5 * move + 1) / 6)
 
 
 class PureState(Humanoid):

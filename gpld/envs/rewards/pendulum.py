@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from .task import Array, Model, Physics
+from .task import Array, Model, Physics, Task
 from .tolerance import tolerance
 
 
-class SwingUp:
+class SwingUp(Task):
     """Sparse reward for a pole within 8 degrees of the vertical."""
-
-    drawn = ()
-    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolve names in `model`."""
@@ -19,10 +16,7 @@ class SwingUp:
 
     def observe(self, physics: Physics) -> dict[str, Array]:
         """Return cosine and sine against the vertical, and the velocity."""
-        return {
-            "orientation": physics.xmat[..., self._pole, ::-2, 2],
-            "velocity": physics.qvel,
-        }
+        return {"orientation": physics.xmat[..., self._pole, ::-2, 2], "velocity": physics.qvel}
 
     def reward(self, physics: Physics) -> Array:
         """Return 1 within the bound, otherwise 0."""

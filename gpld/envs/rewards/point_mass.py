@@ -2,14 +2,12 @@
 
 import functools
 
-from .task import Array, Model, Physics, norm
-from .tolerance import tolerance
+from .task import Array, Model, Physics, Task, norm
+from .tolerance import small_controls, tolerance
 
 
-class PointMass:
+class PointMass(Task):
     """Reward for the mass at the target, with small controls."""
-
-    reads_forces = False
 
     def __init__(self, model: Model, *, drawn: tuple[str, ...]):
         """Resolve names in `model`."""
@@ -26,10 +24,7 @@ class PointMass:
         geoms = physics.geom_xpos
         distance = norm(geoms[..., self._target, :] - geoms[..., self._mass, :])
         near = tolerance(distance, (0, self._size), margin=self._size)
-        control = tolerance(
-            physics.ctrl, margin=1, sigmoid="quadratic", value_at_margin=0, entries=True
-        )
-        return near * ((control.mean(axis=-1) + 4) / 5)
+        return near * small_controls(physics.ctrl)
 
 
 TASKS = {

@@ -4,26 +4,21 @@ import functools
 from typing import Any
 
 import mujoco
-import numpy as np
 
-from .task import Array, Model, Physics, compact, namespace, sensor_index, sensor_index_of_types
-from .tolerance import tolerance
+from .task import Array, Model, Physics, Task, namespace, sensor_index, sensor_index_of_types
+from .tolerance import ramp
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
 
 
-class Move:
+class Move(Task):
     """Reward for an upright torso, times forward speed."""
 
-    drawn = ()
     reads_forces = True
 
     def __init__(self, model: Model, *, speed: float):
         """Resolve names in `model`; a speed in m/s."""
-        joints, sensors = _mujoco.mjtJoint, _mujoco.mjtSensor
-        hinges = np.flatnonzero(model.jnt_type == joints.mjJNT_HINGE)
-        self._positions = compact(model.jnt_qposadr[hinges].tolist())
-        self._velocities = compact(model.jnt_dofadr[hinges].tolist())
+        sensors = _mujoco.mjtSensor
         self._torso = model.body("torso").id
         self._velocity = sensor_index(model, "velocimeter")
         self._imu = sensor_index_of_types(model, sensors.mjSENS_GYRO, sensors.mjSENS_ACCELEROMETER)
@@ -36,11 +31,7 @@ class Move:
         """Return what the robot can feel, without position and heading in the world."""
         sensors = physics.sensordata
         xp = namespace(sensors)
-        joints = [
-            physics.qpos[..., self._positions],
-            physics.qvel[..., self._velocities],
-            physics.act,
-        ]
+        joints = [physics.qpos[..., 7:], physics.qvel[..., 6:], physics.act]
         return {
             "egocentric_state": xp.concat(joints, axis=-1),
             "force_torque": xp.arcsinh(sensors[..., self._force_torque]),
@@ -51,21 +42,9 @@ class Move:
 
     def reward(self, physics: Physics) -> Array:
         """Return the product of both, linear in the cosine and, up to the one wanted, in speed."""
-        upright = tolerance(
-            physics.xmat[..., self._torso, 2, 2],
-            (1, float("inf")),
-            margin=2,
-            sigmoid="linear",
-            value_at_margin=0,
-        )
-        move = tolerance(
-            physics.sensordata[..., self._velocity][..., 0],
-            (self._speed, float("inf")),
-            margin=self._speed,
-            sigmoid="linear",
-            value_at_margin=0.5,
-        )
-        return upright * move
+        upright = ramp(physics.xmat[..., self._torso, 2, 2], 1, margin=2)
+        speed = physics.sensordata[..., self._velocity][..., 0]
+        return upright * ramp(speed, self._speed, margin=self._speed, value_at_margin=0.5)
 
 
 TASKS = {

@@ -2,15 +2,14 @@
 
 import functools
 
-from .task import Array, Model, Physics, norm
+from .task import Array, Model, Physics, Task, norm
 from .tolerance import tolerance
 
 
-class Reacher:
+class Reacher(Task):
     """Sparse reward for a finger that touches the target."""
 
     drawn = ("geom_pos",)
-    reads_forces = False
 
     def __init__(self, model: Model, *, radius: float):
         """Resolve names in `model`; the target has a radius in metres."""

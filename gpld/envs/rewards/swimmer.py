@@ -2,17 +2,16 @@
 
 import numpy as np
 
-from .task import Array, Model, Physics, norm, rotate
+from .task import Array, Model, Physics, Task, norm, rotate
 from .tolerance import tolerance
 
 _PLANE = np.array([0, 1, 5])  # of a link: linear x and y, angular z
 
 
-class Swimmer:
+class Swimmer(Task):
     """Reward for the nose at the target."""
 
     drawn = ("geom_pos", "light_pos")
-    reads_forces = False
 
     def __init__(self, model: Model):
         """Resolve names in `model`."""

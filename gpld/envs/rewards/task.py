@@ -5,8 +5,9 @@ resolved to indices when a task is made. In NumPy and float64, results equal dm_
 for bit: the operations are its own, in its order, each on all simulations at once.
 """
 
+import abc
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,23 +52,22 @@ class Physics(NamedTuple):
     sensordata: Array
 
 
-@runtime_checkable
-class Task(Protocol):
+class Task(abc.ABC):
     """Task of one model. Its methods are pure, and JAX can trace them."""
 
-    drawn: tuple[str, ...]
+    drawn: tuple[str, ...] = ()
     """Arrays of the model into which the task draws something for each episode."""
 
-    reads_forces: bool
+    reads_forces: bool = False
     """True if it reads sensors of forces or accelerations; otherwise they may be left out."""
 
+    @abc.abstractmethod
     def observe(self, physics: Physics) -> dict[str, Array]:
         """Return arrays, sorted by `DMControl`'s names; they may share memory with `physics`."""
-        ...
 
+    @abc.abstractmethod
     def reward(self, physics: Physics) -> Array:
         """Return one number for each simulation, of the dtype of `physics`."""
-        ...
 
 
 def namespace(array: Array) -> Any:

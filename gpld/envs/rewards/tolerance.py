@@ -1,6 +1,5 @@
 """Soft indicator functions, of which rewards are made (Tassa et al., 2018, section 2)."""
 
-import functools
 import math
 from typing import Literal
 
@@ -8,7 +7,9 @@ import numpy as np
 
 from .task import Array, namespace
 
-Sigmoid = Literal["gaussian", "linear", "long_tail", "quadratic"]
+# With which values are 0.1 at the margin. Python's numbers leave the dtype of arrays alone.
+_GAUSSIAN_SCALE = float(np.sqrt(-2 * np.log(0.1)))
+_LONG_TAIL_SCALE = math.sqrt(1 / 0.1 - 1)
 
 
 def tolerance(
@@ -16,8 +17,7 @@ def tolerance(
     bounds: tuple[float, float] = (0.0, 0.0),
     *,
     margin: float = 0.0,
-    sigmoid: Sigmoid = "gaussian",
-    value_at_margin: float = 0.1,
+    sigmoid: Literal["gaussian", "long_tail"] = "gaussian",
     entries: bool = False,
 ) -> Array:
     """Return 1 where `x` lies within `bounds`, and less the farther away it is.
@@ -25,47 +25,43 @@ def tolerance(
     Args:
         x: What should lie within the bounds.
         bounds: Lower and upper bound, both within; either may be infinite.
-        margin: Distance from the bounds at which the value is `value_at_margin`; with 0 it is
-            0 everywhere outside.
-        sigmoid: How the value falls. linear and quadratic reach 0, and stay there.
-        value_at_margin: In (0, 1); 0 is allowed with linear and quadratic.
+        margin: Distance from the bounds at which the value is 0.1; with 0 it is 0 everywhere
+            outside.
+        sigmoid: How the value falls.
         entries: Whether `x` holds the entries of vectors, not one number for each
             simulation. dm_control squares the two differently, see `_square`.
     """
+    xp = namespace(x)
+    square = xp.square if entries else _square
+
+    def fall(x):
+        if sigmoid == "gaussian":
+            return xp.exp(-0.5 * square(x * _GAUSSIAN_SCALE))
+        return 1 / (square(x * _LONG_TAIL_SCALE) + 1)
+
     lower, upper = bounds
     if lower == upper == 0 and margin > 0:
-        return _sigmoid(abs(x) / margin, sigmoid, value_at_margin, entries)  # 1 at 0
-    xp = namespace(x)
+        return fall(abs(x) / margin)  # 1 at 0
     if math.isinf(upper):
         within, distance = lower <= x, lower - x
     else:
         within = xp.logical_and(lower <= x, x <= upper)
         distance = xp.where(x < lower, lower - x, x - upper)
-    if margin == 0:
-        return within.astype(x.dtype)
-    return xp.where(within, 1.0, _sigmoid(distance / margin, sigmoid, value_at_margin, entries))
+    return within.astype(x.dtype) if margin == 0 else xp.where(within, 1.0, fall(distance / margin))
 
 
-def _sigmoid(x: Array, sigmoid: Sigmoid, value_at_1: float, entries: bool) -> Array:
+def ramp(x: Array, bound: float, *, margin: float, value_at_margin: float = 0.0) -> Array:
+    """Return 1 from `bound` on; below it, fall linearly to a value at the margin, and on to 0."""
     xp = namespace(x)
-    square = xp.square if entries else _square
-    # Scales are Python's numbers, which leave the dtype of `x` alone.
-    match sigmoid:
-        case "gaussian":
-            return xp.exp(-0.5 * square(x * _gaussian_scale(value_at_1)))
-        case "linear":
-            scaled = x * (1 - value_at_1)
-            return xp.where(abs(scaled) < 1, 1 - scaled, 0.0)
-        case "long_tail":
-            return 1 / (square(x * math.sqrt(1 / value_at_1 - 1)) + 1)
-        case "quadratic":
-            scaled = x * math.sqrt(1 - value_at_1)
-            return xp.where(abs(scaled) < 1, 1 - square(scaled), 0.0)
+    within, fall = bound <= x, (bound - x) / margin * (1 - value_at_margin)
+    return xp.where(within, 1.0, xp.where(abs(fall) < 1, 1 - fall, 0.0))
 
 
-@functools.cache
-def _gaussian_scale(value_at_1: float) -> float:
-    return float(np.sqrt(-2 * np.log(value_at_1)))
+def small_controls(ctrl: Array) -> Array:
+    """Return 1 without controls, and down to 4/5 with those of 1 and more: a mean of parabolas."""
+    xp = namespace(ctrl)
+    parabolas = xp.where(abs(ctrl) < 1, 1 - xp.square(ctrl), 0.0)
+    return (4 + parabolas.mean(axis=-1)) / 5
 
 
 def _square(x: Array) -> Array:

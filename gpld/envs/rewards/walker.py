@@ -2,15 +2,12 @@
 
 import functools
 
-from .task import Array, Model, Physics, sensor_index
-from .tolerance import tolerance
+from .task import Array, Model, Physics, Task, sensor_index
+from .tolerance import ramp, tolerance
 
 
-class Walker:
+class Walker(Task):
     """Reward for a high and upright torso, and forward speed if wanted."""
-
-    drawn = ()
-    reads_forces = False
 
     def __init__(self, model: Model, *, speed: float):
         """Resolve names in `model`; a speed in m/s, 0 to stand."""
@@ -35,13 +32,8 @@ class Walker:
         stand = (3 * standing + upright) / 4
         if self._speed == 0:
             return stand
-        move = tolerance(
-            physics.sensordata[..., self._velocity][..., 0],
-            (self._speed, float("inf")),
-            margin=self._speed / 2,
-            sigmoid="linear",
-            value_at_margin=0.5,
-        )
+        speed = physics.sensordata[..., self._velocity][..., 0]
+        move = ramp(speed, self._speed, margin=self._speed / 2, value_at_margin=0.5)
         return stand * (5 * move + 1) / 6
 
 

@@ -26,7 +26,7 @@ class BatchGroup(Group):
     steps; observations and rewards come from `rewards`, for all environments at once. States
     are those of `DMControl`, so either engine continues what the other has begun.
 
-    A thread steps after `start`, mostly without holding Python's lock.
+    A thread steps, mostly without holding Python's lock.
     """
 
     def __init__(self, task: str, seeds: Sequence[int], *, action_repeat: int, threads: int = 1):
@@ -41,8 +41,6 @@ class BatchGroup(Group):
         Raises:
             ValueError: If `task` is not covered or an argument is out of range.
         """
-        if threads < 1:
-            raise ValueError(f"`threads` must be at least 1, got {threads}.")
         self._dmc = DMControl(task, action_repeat=action_repeat, seed=seeds[0])
         self._env = self._dmc._env
         self.spec, self.num_envs = self._dmc.spec, len(seeds)
@@ -73,23 +71,18 @@ class BatchGroup(Group):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="envs")
 
     def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
-        """Set what the next step does."""
-        self._sent, self._step = (action, skip), None
+        """Begin a step in the thread."""
         if reset is not None:
             self._reset_next = self._reset_next | reset
-
-    def start(self) -> None:
-        """Begin the step in a thread, which costs what waking it takes."""
-        action, skip = self._sent
         self._step = self._thread.submit(self._advance, action.copy(), skip)
 
     def recv(self) -> TimeStep:
-        """Step, or wait for the step; one that is skipped is as in an `EnvGroup`.
+        """Wait for the step; one that is skipped is as in an `EnvGroup`.
 
         Raises:
             ValueError: If an action was not finite.
         """
-        return self._advance(*self._sent) if self._step is None else self._step.result()
+        return self._step.result()
 
     def get_states(self) -> list[EnvState]:
         """Return the state of each environment in order, and whether the next step resets it."""
@@ -161,11 +154,9 @@ class BatchGroup(Group):
         self._observation = observation
         self._reset_next = skip | diverged | run & (self._steps >= self._limit)
         if skip.any():
-            zero = {key: np.zeros_like(value) for key, value in observation.items()}
-            kept = ~skip
-            for key, value in observation.items():
-                zero[key][kept] = value[kept]
-            observation = zero
+            observation = {key: value.copy() for key, value in observation.items()}
+            for value in observation.values():
+                value[skip] = 0
         return TimeStep(
             observation,
             reward=reward,

@@ -31,16 +31,13 @@ class Group(abc.ABC):
 
     @abc.abstractmethod
     def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
-        """Set what the next step does.
+        """Set what the next step does, and begin it where it can go on meanwhile.
 
         Args:
             action: Actions of all environments.
             skip: Environments that it leaves alone.
             reset: Environments that it resets wherever they are, besides those that are due.
         """
-
-    def start(self) -> None:  # noqa: B027 (optional)
-        """Begin the step that was sent, if it can go on while the caller does something else."""
 
     @abc.abstractmethod
     def recv(self) -> TimeStep:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...xla import flags
 from ..functional.auto_reset import AutoReset, AutoResetState
-from ..timestep import EnvSpec, EnvState, TimeStep
+from ..functional.keys import with_keys, without_keys
+from ..timestep import EnvState, TimeStep
 from .group import Actions, Group, Mask
 
 
@@ -19,9 +20,6 @@ class FunctionalGroup(Group):
     The device works between `send` and `recv`.
     """
 
-    spec: EnvSpec
-    num_envs: int
-
     def __init__(self, envs: AutoReset, *, seed: int):
         """Take environments; the first step compiles and resets them.
 
@@ -30,42 +28,36 @@ class FunctionalGroup(Group):
             seed: Everything that they draw follows from it.
         """
         self.spec, self.num_envs = envs.spec, envs.num_envs
-        self._init = jax.jit(envs.init)
         # The time step is that of the state, as the environments have made it: numbers that are
         # not finite are dealt with where those of other engines are.
         self._step = jax.jit(
             lambda state, action: envs.step(state, action)[0],
             compiler_options=flags.simulation_options(),
         )
-        self._state: AutoResetState = self._init(jr.key(seed))
+        self._state: AutoResetState = jax.jit(envs.init)(jr.key(seed))
         self._reset_next = np.ones(self.num_envs, bool)
 
     def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
-        """Start a step of every environment but those to `skip`.
+        """Start a step of every environment: none is ever made anew, so that none is to `skip`.
 
         Raises:
             ValueError: If an action that is heeded is not finite, which would otherwise pass
                 for divergence of the physics.
         """
+        del skip
         if reset is not None and np.any(reset & ~self._reset_next):
             self._reset_next = self._reset_next | reset
             self._state = self._state._replace(due=jnp.asarray(self._reset_next))
-        heeded = action[~(skip | self._reset_next)]
+        heeded = action[~self._reset_next]
         if not np.all(np.isfinite(heeded)):
             raise ValueError(f"`action` must be finite, got {heeded}.")
-        self._skip = skip.copy()
         self._state = self._step(self._state, jnp.asarray(action))
 
     def recv(self) -> TimeStep:
-        """Wait for the step; one that was skipped is of zeros, with `is_last`, and reset next."""
+        """Wait for the step."""
         own = TimeStep(*jax.tree.map(np.array, tuple(self._state.env.timestep)))
         timestep = own._replace(is_last=np.array(self._state.due))
         self.interrupted = timestep.is_last & ~own.is_last
-        if np.any(self._skip):
-            for array in jax.tree.leaves(tuple(timestep)):
-                array[self._skip] = 0
-            timestep.is_last[self._skip] = True
-            self._state = self._state._replace(due=jnp.asarray(timestep.is_last))
         self._reset_next = timestep.is_last
         return timestep
 
@@ -91,8 +83,8 @@ class FunctionalGroup(Group):
             jnp.asarray(np.stack([state[name] for state in states]), array.dtype)
             for name, array in own.items()
         ]
-        data = jax.tree.unflatten(jax.tree.structure(_without_keys(self._state)), leaves)
-        self._state = jax.tree.map(_with_keys, self._state, data)
+        data = jax.tree.unflatten(jax.tree.structure(self._state), leaves)
+        self._state = with_keys(data, self._state)
         self._reset_next = np.array(self._state.due)
 
     def close(self) -> None:
@@ -101,17 +93,5 @@ class FunctionalGroup(Group):
 
 def _named(state: AutoResetState) -> dict[str, jax.Array]:
     """Return arrays by their place in the tree, keys as the numbers that they are made of."""
-    leaves, _ = jax.tree.flatten_with_path(_without_keys(state))
+    leaves, _ = jax.tree.flatten_with_path(without_keys(state))
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-
-
-def _is_key(array: jax.Array) -> bool:
-    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-
-
-def _without_keys(state: AutoResetState) -> AutoResetState:
-    return jax.tree.map(lambda x: jr.key_data(x) if _is_key(x) else x, state)
-
-
-def _with_keys(old: jax.Array, data: jax.Array) -> jax.Array:
-    return jr.wrap_key_data(data, impl=jr.key_impl(old)) if _is_key(old) else data

@@ -33,6 +33,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         num_envs: Number of environments, the batch axis of actions and time steps.
         newest: The time step that was received last, valid until the next `send`; before the
             first step, zeros with `is_last`.
+        pending: True if a step was sent that `recv` has not returned yet.
         interrupted: Environments whose episode was ended, by the time step that `recv` has
             returned last, for no reason of the task's: because they had failed, or were to
             be out of phase (`stagger`). Such an episode has no score.
@@ -41,6 +42,7 @@ class VectorEnv(contextlib.AbstractContextManager):
     spec: EnvSpec
     num_envs: int
     newest: TimeStep
+    pending: bool
     interrupted: Mask
 
     def __init__(
@@ -80,8 +82,9 @@ class VectorEnv(contextlib.AbstractContextManager):
         self._interrupted = self.interrupted = np.zeros(self.num_envs, bool)
         # Environments that were made anew in the middle of an episode.
         self._renewed = np.zeros(self.num_envs, bool)
-        # Whether a step is on its way, or has been received but not yet returned.
-        self._sent = self._kept = False
+        self.pending = False
+        # Whether the pending step is on its way. Otherwise it has been received.
+        self._sent = False
 
     @property
     def num_restarts(self) -> int:
@@ -93,11 +96,6 @@ class VectorEnv(contextlib.AbstractContextManager):
         """Messages of what failed here and what became of it, in order."""
         return self._failures.messages
 
-    @property
-    def pending(self) -> bool:
-        """True if a step was sent that `recv` has not returned yet."""
-        return self._sent or self._kept
-
     def send(self, action: Actions) -> None:
         """Start a step; workers or threads carry it out while the caller goes on.
 
@@ -105,9 +103,13 @@ class VectorEnv(contextlib.AbstractContextManager):
             ValueError: If `action` has the wrong shape.
             RuntimeError: If the previous step has not been received, or after `close`.
         """
-        self._send(action)
-        for group in self._groups:
-            group.start()
+        shape = (self.num_envs, self.spec.action_size)
+        if action.shape != shape:
+            raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
+        self._check_idle("send")
+        for group, part in zip(self._groups, self._parts, strict=True):
+            group.send(action[part], self._renewed[part], self.newest.is_last[part])
+        self.pending = self._sent = True
 
     def wait(self) -> None:
         """Wait for the step that `send` has started, and leave it to `recv`.
@@ -129,13 +131,13 @@ class VectorEnv(contextlib.AbstractContextManager):
         """
         self._check_sent("recv")
         self._receive()
-        self._kept = False
+        self.pending = False
         self.interrupted = self._interrupted
         return map_timestep(np.copy, self.newest)
 
     def step(self, action: Actions) -> TimeStep:
         """Step every environment, as `send` and then `recv` do."""
-        self._send(action)
+        self.send(action)
         return self.recv()
 
     def get_state(self) -> EnvState:
@@ -153,7 +155,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         with self._closed_on_failure():
             states = [state for i in range(len(self._groups)) for state in self._get_states(i)]
         return {
-            "pending": self._kept,
+            "pending": self.pending,
             "envs": {str(i): state for i, state in enumerate(states)},
             "renewed": self._renewed.copy(),
             "timestep": map_timestep(np.copy, self.newest)._asdict(),
@@ -173,9 +175,7 @@ class VectorEnv(contextlib.AbstractContextManager):
                 is closed.
             RuntimeError: If a step has been sent and not received, or after `close`.
         """
-        self._check_open()
-        if self._sent or self._kept:
-            raise RuntimeError("`recv` must be called between `send` and `set_state`.")
+        self._check_idle("set_state")
         envs = state["envs"]
         if len(envs) != self.num_envs:
             raise ValueError(f"`state` must hold {self.num_envs} environments, got {len(envs)}.")
@@ -186,16 +186,16 @@ class VectorEnv(contextlib.AbstractContextManager):
         self.newest = map_timestep(np.copy, TimeStep(**state["timestep"]))
         self._interrupted = self.interrupted = state["interrupted"].copy()
         self._failures.count = state["num_restarts"]
-        self._kept = state["pending"]
+        self.pending = state["pending"]
 
     def close(self) -> None:
         """Close the environments and end their processes; may be called again."""
         groups, self._groups = self._groups, []
-        with contextlib.ExitStack() as stack:
-            for group in groups:
-                stack.callback(group.close)
-                if isinstance(group, Worker):
-                    group.hang_up()  # all exit at the same time
+        for group in groups:
+            if isinstance(group, Worker):
+                group.hang_up()  # all exit at the same time
+        for group in groups:
+            group.close()
 
     def __exit__(self, *_: object) -> None:
         """Call `close`."""
@@ -205,8 +205,13 @@ class VectorEnv(contextlib.AbstractContextManager):
         if not self._groups:
             raise RuntimeError("The vector environment is closed.")
 
+    def _check_idle(self, caller: str) -> None:
+        self._check_open()
+        if self.pending:
+            raise RuntimeError(f"A step was sent: `recv` must be called before `{caller}`.")
+
     def _check_sent(self, caller: str) -> None:
-        if not (self._groups and (self._sent or self._kept)):
+        if not (self._groups and self.pending):
             raise RuntimeError(f"`send` must be called before `{caller}`.")
 
     @contextlib.contextmanager
@@ -217,25 +222,14 @@ class VectorEnv(contextlib.AbstractContextManager):
             self.close()
             raise
 
-    def _send(self, action: Actions) -> None:
-        shape = (self.num_envs, self.spec.action_size)
-        if action.shape != shape:
-            raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
-        self._check_open()
-        if self._sent or self._kept:
-            raise RuntimeError("`recv` must be called between two calls of `send`.")
-        for group, part in zip(self._groups, self._parts, strict=True):
-            group.send(action[part], self._renewed[part], self.newest.is_last[part])
-        self._sent = True
-
     def _receive(self) -> None:
         """Wait for the step if one was sent, and truncate the episodes of what has failed."""
         if not self._sent:
             return
-        self._sent = False
+        self.pending = self._sent = False
         with self._closed_on_failure():
             steps = [self._recv(i) for i in range(len(self._groups))]
-            stepped = steps[0] if len(steps) == 1 else join_timesteps(np.concatenate, steps)
+            stepped = join_timesteps(np.concatenate, steps)
             spoilt = find_spoilt(stepped)
             self._failures.add_spoilt(spoilt)
         failed, self._renewed = self._renewed | (spoilt > 0), np.zeros(self.num_envs, bool)
@@ -243,14 +237,13 @@ class VectorEnv(contextlib.AbstractContextManager):
         for group, part in zip(self._groups, self._parts, strict=True):
             self._interrupted[part] |= group.interrupted
         if failed.any():  # `is_first` stays, where a reset gives such a number
-            stepped = map_timestep(np.copy, stepped)
             for key, array in stepped.observation.items():
                 array[failed] = self.newest.observation[key][failed]
             stepped.reward[failed] = 0
             stepped.is_last[failed] = True
             stepped.is_terminal[failed] = False
         self.newest = stepped
-        self._kept = True
+        self.pending = True
 
     def _recv(self, index: int) -> TimeStep:
         while True:
@@ -271,23 +264,15 @@ class VectorEnv(contextlib.AbstractContextManager):
                 self._renew(index, error)
 
     def _renew(self, index: int, error: WorkerError) -> None:
-        """Replace a worker that has failed, and its replacements that do not start either.
+        """Replace a worker that has failed; the replacement may turn out to have failed as well.
 
         Raises:
-            WorkerError: The last failure, if no replacement is left.
+            WorkerError: The failure, if no replacement is left.
         """
         self._groups[index].close()
-        while True:
-            if self._replace is None or not self._failures.allowed:
-                raise error
-            self._failures.add(f"{error} It was replaced, and its episodes are truncated.")
-            worker = self._replace(index, self._failures.count)
-            try:
-                worker.spec  # noqa: B018 (waits)
-                break
-            except WorkerError as another:
-                worker.close()
-                error = another
-        self._groups[index] = worker
+        if self._replace is None or not self._failures.allowed:
+            raise error
+        self._failures.add(f"{error} It was replaced, and its episodes are truncated.")
+        self._groups[index] = self._replace(index, self._failures.count)
         part = self._parts[index]
         self._renewed[part] = ~self.newest.is_last[part]

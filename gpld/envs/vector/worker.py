@@ -2,8 +2,10 @@
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 from ...machine.subprocesses import Child
 from ..failures import WorkerError
@@ -18,8 +20,6 @@ class Worker(Group):
     does not answer in time, which ends it, or if an environment has raised an exception.
     """
 
-    num_envs: int
-
     def __init__(
         self,
         factory: Callable[..., Environment],
@@ -28,7 +28,7 @@ class Worker(Group):
         name: str,
         timeout: float = math.inf,
     ):
-        """Start the process; `spec` tells when it is ready.
+        """Start the process; `spec` waits until it is ready.
 
         Args:
             factory: Makes an environment from a keyword argument `seed`; pickled.
@@ -43,11 +43,11 @@ class Worker(Group):
     @functools.cached_property
     def spec(self) -> EnvSpec:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Sizes of the task; waits until the environments are made."""
-        return self._child.recv()
+        return self._ask(operator.attrgetter("spec"))
 
     def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
         """Start a step of every environment but those to `skip`."""
-        self._child.send(("step", action, skip, reset))
+        self._child.send((_step, action, skip, reset))
 
     def recv(self) -> TimeStep:
         """Wait for the step that `send` has started."""
@@ -55,13 +55,11 @@ class Worker(Group):
 
     def get_states(self) -> list[EnvState]:
         """Return the state of each environment in order; not between `send` and `recv`."""
-        self._child.send(("get_states",))
-        return self._child.recv()
+        return self._ask(EnvGroup.get_states)
 
     def set_states(self, states: Sequence[EnvState]) -> None:
         """Continue from `states`, one per environment; not between `send` and `recv`."""
-        self._child.send(("set_states", states))
-        self._child.recv()
+        self._ask(EnvGroup.set_states, states)
 
     def hang_up(self) -> None:
         """Tell the process to exit, for which `close` waits."""
@@ -71,26 +69,25 @@ class Worker(Group):
         """End the process; calling it again does nothing."""
         self._child.close()
 
+    def _ask(self, request: Callable[..., Any], *arguments: Any) -> Any:
+        """Have the process apply a function to its group; return the result."""
+        self._child.send((request, *arguments))
+        return self._child.recv()
+
 
 def step_on_request(connection: Connection) -> None:
-    """Run in the worker: make its environments, then step them on request.
+    """Run in the worker: make its environments, then do with them what is requested.
 
     Args:
         connection: The worker's end of the pipe.
     """
     factory, seeds = connection.recv()
     group = EnvGroup([factory(seed=seed) for seed in seeds])
-    connection.send(group.spec)
     while True:
-        connection.send(_answer(group, *connection.recv()))
+        request, *arguments = connection.recv()
+        connection.send(request(group, *arguments))
 
 
-def _answer(group: EnvGroup, request: str, *arguments):
-    match request:
-        case "step":
-            group.send(*arguments)
-            return group.recv()
-        case "get_states":
-            return group.get_states()
-        case "set_states":
-            return group.set_states(*arguments)
+def _step(group: EnvGroup, action: Actions, skip: Mask, reset: Mask | None) -> TimeStep:
+    group.send(action, skip, reset)
+    return group.recv()

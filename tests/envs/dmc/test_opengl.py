@@ -25,7 +25,7 @@ def choose(monkeypatch):
 
         def attempt(backend):
             tried.append(backend)
-            return Outcome(backend in (*working, "off"), "it is broken")
+            return Outcome(backend in working, "it is broken")
 
         monkeypatch.setattr(opengl, "_try", attempt)
         return find_backend(), tried
@@ -57,9 +57,10 @@ def test_the_first_that_draws_is_chosen(choose, working, variables, found, tried
         (
             [],
             {},
-            r"\(tried egl, osmesa\); `apt install libegl1 libgl1` or `apt install libosmesa6`",
+            r"\(tried egl, osmesa; the last: it is broken\); `apt install libegl1 libgl1` or "
+            "`apt install libosmesa6`",
         ),
-        (["glfw"], {}, r"\(tried egl, osmesa\);"),
+        (["glfw"], {}, r"\(tried egl, osmesa; the last: it is broken\);"),
         (["egl"], {"MUJOCO_GL": "osmesa"}, r"MUJOCO_GL=osmesa cannot draw here \(it is broken\)"),
     ],
 )

@@ -1,6 +1,6 @@
 """The corrected collisions against MuJoCo's own; MJX's are shown to differ still."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from mujoco import mjx
 from mujoco.mjx._src import collision_driver
 
 from gpld.envs.mjx import collisions, swept_spheres
+from gpld.envs.mjx.simulation import faithful
 
 NUM_PAIRS = 300
 
@@ -113,7 +114,6 @@ def worst(actual, contacts, deepest, several):
 
 
 class Case(NamedTuple):
-    collide: Any
     distance: float = 1e-9
     place: float = 1e-9
     deepest: float = -np.inf
@@ -125,14 +125,22 @@ class Case(NamedTuple):
 # while the segment stays 1 cm away from the body. Of a capsule that lies on the end of a cylinder
 # it has two contacts.
 CASES = {
-    ("plane", "capsule"): Case(collisions.plane_capsule),
-    ("sphere", "capsule"): Case(collisions.sphere_capsule),
-    ("capsule", "capsule"): Case(collisions.capsule_capsule),
-    ("sphere", "cylinder"): Case(swept_spheres.sphere_cylinder),
-    ("sphere", "ellipsoid"): Case(swept_spheres.sphere_ellipsoid, 1e-7, 1e-4, -0.29),
-    ("capsule", "ellipsoid"): Case(swept_spheres.capsule_ellipsoid, 1e-7, 1e-4, -0.19),
-    ("capsule", "cylinder"): Case(swept_spheres.capsule_cylinder, 1e-7, 1e-4, -0.19, False),
+    ("plane", "capsule"): Case(),
+    ("sphere", "capsule"): Case(),
+    ("capsule", "capsule"): Case(),
+    ("sphere", "cylinder"): Case(),
+    ("sphere", "ellipsoid"): Case(1e-7, 1e-4, -0.29),
+    ("capsule", "ellipsoid"): Case(1e-7, 1e-4, -0.19),
+    ("capsule", "cylinder"): Case(1e-7, 1e-4, -0.19, False),
 }
+
+
+def types_of(shapes):
+    return tuple(mjx.GeomType[shape.upper()] for shape in shapes)
+
+
+def corrected(shapes):
+    return collisions.CORRECTED[types_of(shapes)]
 
 
 def errors(shapes, collide):
@@ -146,7 +154,7 @@ def errors(shapes, collide):
 @pytest.mark.parametrize("shapes", CASES, ids="-".join)
 def test_equal_mujoco(shapes, x64):
     case = CASES[shapes]
-    distance, *place = errors(shapes, case.collide)
+    distance, *place = errors(shapes, corrected(shapes))
     assert distance < case.distance
     assert max(place) < case.place
 
@@ -155,8 +163,7 @@ def test_equal_mujoco(shapes, x64):
 @pytest.mark.parametrize("shapes", CASES, ids="-".join)
 def test_mjx_still_differs(shapes, x64):
     """Fails with a version of MJX that no longer needs the correction."""
-    types = tuple(mjx.GeomType[shape.upper()] for shape in shapes)
-    collide = collision_driver._COLLISION_FUNC[types]
+    collide = collision_driver._COLLISION_FUNC[types_of(shapes)]
     assert np.any(errors(shapes, collide) > 10 * CASES[shapes].place)
 
 
@@ -222,7 +229,7 @@ def test_derivatives_of_distances(shapes, x64):
             geom_xpos=jnp.stack([pose[:3], jnp.zeros(3)]),
             geom_xmat=jnp.stack([turn @ axes, jnp.eye(3)]),
         )
-        return CASES[shapes].collide(model, placed, None, np.array([[0, 1]]))[0][0]
+        return corrected(shapes)(model, placed, None, np.array([[0, 1]]))[0][0]
 
     pose = np.array([0.5, 0.4, 0.6, 0.1, 0.2, 0.3])
     with jax.numpy_rank_promotion("allow"):
@@ -238,16 +245,16 @@ def test_the_same_place_gives_numbers(shapes):
     with jax.numpy_rank_promotion("allow"):
         for first in (np.eye(3), turned):
             placed = data.replace(geom_xmat=jnp.stack([first, np.eye(3)]).astype(jnp.float32))
-            for array in CASES[shapes].collide(model, placed, None, np.array([[0, 1]])):
+            for array in corrected(shapes)(model, placed, None, np.array([[0, 1]])):
                 assert np.all(np.isfinite(array))
 
 
 def test_mjx_is_left_as_it_was():
     table = collision_driver._COLLISION_FUNC
     before = dict(table)
-    with collisions.corrected_collisions():
+    with faithful():
         assert table != before
-        with collisions.corrected_collisions():
+        with faithful():
             pass
         assert table[mjx.GeomType.CAPSULE, mjx.GeomType.CAPSULE] is collisions.capsule_capsule
     assert table == before

@@ -32,7 +32,7 @@ def test_pictures_equal_dm_control(gl, task):
     for action in actions:
         states.append(step(states[-1], action))
     simulated = jax.tree.map(lambda *x: np.stack(x), *[state.simulation for state in states])
-    with Drawing(playback(env, simulated, height=120, width=160)) as drawing:
+    with Drawing(playback(env, simulated)._replace(height=120, width=160)) as drawing:
         mine = np.stack(list(drawing))
     with Drawing(Repetition(task, SEED, REPEAT, actions, 0, 120, 160)) as drawing:
         theirs = np.stack(list(drawing))
@@ -51,7 +51,7 @@ def test_an_episode_becomes_a_video(gl, tmp_path):
         states.append(step(states[-1], jnp.ones(1)))
     simulated = jax.tree.map(lambda *x: np.stack(x), *[state.simulation for state in states])
     score = float(sum(state.timestep.reward for state in states))
-    picture = playback(env, simulated, score=score, height=48, width=64)
+    picture = playback(env, simulated, score=score)._replace(height=48, width=64)
     video = play_video(tmp_path / "episode.mp4", picture)
     assert (video.frames, video.score) == (11, score)
     assert (tmp_path / "episode.mp4").stat().st_size > 0

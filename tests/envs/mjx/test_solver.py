@@ -11,8 +11,7 @@ import pytest
 from mujoco import mjx
 from mujoco.mjx._src import solver as original
 
-from gpld.envs.mjx.collisions import corrected_collisions
-from gpld.envs.mjx.solver import refined_solver
+from gpld.envs.mjx.simulation import faithful
 
 NUM_STATES = 300
 
@@ -49,7 +48,7 @@ def test_accelerations_are_nearer_to_mujoco():
     stops_early = original.solve
 
     def accelerations(state):
-        with corrected_collisions(), refined_solver(), jax.numpy_rank_promotion("allow"):
+        with faithful():
             refined = mjx.forward(mjx_model, blank.replace(qpos=state[0], qvel=state[1]))
             return refined.qacc, stops_early(mjx_model, refined).qacc
 

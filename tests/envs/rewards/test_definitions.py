@@ -183,5 +183,5 @@ def test_who_reads_forces_is_known(name):
 
 def test_tasks_that_are_not_covered_are_refused():
     model = suite.load("quadruped", "escape").physics.model.ptr
-    with pytest.raises(ValueError, match=r"`name` must be one of acrobot_swingup.*'quadruped_esc"):
+    with pytest.raises(ValueError, match=r"`task` must be one of acrobot_swingup.*'quadruped_esc"):
         make_task("quadruped_escape", model)

@@ -270,7 +270,7 @@ def test_send_and_recv_alternate():
         with pytest.raises(RuntimeError, match="`send` must be called before `recv`"):
             env.recv()
         env.send(action)
-        with pytest.raises(RuntimeError, match="between two calls of `send`"):
+        with pytest.raises(RuntimeError, match="`recv` must be called before `send`"):
             env.send(action)
         assert env.recv().is_first.all()
 

@@ -91,7 +91,7 @@ def test_a_step_is_returned_once():
         env.send(action)
         other.set_state(env.get_state())
         for x in (env, other):
-            with pytest.raises(RuntimeError, match="between two calls of `send`"):
+            with pytest.raises(RuntimeError, match="`recv` must be called before `send`"):
                 x.send(action)
             first = x.recv()
             first.observation["position"][:] = 0  # the caller's own
@@ -106,7 +106,7 @@ def test_mistakes_are_named():
             env.set_state(smaller.get_state())
         state = env.get_state()
         env.send(random_actions(env, 1)[0])
-        with pytest.raises(RuntimeError, match="between `send` and `set_state`"):
+        with pytest.raises(RuntimeError, match="`recv` must be called before `set_state`"):
             env.set_state(state)
     for call in (env.get_state, lambda: env.set_state(state)):
         with pytest.raises(RuntimeError, match="closed"):
