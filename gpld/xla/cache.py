@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,16 +33,6 @@ the last stage."""
 _USUAL_LEVEL, _FATAL_LEVEL = "1", 3
 
 
-class Reuse(NamedTuple):
-    """Origin of the programs of this process."""
-
-    programs: int
-    """Programs that were needed so far."""
-
-    from_cache: int
-    """Programs among them that were read instead of compiled."""
-
-
 class InWork(NamedTuple):
     """A program that is not ready yet."""
 
@@ -61,7 +51,6 @@ def cache_compilations() -> None:
     the file of a program leaves a part of it: JAX then warns at every start, naming the program,
     and compiles it again, until the file is deleted.
     """
-    _events()
     _work()
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if folder is None and (cache := _cache_home()) is not None:
@@ -83,13 +72,6 @@ def _cache_home() -> Path | None:
         return Path.home() / ".cache"
     except RuntimeError:
         return None
-
-
-def reuse() -> Reuse | None:
-    """Origin of the programs since `cache_compilations`; None if none was looked for."""
-    events = _events()
-    programs = events["/jax/compilation_cache/compile_requests_use_cache"]
-    return Reuse(programs, events["/jax/compilation_cache/cache_hits"]) if programs else None
 
 
 def in_work() -> InWork | None:
@@ -142,14 +124,6 @@ def _compile_seconds(file: Path) -> int | None:
         data = jax_cache.decompress_executable(file.read_bytes())
         return jax_cache.extract_executable_and_time(data)[1]
     return None
-
-
-@functools.cache
-def _events() -> Counter[str]:
-    """JAX's events about its cache by name, counted from the first call on."""
-    events: Counter[str] = Counter()
-    jax.monitoring.register_event_listener(lambda event, **_: events.update([event]))
-    return events
 
 
 class _Work:

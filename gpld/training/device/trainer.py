@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
@@ -16,6 +15,7 @@ from ...config.train_ratio import train_ratio
 from ...envs import TimeStep
 from ...envs.failures import Failures
 from ...envs.functional.auto_reset import AutoReset
+from ...envs.functional.keys import with_keys, without_keys
 from ...losses import Batch
 from ...parallel.seeds import SeedAxis
 from ...replay import DeviceReplay, Snapshot
@@ -124,7 +124,7 @@ class DeviceTrainer:
 
     def get_state(self, index: int) -> dict[str, Any]:
         """Return environments, policy state and what the last update has left to do."""
-        return {"device": [np.asarray(x) for x in jax.tree.leaves(_plain(self._rest(index)))]}
+        return {"device": [np.asarray(x) for x in jax.tree.leaves(without_keys(self._rest(index)))]}
 
     def set_states(self, clock: Clock, states: Sequence[Mapping[str, Any]]) -> None:
         """Set the clock, and restore the state of every run."""
@@ -132,7 +132,7 @@ class DeviceTrainer:
         like = self._rest(0)
         structure = jax.tree.structure(like)
         rests = [jax.tree.unflatten(structure, state["device"]) for state in states]
-        rest = self._seeds.stack([_like(rest, like) for rest in rests])
+        rest = self._seeds.stack([with_keys(rest, like) for rest in rests])
         self._training = Training(self._training.agent, *rest)
         for failures, run in zip(self._failures, self._runs, strict=True):
             failures.count = run.recorder.restarts
@@ -242,23 +242,3 @@ def _record(recorder: Recorder, clocks: Sequence[Clock], rows: Records) -> None:
     for clock, row in zip(clocks, zip(*rows, strict=True), strict=False):
         reward, is_first, is_last, interrupted, _ = row
         recorder.stepped(clock, TimeStep({}, reward, is_first, is_last, nothing), interrupted)
-
-
-def _plain(tree: PyTree) -> PyTree:
-    """Replace random keys by the numbers that they are made of."""
-    return jax.tree.map(lambda x: jr.key_data(x) if _is_key(x) else x, tree)
-
-
-def _like(tree: PyTree, like: PyTree) -> PyTree:
-    """Put arrays on the device; make random keys again where `like` has them."""
-    return jax.tree.map(
-        lambda x, y: (
-            jr.wrap_key_data(jnp.asarray(x), impl=jr.key_impl(y)) if _is_key(y) else jnp.asarray(x)
-        ),
-        tree,
-        like,
-    )
-
-
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
