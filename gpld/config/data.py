@@ -41,7 +41,8 @@ class EnvConfig:
     them in the training process, None takes the smaller of `num_envs` and the number of cores."""
 
     timeout: Annotated[float, POSITIVE] = 300.0
-    """Seconds after which a worker process that does not answer is replaced."""
+    """Seconds after which a worker process that does not answer is replaced; its replacement has
+    as many to start and take its first step."""
 
     max_restarts: Annotated[int, at_least(0)] = 10
     """Failures of environments that a run may have: worker processes that die or hang, which are

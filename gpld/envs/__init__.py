@@ -6,6 +6,7 @@ from .failures import WorkerError as WorkerError
 from .functional.env import FunctionalEnv as FunctionalEnv
 from .registry import (
     EnvOptions as EnvOptions,
+    complete_options as complete_options,
     env_factory as env_factory,
     env_seed as env_seed,
     make_env as make_env,

@@ -37,6 +37,12 @@ def choose_backend(
     return "dmc" if reason else "mjx" if backend == "mjx" else "batch"
 
 
+def check_implementation(argument: str, impl: str) -> None:
+    """Raise a `ValueError` that names the argument, if there is no such implementation."""
+    if impl not in (known := get_args(Implementation)):
+        raise ValueError(f"`{argument}` must be one of {', '.join(known)}, got {impl!r}.")
+
+
 def _why_not(task: str, backend: str, observations: str) -> str | None:
     """Return why batch or MJX, which cover the same tasks of MuJoCo, does not step this one."""
     if backend == "mjx" and task in probe.TASKS:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..short_names import SHORT_NAMES, canonical_name
 from . import probe
-from .backend import Backend, Implementation, choose_backend
+from .backend import Backend, Implementation, check_implementation, choose_backend
 from .dmc.opengl import find_backend
 from .timestep import Environment
 from .vector.group import EnvGroup
@@ -27,7 +27,7 @@ Observations = Literal["vectors", "pixels", "both"]
 
 
 class EnvOptions(TypedDict, total=False):
-    """Options of `env_factory`, which has their defaults, for one environment or many."""
+    """Options of an environment; `complete_options` has their defaults."""
 
     action_repeat: int
     """Control steps per environment step, at least 1; 1 for a probe."""
@@ -39,6 +39,13 @@ class EnvOptions(TypedDict, total=False):
     """Pixels along both sides of a picture, at least 1."""
 
 
+def complete_options(
+    *, action_repeat: int = 1, observations: Observations = "vectors", image_size: int = 64
+) -> tuple[int, Observations, int]:
+    """Return `EnvOptions` in order, with the defaults of those that are not given."""
+    return action_repeat, observations, image_size
+
+
 def task_names() -> tuple[str, ...]:
     """Return the names of all tasks: those of the DeepMind Control suite, then the probes."""
     from .dmc.env import TASKS  # slow to import, and the probes do without
@@ -46,13 +53,7 @@ def task_names() -> tuple[str, ...]:
     return (*sorted(TASKS), *sorted(probe.TASKS))
 
 
-def env_factory(
-    task: str,
-    *,
-    action_repeat: int = 1,
-    observations: Observations = "vectors",
-    image_size: int = 64,
-) -> Callable[..., Environment]:
+def env_factory(task: str, **options: Unpack[EnvOptions]) -> Callable[..., Environment]:
     """Check the arguments and return a function that makes the environment from a seed.
 
     The factory can be pickled, so that a worker process can make the environment. A new
@@ -60,9 +61,7 @@ def env_factory(
 
     Args:
         task: One of `task_names()`, or the usual short form `cup_catch`.
-        action_repeat: Control steps per environment step, at least 1; 1 for a probe.
-        observations: vectors, pixels or both; a probe has its own.
-        image_size: Pixels along both sides of a picture, at least 1.
+        **options: See `EnvOptions`: `action_repeat`, `observations`, `image_size`.
 
     Returns:
         `factory(seed=...)`, a new environment.
@@ -71,6 +70,7 @@ def env_factory(
         ValueError: If `task` is unknown or an argument is not allowed with it.
         MachineError: If there are pictures and no OpenGL library can draw them here.
     """
+    action_repeat, observations, image_size = complete_options(**options)
     if action_repeat < 1:
         raise ValueError(f"`action_repeat` must be at least 1, got {action_repeat}.")
     if observations not in get_args(Observations):
@@ -113,7 +113,7 @@ def make_env(task: str, *, seed: int, **options: Unpack[EnvOptions]) -> Environm
     Args:
         task: One of `task_names()`, or the usual short form `cup_catch`.
         seed: Seeds everything that the environment draws, in [0, 2**32).
-        **options: As for `env_factory`: `action_repeat`, `observations`, `image_size`.
+        **options: See `EnvOptions`: `action_repeat`, `observations`, `image_size`.
 
     Raises:
         ValueError: If `task` is unknown or an argument is not allowed with it.
@@ -152,14 +152,15 @@ def make_vector_env(
         workers: Processes that share the environments, one per environment at most; 0
             steps them in this process, where an exception of theirs is raised as it is
             and nothing can be restarted. With batch: threads of this process, at least one.
-        timeout: Seconds, positive, in which a worker must answer; it fails otherwise.
+        timeout: Seconds, positive, in which a worker must answer; it fails otherwise. One that
+            replaces another must start and take its first step within them.
         max_restarts: How many failures are allowed in all, at least 0: workers that are
             replaced, and episodes that are truncated because a number is not finite. The
             environments of a worker that replaces another at the n-th of them are seeded from
             `seed`, i and n.
         replace_workers: Whether workers are replaced at all; otherwise the first that fails is
             the last.
-        **options: As for `env_factory`: `action_repeat`, `observations`, `image_size`.
+        **options: See `EnvOptions`: `action_repeat`, `observations`, `image_size`.
 
     Raises:
         ValueError: If an argument is out of range, `task` is unknown, or `backend` cannot
@@ -172,11 +173,12 @@ def make_vector_env(
     for name, number in (("seed", seed), ("workers", workers), ("max_restarts", max_restarts)):
         if number < 0:
             raise ValueError(f"`{name}` must be at least 0, got {number}.")
+    check_implementation("mjx_impl", mjx_impl)
     if not timeout > 0:
         raise ValueError(f"`timeout` must be positive, got {timeout}.")
     factory = env_factory(task, **options)
-    action_repeat = options.get("action_repeat", 1)
-    engine = choose_backend(task, backend, options.get("observations", "vectors"))
+    action_repeat, observations, _ = complete_options(**options)
+    engine = choose_backend(task, backend, observations)
     seeds = [env_seed(seed, i) for i in range(num_envs)]
     replace = None
     if engine == "mjx":

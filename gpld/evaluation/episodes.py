@@ -11,7 +11,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..agent import act, initial_policy_state
-from ..envs import EnvOptions, TimeStep, VectorEnv, choose_backend, make_vector_env
+from ..envs import (
+    EnvOptions,
+    TimeStep,
+    VectorEnv,
+    choose_backend,
+    complete_options,
+    make_vector_env,
+)
 from ..errors import Interrupted, MachineError
 from ..machine.provenance import num_cores
 from ..models import Dreamer, Latent
@@ -76,7 +83,7 @@ def evaluate(
     """
     num_envs = min(num_episodes, num_envs)
     # Threads cost nothing; pictures take longer than steps, and are drawn in parallel.
-    observations = options.get("observations", "vectors")
+    _, observations, _ = complete_options(**options)
     parallel = choose_backend(task, "auto", observations) == "batch" or observations != "vectors"
     with make_vector_env(
         task,

@@ -1,6 +1,7 @@
 import pytest
 
 from gpld.envs import choose_backend
+from gpld.envs.backend import check_implementation
 from gpld.envs.dmc.env import TASKS
 from gpld.envs.probe import TASKS as PROBES
 from gpld.envs.rewards import COVERED
@@ -29,3 +30,9 @@ def test_auto_takes_batch_where_it_can():
 def test_what_an_engine_cannot_step_is_refused(task, backend, observations, message):
     with pytest.raises(ValueError, match=message):
         choose_backend(task, backend, observations)
+
+
+def test_an_unknown_implementation_is_named():
+    check_implementation("mjx_impl", "warp")
+    with pytest.raises(ValueError, match="`mjx_impl` must be one of jax, warp, got 'cuda'"):
+        check_implementation("mjx_impl", "cuda")

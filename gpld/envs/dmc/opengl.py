@@ -26,7 +26,7 @@ def find_backend() -> str:
     that is tried.
 
     Raises:
-        MachineError: If none works; says what to install.
+        MachineError: If none works; says why, and what to install if that may help.
     """
     chosen = os.environ.get("MUJOCO_GL", "").lower()
     if chosen not in _OFF:
@@ -39,14 +39,18 @@ def find_backend() -> str:
     for backend in candidates:
         if _try(backend).ok:
             return backend
-    problem = _try(candidates[-1]).text
+    started, problem = _try("off")
+    if not started:
+        raise MachineError(f"dm_control does not start, so nothing can be drawn: {problem}.")
     if chosen not in _OFF:
+        reason = _try(chosen).text
         raise MachineError(
-            f"MUJOCO_GL={chosen} cannot draw here ({problem}); unset it to have others tried."
+            f"MUJOCO_GL={chosen} cannot draw here ({reason}); unset it to have others tried."
         )
+    problems = "; ".join(f"{backend}: {_try(backend).text}" for backend in candidates)
     raise MachineError(
-        f"No OpenGL library can draw here (tried {', '.join(candidates)}; the last: {problem}); "
-        "`apt install libegl1 libgl1` or `apt install libosmesa6` adds one."
+        f"No OpenGL library can draw here ({problems}); `apt install libegl1 libgl1` or "
+        "`apt install libosmesa6` adds one."
     )
 
 
@@ -65,7 +69,7 @@ def draw_with(backend: str) -> None:
 
 @functools.cache
 def _try(backend: str) -> Outcome:
-    """Try a library in a process; the text says why it does not draw."""
+    """Try a library, or "off" for none, in a process; the text says why it does not draw."""
     code = f"from {__name__} import draw_ball; draw_ball()"
     return run_python(code, timeout=_PATIENCE, MUJOCO_GL=backend)
 
@@ -81,6 +85,8 @@ def draw_ball() -> None:
     physics = mujoco.Physics.from_xml_string(
         "<mujoco><worldbody><light pos='0 0 3'/><geom size='1'/></worldbody></mujoco>"
     )
+    if os.environ["MUJOCO_GL"] == "off":  # only whether dm_control starts
+        return
     picture = physics.render(64, 64)
     physics.free()
     if not picture.any():

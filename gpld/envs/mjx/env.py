@@ -1,12 +1,12 @@
 """Tasks of the DeepMind Control suite as pure functions, simulated by MJX."""
 
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..backend import Implementation
+from ..backend import Implementation, check_implementation
 from ..rewards import make_task
 from ..timestep import EnvSpec, TimeStep
 from .model import load_model
@@ -60,8 +60,9 @@ class MJXEnv:
                 range.
             MachineError: If Warp is wanted and cannot run here.
         """
-        if impl not in (known := get_args(Implementation)):
-            raise ValueError(f"`impl` must be one of {', '.join(known)}, got {impl!r}.")
+        check_implementation("impl", impl)
+        if max_envs < 1:
+            raise ValueError(f"`max_envs` must be at least 1, got {max_envs}.")
         model = load_model(task, action_repeat)
         if impl == "warp":
             check_warp()

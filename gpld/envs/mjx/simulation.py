@@ -173,6 +173,8 @@ def _physics(data: mjx.Data) -> Physics:
     return Physics(*(getattr(data, name) for name in Physics._fields))
 
 
+# MJX's tables are global, so that one thread traces at a time. `step` enters the context again in
+# `substeps`.
 _tracing = threading.RLock()
 
 
@@ -196,6 +198,7 @@ def faithful() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _replaced(table: dict[Any, Any], entries: dict[Any, Any]) -> Iterator[None]:
+    """Put entries in place of those that a table has under their names, for a while."""
     before = {name: table[name] for name in entries}
     table.update(entries)
     try:

@@ -106,6 +106,7 @@ def _fish(simulation: Simulation, key: PRNGKeyArray) -> SimulationState:
     qpos = _qpos0(simulation)
     orientation = jr.normal(orientation_key, (4,), qpos.dtype)
     qpos = qpos.at[3:7].set(orientation / jnp.linalg.norm(orientation))
+    # After the free joint's position and quaternion.
     qpos = qpos.at[7:].set(jr.uniform(joint_key, qpos[7:].shape, qpos.dtype, -0.2, 0.2))
     if simulation.target.size == 0:
         return simulation.state(qpos)
@@ -207,7 +208,9 @@ def _joints(simulation: Simulation, key: PRNGKeyArray) -> Float[Array, " nq"]:
     return qpos
 
 
-def _free_of_contacts(simulation: Simulation, draw: Any, key: PRNGKeyArray) -> Float[Array, " nq"]:
+def _free_of_contacts(
+    simulation: Simulation, draw: Callable[[Simulation, PRNGKeyArray], Array], key: PRNGKeyArray
+) -> Float[Array, " nq"]:
     """Draw positions, by a function like `_joints`, until nothing touches."""
 
     def touches_nothing(qpos):

@@ -14,7 +14,7 @@ class Upright(Task):
     def observe(self, physics: Physics) -> dict[str, Array]:
         """Return joint angles, cosine of the torso against the vertical, and velocities."""
         return {
-            "joint_angles": physics.qpos[..., 7:],
+            "joint_angles": physics.qpos[..., 7:],  # after position and quaternion of the root
             "upright": physics.xmat[..., self._torso, 2, 2],
             "velocity": physics.qvel,
         }

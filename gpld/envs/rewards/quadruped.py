@@ -31,6 +31,7 @@ class Move(Task):
         """Return what the robot can feel, without position and heading in the world."""
         sensors = physics.sensordata
         xp = namespace(sensors)
+        # After the root's free joint: 3 + 4 positions, 6 velocities.
         joints = [physics.qpos[..., 7:], physics.qvel[..., 6:], physics.act]
         return {
             "egocentric_state": xp.concat(joints, axis=-1),

@@ -1,17 +1,30 @@
 """Registry of the tasks that are defined here."""
 
-import importlib
 from collections.abc import Callable
 
+from . import (
+    acrobot,
+    ball_in_cup,
+    cartpole,
+    cheetah,
+    finger,
+    fish,
+    hopper,
+    humanoid,
+    pendulum,
+    point_mass,
+    quadruped,
+    reacher,
+    swimmer,
+    walker,
+)
 from .task import Model, Task
 
-_DOMAINS = (  # one module each
-    "acrobot", "ball_in_cup", "cartpole", "cheetah", "finger", "fish", "hopper", "humanoid",
-    "pendulum", "point_mass", "quadruped", "reacher", "swimmer", "walker",
-)  # fmt: skip
-_TASKS: dict[str, Callable[[Model], Task]] = {}
-for _domain in _DOMAINS:
-    _TASKS |= importlib.import_module(f".{_domain}", __package__).TASKS
+_TASKS: dict[str, Callable[[Model], Task]] = {
+    **acrobot.TASKS, **ball_in_cup.TASKS, **cartpole.TASKS, **cheetah.TASKS, **finger.TASKS,
+    **fish.TASKS, **hopper.TASKS, **humanoid.TASKS, **pendulum.TASKS, **point_mass.TASKS,
+    **quadruped.TASKS, **reacher.TASKS, **swimmer.TASKS, **walker.TASKS,
+}  # fmt: skip
 
 COVERED = tuple(sorted(_TASKS))
 """Names of the tasks that are defined."""

@@ -1,5 +1,6 @@
 """Environments that MuJoCo steps together, on threads, bit for bit as dm_control would."""
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,7 +27,7 @@ class BatchGroup(Group):
     steps; observations and rewards come from `rewards`, for all environments at once. States
     are those of `DMControl`, so either engine continues what the other has begun.
 
-    A thread steps, mostly without holding Python's lock.
+    A thread steps after `start`, mostly without holding Python's lock.
     """
 
     def __init__(self, task: str, seeds: Sequence[int], *, action_repeat: int, threads: int = 1):
@@ -39,7 +40,7 @@ class BatchGroup(Group):
             threads: Threads that share the simulations, at least 1; they change no result.
 
         Raises:
-            ValueError: If `task` is not covered or an argument is out of range.
+            ValueError: If `task` is not covered, or a seed or `action_repeat` is out of range.
         """
         self._dmc = DMControl(task, action_repeat=action_repeat, seed=seeds[0])
         self._env = self._dmc._env
@@ -71,18 +72,22 @@ class BatchGroup(Group):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="envs")
 
     def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
-        """Begin a step in the thread."""
+        """Set what the next step does."""
         if reset is not None:
             self._reset_next = self._reset_next | reset
-        self._step = self._thread.submit(self._advance, action.copy(), skip)
+        self._step = functools.partial(self._advance, action.copy(), skip)
+
+    def start(self) -> None:
+        """Begin the step in the thread; waking it costs as much as some steps."""
+        self._step = self._thread.submit(self._step).result
 
     def recv(self) -> TimeStep:
-        """Wait for the step; one that is skipped is as in an `EnvGroup`.
+        """Step, or wait for the thread; one that is skipped is as in an `EnvGroup`.
 
         Raises:
             ValueError: If an action was not finite.
         """
-        return self._step.result()
+        return self._step()
 
     def get_states(self) -> list[EnvState]:
         """Return the state of each environment in order, and whether the next step resets it."""

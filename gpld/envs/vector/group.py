@@ -31,13 +31,16 @@ class Group(abc.ABC):
 
     @abc.abstractmethod
     def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
-        """Set what the next step does, and begin it where it can go on meanwhile.
+        """Set what the next step does, and begin it where something else carries it out.
 
         Args:
             action: Actions of all environments.
             skip: Environments that it leaves alone.
             reset: Environments that it resets wherever they are, besides those that are due.
         """
+
+    def start(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Begin the step that `send` has set, where only a thread lets the caller go on."""
 
     @abc.abstractmethod
     def recv(self) -> TimeStep:

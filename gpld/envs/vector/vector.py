@@ -103,13 +103,9 @@ class VectorEnv(contextlib.AbstractContextManager):
             ValueError: If `action` has the wrong shape.
             RuntimeError: If the previous step has not been received, or after `close`.
         """
-        shape = (self.num_envs, self.spec.action_size)
-        if action.shape != shape:
-            raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
-        self._check_idle("send")
-        for group, part in zip(self._groups, self._parts, strict=True):
-            group.send(action[part], self._renewed[part], self.newest.is_last[part])
-        self.pending = self._sent = True
+        self._send(action)
+        for group in self._groups:
+            group.start()
 
     def wait(self) -> None:
         """Wait for the step that `send` has started, and leave it to `recv`.
@@ -136,8 +132,8 @@ class VectorEnv(contextlib.AbstractContextManager):
         return map_timestep(np.copy, self.newest)
 
     def step(self, action: Actions) -> TimeStep:
-        """Step every environment, as `send` and then `recv` do."""
-        self.send(action)
+        """Step every environment, as `send` and then `recv` do; no thread is woken for it."""
+        self._send(action)
         return self.recv()
 
     def get_state(self) -> EnvState:
@@ -191,11 +187,12 @@ class VectorEnv(contextlib.AbstractContextManager):
     def close(self) -> None:
         """Close the environments and end their processes; may be called again."""
         groups, self._groups = self._groups, []
-        for group in groups:
-            if isinstance(group, Worker):
-                group.hang_up()  # all exit at the same time
-        for group in groups:
-            group.close()
+        with contextlib.ExitStack() as stack:  # every group is closed, also after one that fails
+            for group in groups:
+                stack.callback(group.close)
+            for group in groups:
+                if isinstance(group, Worker):
+                    group.hang_up()  # all exit at the same time
 
     def __exit__(self, *_: object) -> None:
         """Call `close`."""
@@ -213,6 +210,15 @@ class VectorEnv(contextlib.AbstractContextManager):
     def _check_sent(self, caller: str) -> None:
         if not (self._groups and self.pending):
             raise RuntimeError(f"`send` must be called before `{caller}`.")
+
+    def _send(self, action: Actions) -> None:
+        shape = (self.num_envs, self.spec.action_size)
+        if action.shape != shape:
+            raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
+        self._check_idle("send")
+        for group, part in zip(self._groups, self._parts, strict=True):
+            group.send(action[part], self._renewed[part], self.newest.is_last[part])
+        self.pending = self._sent = True
 
     @contextlib.contextmanager
     def _closed_on_failure(self) -> Iterator[None]:

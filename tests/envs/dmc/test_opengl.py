@@ -25,7 +25,7 @@ def choose(monkeypatch):
 
         def attempt(backend):
             tried.append(backend)
-            return Outcome(backend in working, "it is broken")
+            return Outcome(backend in working, f"no {backend}")
 
         monkeypatch.setattr(opengl, "_try", attempt)
         return find_backend(), tried
@@ -55,13 +55,14 @@ def test_the_first_that_draws_is_chosen(choose, working, variables, found, tried
     ("working", "variables", "message"),
     [
         (
-            [],
+            ["off"],
             {},
-            r"\(tried egl, osmesa; the last: it is broken\); `apt install libegl1 libgl1` or "
+            r"\(egl: no egl; osmesa: no osmesa\); `apt install libegl1 libgl1` or "
             "`apt install libosmesa6`",
         ),
-        (["glfw"], {}, r"\(tried egl, osmesa; the last: it is broken\);"),
-        (["egl"], {"MUJOCO_GL": "osmesa"}, r"MUJOCO_GL=osmesa cannot draw here \(it is broken\)"),
+        (["off", "glfw"], {}, r"\(egl: no egl; osmesa: no osmesa\);"),
+        (["off", "egl"], {"MUJOCO_GL": "osmesa"}, r"MUJOCO_GL=osmesa cannot draw .* \(no osmesa\)"),
+        ([], {}, r"^dm_control does not start, so nothing can be drawn: no off\.$"),
     ],
 )
 def test_a_machine_without_any_is_one_line(choose, working, variables, message):

@@ -150,6 +150,8 @@ def test_bad_arguments_are_named():
         MJXEnv("dog_run")
     with pytest.raises(ValueError, match="`action_repeat` must be at least 1, got 0"):
         MJXEnv(TASK, action_repeat=0)
+    with pytest.raises(ValueError, match="`max_envs` must be at least 1, got 0"):
+        MJXEnv(TASK, max_envs=0)
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="Warp may run")

@@ -242,6 +242,7 @@ def test_actions_must_be_finite_but_where_none_is_heeded():
     with pytest.raises(ValueError, match=r"`action` must be finite, got \[nan\]"):
         step(group, nan)
     group.send(nan, np.zeros(2, bool))
+    group.start()
     with pytest.raises(ValueError, match=r"`action` must be finite, got \[nan\]"):
         group.recv()
     assert step(group, 0 * actions_of(group, 1)[0]).is_last.tolist() == [False, False]
@@ -256,6 +257,14 @@ def test_a_thread_steps_while_the_caller_goes_on():
                 env.wait()
                 assert_same_bits(env.recv(), expected.step(sent))
         env.send(actions_of(env, 1)[0])  # closed while it steps
+
+
+def test_a_step_that_is_waited_for_wakes_no_thread(monkeypatch):
+    with make_vector_env("cartpole_swingup", num_envs=1, seed=0, backend="batch") as env:
+        [group] = env._groups
+        monkeypatch.setattr(group, "start", None)
+        env.step(np.zeros((1, 1), np.float32))
+        assert not group._thread._threads
 
 
 def test_observations_are_those_of_the_spec():

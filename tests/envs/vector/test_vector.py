@@ -9,6 +9,7 @@ import pytest
 
 from gpld.envs import WorkerError, make_env, make_vector_env
 from gpld.envs.dmc.env import DMControl
+from gpld.envs.vector.group import EnvGroup
 from gpld.envs.vector.vector import VectorEnv
 from gpld.envs.vector.worker import Worker
 
@@ -208,6 +209,20 @@ def test_close_ends_the_workers_and_may_be_repeated(workers, pending):
         env.send(action)
     with pytest.raises(RuntimeError, match="`send` must be called before `recv`"):
         env.recv()
+
+
+def test_close_closes_every_group_also_after_one_that_fails():
+    closed = []
+
+    class Stubborn(EnvGroup):
+        def close(self):
+            closed.append(self)
+            raise OSError("it does not close")
+
+    groups = [Stubborn([make_env("probe_constant", seed=0)]) for _ in range(3)]
+    with pytest.raises(OSError, match="it does not close"):
+        VectorEnv(groups).close()
+    assert set(closed) == set(groups)
 
 
 def test_workers_ignore_sigint():
