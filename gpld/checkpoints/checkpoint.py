@@ -175,11 +175,13 @@ def load_loop(checkpoint: Checkpoint) -> dict[str, Any]:
     """Load the state of the training loop: all but agent and replay.
 
     Raises:
-        Damaged: If the file is not what was written.
+        Damaged: If the file is not what was written, or the checkpoint was reduced to its agent.
         Unsuitable: If it is, but cannot be understood.
         MachineError: If it cannot be read.
     """
     path = checkpoint.path / "loop.npz"
+    if path.name not in checkpoint.manifest["files"]:
+        raise Damaged(f"{checkpoint.path} no longer has its {path.name}.")
     with checksums.verified(path, **checkpoint.manifest["files"][path.name]) as file:
         try:
             return tree_file.load(file)

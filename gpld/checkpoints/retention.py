@@ -1,6 +1,7 @@
 """Retention of one run's checkpoints: which are kept, and which one it starts from."""
 
 import contextlib
+import functools
 import itertools
 import os
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import jax
 from ..agent import AgentState
 from ..config import CheckpointConfig
 from ..errors import Damaged, MachineError, UsageError
-from ..machine.files import writing
+from ..machine.files import try_all, writing
 from ..replay import AbstractReplay, ReplayStore, Snapshot
 from ..runs.folder import RunFolder, clocks
 from . import checkpoint
@@ -199,15 +200,11 @@ class Archive:
         """Delete old checkpoints, or reduce them to agents, as the settings say.
 
         Raises:
-            OSError: If some of it cannot be deleted; all else is.
+            MachineError: If some of it cannot be deleted; all else is.
         """
-        with contextlib.ExitStack() as stack:  # calls all, also after one that fails
-            stack.callback(self._prune)  # the last of them
-            for old in self._resumable()[: -self._config.keep]:
-                if old.manifest["keep_agent"]:
-                    stack.callback(checkpoint.keep_agent, old)
-                else:
-                    stack.callback(checkpoint.delete, old.path)
+        old = self._resumable()[: -self._config.keep]
+        with writing(self.path, "delete old checkpoints in"):
+            try_all([*(functools.partial(_retire, one) for one in old), self._prune])
 
     def _prune(self) -> None:
         """Delete replay files that no checkpoint needs; none while a checkpoint cannot be read."""
@@ -225,6 +222,13 @@ class Archive:
             with contextlib.suppress(UsageError, MachineError):
                 found.append(checkpoint.read(path))
         return [one for one in found if one.resumable]
+
+
+def _retire(old: Checkpoint) -> None:
+    if old.manifest["keep_agent"]:
+        checkpoint.keep_agent(old)
+    else:
+        checkpoint.delete(old.path)
 
 
 def _rename(path: Path, prefix: str) -> Path:

@@ -1,6 +1,7 @@
 """Writer of checkpoints: saves all runs at the same moments, beside the training."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +9,7 @@ from typing import Any
 
 from ..agent import AgentState
 from ..errors import MachineError, Unsuitable, UsageError
-from ..machine.files import writing
+from ..machine.files import try_all, writing
 from ..parallel.hosts import Processes
 from ..replay import AbstractReplay
 from .retention import Archive, Contents, Moment, Start
@@ -47,7 +48,7 @@ class Checkpointer(contextlib.AbstractContextManager):
         try:
             self.wait()
         except MachineError as error:
-            self.archives[0].warn(f"{error} The checkpoint before it stays good.")
+            self.archives[0].warn(f"{error} The last checkpoint stays good.")
 
     def begin(self, contents: Mapping[Archive, Contents]) -> None:
         """Begin to write checkpoints beside the training, once `finish_previous` was called."""
@@ -58,7 +59,7 @@ class Checkpointer(contextlib.AbstractContextManager):
         """Wait for the checkpoint that `begin` began.
 
         Raises:
-            MachineError: If it could not be saved.
+            MachineError: If it could not be saved, or older ones could not be deleted.
         """
         running, self._running = self._running, None
         if running is None:
@@ -166,9 +167,6 @@ class Checkpointer(contextlib.AbstractContextManager):
 
 
 def _save(contents: Mapping[Archive, Contents]) -> None:
-    with contextlib.ExitStack() as stack:  # calls all, also after one that fails
-        for archive, one in contents.items():
-            stack.callback(archive.save, one)
+    try_all(functools.partial(archive.save, one) for archive, one in contents.items())
     # Not before all are there: at any moment the runs have a checkpoint in common.
-    for archive in contents:
-        archive.rotate()
+    try_all(archive.rotate for archive in contents)

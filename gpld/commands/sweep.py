@@ -13,7 +13,7 @@ from ..cli import one_line_errors
 from ..config.checks import at_least, check_fields
 from ..config.flags import parse
 from ..errors import MachineError, UsageError
-from ..machine.output import show  # a sweep goes on where nobody reads what it says
+from ..machine.output import show  # unlike `print`, goes on where nobody reads
 from ..sweep import Job, Sweep, plan, read_sweep
 from ..sweep.forecast import predict
 from ..sweep.job import record

@@ -38,7 +38,7 @@ def write(path: Path, contents: Callable[[Any], Any]) -> Checksum:
 
     Args:
         path: The file.
-        contents: Is called with what it writes to.
+        contents: Is called with something that has the method `write` of a file, and no other.
 
     Raises:
         OSError: If it cannot be written.
@@ -54,8 +54,16 @@ def write(path: Path, contents: Callable[[Any], Any]) -> Checksum:
 def verified(path: Path, size: int, sha256: str) -> Iterator[BufferedReader]:
     """Open a file that must have this checksum.
 
+    It is read twice, here and by whoever uses it: that of an agent may be too large to hold beside
+    the agent.
+
+    Args:
+        path: The file.
+        size: Its bytes.
+        sha256: Its SHA-256, in hexadecimal digits.
+
     Raises:
-        Damaged: If it has another one, or is missing.
+        Damaged: If it has another one, or is missing, or turns out to be unreadable later.
         MachineError: If it cannot be read for another reason, such as too many open files.
     """
     try:

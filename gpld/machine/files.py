@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -252,8 +252,12 @@ def check_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, what: str = "write to") -> Iterator[None]:
     """Turn errors of the system into one that names what cannot be written.
+
+    Args:
+        path: The file or folder.
+        what: What cannot be done, before its path.
 
     Raises:
         MachineError: In place of an OSError.
@@ -261,7 +265,24 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MachineError(f"Cannot write to {path}: {error.strerror}.") from error
+        raise MachineError(f"Cannot {what} {path}: {error.strerror}.") from error
+
+
+def try_all(calls: Iterable[Callable[[], Any]]) -> None:
+    """Makes all calls in their order, also those after one that fails.
+
+    Raises:
+        OSError: The first error, once all were made.
+        MachineError: Likewise.
+    """
+    errors = []
+    for call in calls:
+        try:
+            call()
+        except (OSError, MachineError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def links(folder: Path) -> Iterator[Path]:

@@ -2,14 +2,27 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import psutil
 
-# Files in which a control group says what it may use and uses, and the line of `memory.stat` with
-# what is given back when memory runs short: cached files.
-_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_V2 = ("memory.max", "memory.current", "inactive_file")
+
+class _Names(NamedTuple):
+    """Names by which a control group tells of its memory."""
+
+    limit: str
+    """File with what it may use."""
+
+    usage: str
+    """File with what it uses."""
+
+    cached: str
+    """Line of `memory.stat` with what is given back when memory runs short: cached files."""
+
+
+_V1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = _Names("memory.max", "memory.current", "inactive_file")
 
 
 def available_memory(
@@ -35,28 +48,27 @@ def _left_by_groups(groups: Path, membership: Path) -> Iterator[int]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            root, files = groups, _V2
+            root, names = groups, _V2
         elif "memory" in controllers.split(","):
-            root, files = groups / "memory", _V1
+            root, names = groups / "memory", _V1
         else:
             continue
         own = root / path.strip("/")
         for group in (own, *own.parents):
             if group.is_relative_to(root):
-                yield from _left_by_group(group, files)
+                yield from _left_by_group(group, names)
 
 
-def _left_by_group(group: Path, files: tuple[str, str, str]) -> Iterator[int]:
-    limit_file, usage_file, reclaimable = files
+def _left_by_group(group: Path, names: _Names) -> Iterator[int]:
     try:
-        limit = (group / limit_file).read_text().strip()
-        usage = int((group / usage_file).read_text())
+        limit = (group / names.limit).read_text().strip()
+        usage = int((group / names.usage).read_text())
         stat = (group / "memory.stat").read_text()
     except OSError:  # in a container, only its own part is mounted
         return
     if limit == "max":
         return
-    cached = dict(line.split() for line in stat.splitlines()).get(reclaimable, "0")
+    cached = dict(line.split() for line in stat.splitlines()).get(names.cached, "0")
     yield max(0, int(limit) - usage + int(cached))
 
 

@@ -7,7 +7,7 @@ the chunk is full, the others when something in them has changed. No file is eve
 again: a new version has a new name, and older manifests stay good.
 """
 
-import contextlib
+import functools
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Damaged
+from ..machine.files import try_all
 from . import chunk_file, manifest as manifests
 from .abstract_replay import AbstractReplay
 from .chunk_file import ChunkFile
@@ -126,12 +127,10 @@ class ReplayStore:
             if len(contents) < dtype.itemsize:
                 raise Damaged(f"{self._folder / file.name} holds fewer steps.")
             # The header says nothing that the manifest does not; the data are at the end.
-            chunk = np.frombuffer(contents, dtype, offset=len(contents) - dtype.itemsize).reshape(
-                ()
-            )
+            chunk = np.frombuffer(contents, dtype, offset=len(contents) - dtype.itemsize)
             for name in names:
                 skipped = max(0, first - file.first_step)
-                ring.fill(name, file.first_step + skipped, chunk[name][:, skipped:])
+                ring.fill(name, file.first_step + skipped, chunk[name][0, :, skipped:])
         try:
             replay.set_state(manifest["state"])
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -155,9 +154,7 @@ class ReplayStore:
                 names |= self._snapshot.names
             self._current = {k: file for k, file in self._current.items() if file.name in names}
             useless = [path for path, name, _ in self._files() if name not in names]
-        with contextlib.ExitStack() as stack:  # calls all, also after one that fails
-            for path in useless:
-                stack.callback(path.unlink, missing_ok=True)
+        try_all(functools.partial(path.unlink, missing_ok=True) for path in useless)
 
     def _holds(self, file: ChunkFile, ring: Ring, first: int, stop: int) -> bool:
         """Return whether a file holds all these steps as they are now."""

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..machine.files import read_json, write_json
 
 
-class TensorBoardSink:
+class _TensorBoard:
     """Writes event files, which TensorBoard shows over env steps."""
 
     def __init__(self, folder: Path, resumed_at: int | None):
@@ -55,7 +55,7 @@ class TensorBoardSink:
         self._writer.write_event(self._events.Event(wall_time=time.time(), **contents))
 
 
-class WandbSink:
+class _Wandb:
     """Sends metrics to Weights & Biases, or keeps them there as WANDB_MODE says.
 
     Everything is shown over `env_step`. The run folder remembers the identity of the run, so
@@ -95,12 +95,12 @@ class Sink:
     def __init__(
         self,
         name: str,
-        make: Callable[[], TensorBoardSink | WandbSink],
+        make: Callable[[], _TensorBoard | _Wandb],
         warn: Callable[[str], None],
     ):
         """Open the receiver, which messages call by a name."""
         self._name, self._warn = name, warn
-        self._receiver: TensorBoardSink | WandbSink | None = None
+        self._receiver: _TensorBoard | _Wandb | None = None
         with self._warning():
             self._receiver = make()
 
@@ -161,10 +161,10 @@ def make_sinks(
         raise UsageError("`--log.wandb` needs wandb: `pip install 'gpld[wandb]'`.")
     sinks = []
     if config.log.tensorboard:
-        make = functools.partial(TensorBoardSink, folder / "tensorboard", resumed_at)
+        make = functools.partial(_TensorBoard, folder / "tensorboard", resumed_at)
         sinks.append(Sink("TensorBoard", make, warn))
     if wandb:
-        sinks.append(Sink("Weights & Biases", functools.partial(WandbSink, folder, config), warn))
+        sinks.append(Sink("Weights & Biases", functools.partial(_Wandb, folder, config), warn))
     return sinks
 
 

@@ -133,7 +133,8 @@ def check_checkpoint(path: Path, config: Config, manifest: Mapping[str, Any]) ->
         manifest: That of the checkpoint, with the settings that it was made with.
 
     Raises:
-        UsageError: If they make it shorter than it already is, or one is another.
+        UsageError: If `env_steps` is below what the run has, or a lasting setting differs from
+            the checkpoint's.
     """
     least = min(RunFolder(path).config().env_steps, manifest["env_step"])
     if config.env_steps < least:

@@ -61,10 +61,8 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
     Returns:
         The lines.
     """
-    runs, resume = (
-        [RunFolder(run.path) for run in planned_runs(config, path)],
-        ("--resume", str(path)),
-    )
+    runs = [RunFolder(run.path) for run in planned_runs(config, path)]
+    resume = ("--resume", str(path))
     if not all(run.checkpoint_paths() for run in runs):
         resumed = value_of(args, "--resume") is not None  # it has the settings
         anew = resume if resumed else _without_folder(args)
@@ -120,5 +118,6 @@ def _last(run: RunFolder) -> Checkpoint | None:
 
 def _without_folder(args: Sequence[str]) -> list[str]:
     """Remove the folder of the run from arguments, so that another one is made."""
+    # Both `--run=PATH` and the argument after `--run`, and that itself.
     pairs = zip(["", *args], args, strict=False)
     return [arg for before, arg in pairs if "--run" not in (before, arg.partition("=")[0])]

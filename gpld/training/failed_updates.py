@@ -108,7 +108,8 @@ def _save(
     state = eqx.tree_at(lambda state: state.update, state, state.update - 1)
     key = jr.fold_in(key, state.update)  # as the update mixed it
     state, batch = jax.device_get((state, batch))
-    assert batch is not None
+    if batch is None:
+        raise MachineError("it was made before this start.")
     update = int(state.update)
     path = run.folder.path / "faults" / f"update_{update:09d}"
     arrays = batch._asdict() | {"context": batch.context._asdict()}

@@ -9,7 +9,7 @@ from ..checkpoints import checkpoint
 from ..config import Config
 from ..envs import EnvSpec, VectorEnv, make_functional_env, make_vector_env
 from ..envs.functional.auto_reset import AutoReset
-from ..errors import Unsuitable, UsageError
+from ..errors import MachineError, Unsuitable, UsageError
 from ..machine.provenance import num_cores
 from ..replay import AbstractReplay, ReplayStore
 from ..runs.folder import RunFolder
@@ -145,7 +145,10 @@ def _find_stored(config: Config, path: Path) -> Source:
             f"`--offline` {folder.path} holds steps that were taken with other settings; add "
             f"`{' '.join(flags)}`."
         )
-    saved = checkpoint.read(folder.latest_checkpoint())
+    try:
+        saved = checkpoint.read(folder.latest_checkpoint())
+    except (UsageError, MachineError) as error:
+        raise type(error)(f"`--offline` cannot be used: {error}") from error
     if not saved.resumable:
         raise UsageError(f"`--offline` must be a run with a replay, but {saved.path} has none.")
     return Source(folder.env_spec(), stored=folder, manifest=saved.manifest["replay"])

@@ -111,5 +111,6 @@ def _devices(config: Config) -> str:
     if config.devices == config.distributed.processes == 1:
         return kind
     shared = "a part of each batch" if config.seeds == 1 else "some of the seeds"
-    process = f"process {jax.process_index()} of {config.distributed.processes}"
-    return f"{config.devices} x {kind} in {process}, with {shared} each"
+    processes = config.distributed.processes
+    place = f" in process {jax.process_index()} of {processes}," if processes > 1 else ""
+    return f"{config.devices} x {kind}{place} with {shared} each"

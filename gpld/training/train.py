@@ -175,19 +175,20 @@ def _assemble(
     starts, console, stopwatch = opened.starts, opened.console, Stopwatch()
     runs = [_seed_run(i, opened, stopwatch, processes, stack) for i in range(len(starts))]
     state = seeds.put(seeds.stack([start.agent for start in starts]))
-    three = (jr.split(key, 3) for key in opened.loop_keys)
-    act_keys, update_keys, report_keys = zip(*three, strict=True)
+    # Each run has a key for acting, one for updates and one for reports.
+    keys_of_runs = (jr.split(key, 3) for key in opened.loop_keys)
+    act_keys, update_keys, report_keys = zip(*keys_of_runs, strict=True)
     programs, report_key = make_programs(config, seeds), seeds.stack(report_keys)
     functional, spec = opened.sources[0].functional, opened.sources[0].spec
     if functional is not None:
         env_keys = [jr.key(env_seed(collect_seed(run.config))) for run in runs]
-        keys = {"act_keys": act_keys, "update_keys": update_keys, "env_keys": env_keys}
-        trainer = DeviceTrainer(config, seeds, runs, state, functional, **keys)
+        all_keys = {"act_keys": act_keys, "update_keys": update_keys, "env_keys": env_keys}
+        trainer = DeviceTrainer(config, seeds, runs, state, functional, **all_keys)
     else:
         collector = None
         if envs := [source.envs for source in opened.sources if source.envs is not None]:
-            keys = [_process_key(key, processes.index) for key in act_keys]
-            collector = Collector(seeds, runs, envs, programs.act, state.model, keys=keys)
+            own_keys = [_process_key(key, processes.index) for key in act_keys]
+            collector = Collector(seeds, runs, envs, programs.act, state.model, keys=own_keys)
         update = programs.update
         trainer = HostTrainer(seeds, runs, state, spec, update, collector, keys=update_keys)
     stages = Stages(

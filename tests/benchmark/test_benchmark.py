@@ -1,10 +1,12 @@
 """`scripts/benchmark.py` on sizes that take seconds, and the arithmetic of its reports."""
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -16,6 +18,7 @@ from gpld.benchmark.measure import Case, measure
 from gpld.benchmark.process import train_until
 from gpld.benchmark.report import Figure, Measurement, Memory, Report
 from gpld.benchmark.train import find_section
+from gpld.commands import benchmark as command
 from gpld.commands.benchmark import main
 from gpld.config import Config
 from gpld.config.presets import PRESETS
@@ -49,6 +52,14 @@ def test_ratios_are_taken_within_rounds(report):
     cells = ["rowwise", "5,000.0", "5", "4-17.5", "1.500", "1.5-2", "0.1", "1.51"]
     assert lines[3].split() == cells
     assert lines[6].split() == ["rate", "2", "env", "steps", "/", "s"]
+
+
+@pytest.mark.parametrize("name", [*get_args(command._Standard), *get_args(command._Others)])
+def test_every_benchmark_takes_the_options_that_it_is_passed(name):
+    passed = {"repetitions", *command._OPTIONS.get(name, ())}
+    parameters = inspect.signature(getattr(benchmark, f"benchmark_{name}")).parameters
+    assert passed == parameters.keys() - {"config"}
+    assert passed <= {field.name for field in dataclasses.fields(command.BenchmarkArgs)}
 
 
 def test_a_report_is_one_form_of_json(report, tmp_path):

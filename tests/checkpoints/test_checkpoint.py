@@ -214,6 +214,8 @@ def test_an_old_checkpoint_keeps_its_agent(saved, state):
     found = checkpoint.read(saved)
     assert not found.resumable
     assert eqx.tree_equal(checkpoint.load_agent(found, state), state)
+    with pytest.raises(Damaged, match=r"no longer has its loop\.npz"):
+        checkpoint.load_loop(found)
     assert sorted(path.name for path in saved.iterdir()) == ["agent.eqx", "manifest.json"]
     assert json.loads((saved / "manifest.json").read_text())["env_step"] == 8
 

@@ -125,7 +125,7 @@ def test_full_disk_ends_in_one_line_and_what_was_saved_stays(original, tmp_path,
         filler.unlink()
         train(LONGER, run)
         assert RunFolder(run).read("metrics")[-1]["env_step"] == 200
-    assert "No space left on device. The checkpoint before it stays good" in capsys.readouterr().out
+    assert "No space left on device. The last checkpoint stays good" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("size", ["16k", "64k", "256k", "512k", "1m"])

@@ -167,3 +167,22 @@ def test_another_error_of_a_lock_is_no_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", fail)
     with files.open_to_append(tmp_path / "lock") as file, pytest.raises(OSError, match="Input"):
         files.lock(file, pytest.fail)
+
+
+def test_all_is_tried_and_the_first_error_raised():
+    made = []
+
+    def call(name, error=None):
+        made.append(name)
+        if error is not None:
+            raise error
+
+    calls = [
+        lambda: call("a"),
+        lambda: call("b", MachineError("first")),
+        lambda: call("c", OSError("second")),
+        lambda: call("d"),
+    ]
+    with pytest.raises(MachineError, match="first"):
+        files.try_all(calls)
+    assert made == ["a", "b", "c", "d"]

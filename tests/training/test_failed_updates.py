@@ -113,6 +113,12 @@ def test_an_update_that_cannot_be_kept_is_said_with_the_reason(state, tmp_path):
     assert not run.folder.path.exists()
 
 
+def test_an_update_whose_batch_is_gone_is_said_with_the_reason(state, tmp_path):
+    run, keys = seed_run(tmp_path / "run", CONFIG), [jax.random.key(0)]
+    with pytest.raises(Failure, match="could not be kept: it was made before this start"):
+        failed_updates.raise_if_too_many([run], [3], lambda i: (state, None), 8, keys=keys)
+
+
 def test_only_a_kept_update_can_be_repeated(tmp_path):
     with pytest.raises(UsageError, match="`fault` must be a folder under `faults/`"):
         failed_updates.examine(tmp_path)

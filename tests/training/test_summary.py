@@ -1,11 +1,12 @@
 """What a run says before it begins."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gpld.config import Config
+from gpld.config import Config, DistributedConfig
 from gpld.envs import ArraySpec, EnvSpec
 from gpld.training import summary
 from gpld.units import byte_size, count
@@ -48,3 +49,21 @@ def test_numbers_have_a_size_of_one():
 def test_every_precision_is_explained():
     assert summary._PRECISIONS["mixed"].startswith("mixed precision (products in bfloat16")
     assert set(summary._PRECISIONS) == {"float32", "mixed", "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "cpu"),
+        ({"devices": 2}, "2 x cpu with a part of each batch each"),
+        ({"devices": 2, "seeds": 4}, "2 x cpu with some of the seeds each"),
+        (
+            {"devices": 2, "distributed": DistributedConfig(2, 0, "host:1"), "run": "runs/a"},
+            "2 x cpu in process 0 of 2, with a part of each batch each",
+        ),
+    ],
+)
+def test_processes_are_counted_where_there_are_several(monkeypatch, settings, said):
+    device = SimpleNamespace(device_kind="cpu")
+    monkeypatch.setattr(summary.jax, "devices", lambda: [device])
+    assert summary._devices(dataclasses.replace(Config(), **settings)) == said
