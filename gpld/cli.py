@@ -64,8 +64,9 @@ def parse_config(args: Sequence[str]) -> Config:
     check_args(Config, args)
     stored = None
     if (resume := value_of(args, "--resume")) is not None:
-        if value_of(args, "--preset") is not None:
-            raise UsageError("`--preset` cannot be combined with `--resume`, which has settings.")
+        for flag, reason in (("--preset", "has settings"), ("--run", "names the folder")):
+            if value_of(args, flag) is not None:
+                raise UsageError(f"`{flag}` cannot be combined with `--resume`, which {reason}.")
         stored = RunFolder(Path(resume)).config()
     config = parse_settings(args, stored)
     if config.resume is not None:

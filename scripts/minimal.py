@@ -43,6 +43,7 @@ def train(config: Config) -> list[float]:
     state = eqx.filter_jit(agent.init)(config, shapes, envs.spec.action_size, key=init_key)
     policy_state = agent.initial_policy_state(state.model, num_envs)
 
+    print(f"{config.task}: the first episodes end, and are shown, after some minutes", flush=True)
     ratio, updates = train_ratio(config), 0
     scores, rewards = list[float](), np.zeros(num_envs)
     for env_step in range(0, config.env_steps, num_envs):

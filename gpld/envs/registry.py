@@ -199,10 +199,11 @@ def make_vector_env(
 
         def start(index: int, *restart: int) -> Worker:
             share = shares[index].tolist()
+            which = f"s {share[0]} to {share[-1]}" if len(share) > 1 else f" {share[0]}"
             return Worker(
                 factory,
                 [env_seed(seed, i, *restart) for i in share],
-                name=f"Worker of environments {share[0]} to {share[-1]} of {task}",
+                name=f"Worker of environment{which} of {task}",
                 timeout=timeout,
             )
 

@@ -199,7 +199,7 @@ def locked(path: Path) -> Iterator[None]:
         UsageError: If another process is using it, or links in it lead elsewhere.
         MachineError: If it cannot be written.
     """
-    existed = path.exists()
+    existed, lock_existed = path.exists(), (path / "run.lock").exists()
     with writing(path):
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -209,12 +209,14 @@ def locked(path: Path) -> Iterator[None]:
         file = open_to_append(path / "run.lock")
     with file:
         if not lock(file, lambda reason: show(f"warning: {path}: {reason}", stream=sys.stderr)):
-            raise UsageError(f"`--run` {path} is being trained by another process.")
+            raise UsageError(f"{path} is being trained by another process.")
         try:
             yield
         finally:
             if not existed and path.exists() and all(map(_is_left_over, path.iterdir())):
                 shutil.rmtree(path)
+            elif not lock_existed and not (path / "config.json").exists():
+                (path / "run.lock").unlink(missing_ok=True)  # a folder of somebody else's
 
 
 def _is_left_over(path: Path) -> bool:

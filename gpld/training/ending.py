@@ -65,7 +65,7 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
     resume = ("--resume", str(path))
     if not all(run.checkpoint_paths() for run in runs):
         resumed = value_of(args, "--resume") is not None  # it has the settings
-        anew = resume if resumed else _without_folder(args)
+        anew = resume if resumed else args
         return [
             f"not saved   {path}: it ended before its first checkpoint",
             f"begin anew  {_command('train', *anew)}",
@@ -114,10 +114,3 @@ def _last(run: RunFolder) -> Checkpoint | None:
             if (found := checkpoint.read(path)).resumable:
                 return found
     return None
-
-
-def _without_folder(args: Sequence[str]) -> list[str]:
-    """Remove the folder of the run from arguments, so that another one is made."""
-    # Both `--run=PATH` and the argument after `--run`, and that itself.
-    pairs = zip(["", *args], args, strict=False)
-    return [arg for before, arg in pairs if "--run" not in (before, arg.partition("=")[0])]

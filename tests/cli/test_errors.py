@@ -240,3 +240,19 @@ def test_record_of_a_run_is_needed_to_go_on(here, capsys):
     Path("run/run.json").write_text(json.dumps(record))
     code, line = error_of(capsys, train.main, "--resume", "run")
     assert (code, "run.json is damaged: its `precision` is None" in line) == (2, True), line
+
+
+def test_a_refused_start_leaves_nothing_in_somebody_elses_folder(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        train.main(["--preset", "debug", "--run", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "holds other files, such as notes.txt" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_beside_the_one_that_is_resumed_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.main(["--resume", str(tmp_path / "a"), "--run", str(tmp_path / "b")])
+    assert ended.value.code == 2
+    assert "`--run` cannot be combined with `--resume`" in capsys.readouterr().err
