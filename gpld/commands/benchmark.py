@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from .. import benchmark
-from ..benchmark import Report
+from ..benchmark import Matrix, Report
 from ..cli import choose_platform, one_line_errors, parse_config
 from ..config import Config, Precision
 from ..config.checks import at_least, check_fields, each_at_least
@@ -43,7 +43,7 @@ class BenchmarkArgs:
     setting.
     """
 
-    what: tyro.conf.Positional[Literal["all", _Standard, _Others, "plot"]]
+    what: tyro.conf.Positional[Literal["all", _Standard, _Others, "gpu-program", "plot"]]
     """update: whole updates without the penalty and with each estimator. penalty: every
     estimator by itself, literally and through the Gram identity. collect: environments and
     policy. train: a run end to end, and the share of each part. loop: runs end to end on the
@@ -51,7 +51,9 @@ class BenchmarkArgs:
     update, with an empty and a filled cache of compiled programs. all, or nothing: these,
     each in a process of its own. table4: the rows of the paper's Table 4. replay: sampling
     from it, refreshing, adding and saving. env: control steps per second of the engines and
-    seconds that MJX compiles. plot: draws results of update and table4."""
+    seconds that MJX compiles. plot: draws results of update and table4. gpu-program: launches and
+    memory of the programs of an NVIDIA GPU, which need not be there, in a fixed matrix of settings;
+    JAX's CUDA plugin must be installed."""
 
     repetitions: Annotated[int, at_least(1)] = 5
     """How often everything is timed, in turn."""
@@ -81,6 +83,10 @@ class BenchmarkArgs:
     batch_sizes: Annotated[tuple[int, ...], each_at_least(1)] = (1, 16, 128, 1024, 8192)
     """Environments that MJX steps together, for `env`; those after one that takes seconds for
     each step are left out."""
+
+    rows: tuple[str, ...] = ()
+    """Rows of the matrix that `gpu-program` compiles, by name; none takes all, which takes an hour.
+    Rows that a file named by `--out` has beside them stay."""
 
     results: Path = Path("benchmarks/epyc_1core")
     """Folder with the results that `plot` draws."""
@@ -122,8 +128,10 @@ def main(args: Sequence[str] | None = None) -> None:
             report.save(file)
 
 
-def _report(options: BenchmarkArgs, config: Config) -> Report:
+def _report(options: BenchmarkArgs, config: Config) -> Report | Matrix:
     """Measure what was asked for."""
+    if options.what == "gpu-program":
+        return benchmark.compile_matrix(options.rows)
     names = ("repetitions", *_OPTIONS.get(options.what, ()))
     function = getattr(benchmark, f"benchmark_{options.what}")
     return function(config, **{name: getattr(options, name) for name in names})
