@@ -71,6 +71,7 @@ def compile_for_card(function: jax.stages.Wrapped, args: Any) -> Compiled:
     compiled = lowered.compile()
     ended = time.perf_counter()
     memory = compiled.memory_analysis()
+    assert memory is not None  # GPU programs have one
     return Compiled(
         launches=count_launches(compiled.as_text()),
         temporaries=memory.temp_size_in_bytes,

@@ -52,12 +52,12 @@ def matrix_rows() -> Iterator[Row]:
     yield Row("deterministic", ("--deterministic",))
     yield Row("no rewriting", ("--compute.no_rewrite",))
     yield Row("pixels", pixels)
-    yield Row("pixels, vanilla", (*pixels, "--gpld.lambda0", "0"))
+    yield Row("pixels vanilla", (*pixels, "--gpld.lambda0", "0"))
     yield Row("vectors and pixels", ("--env.observations", "both"))
     for number in (2, 5, 8):
         yield Row(f"{number} seeds", ("--seeds", str(number)))
-    yield Row("5 seeds, pixels", (*pixels, *seeds))
-    yield Row("5 seeds, vanilla", (*seeds, "--gpld.lambda0", "0"))
+    yield Row("5 seeds pixels", (*pixels, *seeds))
+    yield Row("5 seeds vanilla", (*seeds, "--gpld.lambda0", "0"))
     for size in ("1m", "50m", "200m"):
         yield Row(f"size {size}", ("--model.size", size))
     yield Row("dreamerv3", ("--preset", "dreamerv3"))
@@ -65,15 +65,15 @@ def matrix_rows() -> Iterator[Row]:
     yield Row("4 cards", ("--devices", "4"), cards=4)
     yield Row("4 seeds on 4 cards", ("--devices", "4", "--seeds", "4"), cards=4)
     yield Row("act", program="act")
-    yield Row("act, 5 seeds", seeds, "act")
-    yield Row("act, pixels", pixels, "act")
+    yield Row("act 5 seeds", seeds, "act")
+    yield Row("act pixels", pixels, "act")
     yield Row("report", program="report")
-    yield Row("report, pixels", pixels, "report")
+    yield Row("report pixels", pixels, "report")
     yield Row("evaluation", program="evaluate")
     for task in _TASKS:
-        yield Row(f"loop, {task}", ("--preset", "mjx_paper", "--task", task), "device")
+        yield Row(f"loop {task}", ("--preset", "mjx_paper", "--task", task), "device")
     yield Row(
-        "loop, cartpole_swingup, 5 seeds",
+        "loop cartpole_swingup 5 seeds",
         ("--preset", "mjx_paper", "--task", "cartpole_swingup", *seeds),
         "device",
     )

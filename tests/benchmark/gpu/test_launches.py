@@ -35,7 +35,7 @@ _NESTED = """HloModule jit_f, is_scheduled=true
   ROOT %t = (s32[], f32[2]{0}) tuple(%x, %product)
 }
 
-%goes_on (state: (s32[], f32[2])) -> pred[] {
+%ask (state: (s32[], f32[2])) -> pred[] {
   %state = (s32[], f32[2]{0}) parameter(0)
   ROOT %fusion.4 = pred[] fusion(%state), kind=kLoop, calls=%fused
 }
@@ -48,7 +48,7 @@ ENTRY %main.3 (a: f32[2]) -> f32[2] {
   %start = ((f32[2]{0}), f32[2]{0}) all-reduce-start(%fusion.5), to_apply=%fused
   %done = f32[2]{0} all-reduce-done(%start)
   %t = (s32[], f32[2]{0}) tuple(%constant, %done)
-  %while.2 = f32[2] while(%t), condition=%goes_on, body=%outer, backend_config={"known_trip_count":{"n":"3"}}
+  %while.2 = f32[2] while(%t), condition=%ask, body=%outer, known={"known_trip_count":{"n":"3"}}
   ROOT %y = f32[2]{0} get-tuple-element(%while.2), index=1
 }
 """
