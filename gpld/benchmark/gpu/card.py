@@ -70,10 +70,11 @@ def compile_for_card(function: jax.stages.Wrapped, args: Any) -> Compiled:
     traced = time.perf_counter()
     compiled = lowered.compile()
     ended = time.perf_counter()
-    memory = compiled.memory_analysis()
-    assert memory is not None  # GPU programs have one
+    text, memory = compiled.as_text(), compiled.memory_analysis()
+    assert text is not None  # which GPU programs have
+    assert memory is not None
     return Compiled(
-        launches=count_launches(compiled.as_text()),
+        launches=count_launches(text),
         temporaries=memory.temp_size_in_bytes,
         arguments=memory.argument_size_in_bytes,
         results=memory.output_size_in_bytes,

@@ -1,6 +1,7 @@
 """Matrix of GPU programs: every row compiled in a process of its own."""
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,5 +102,8 @@ def _compile_apart(row: Row) -> dict[str, Any]:
         return {"error": f"was not compiled within {_SECONDS:,} s"}
     if ended.returncode == 0:
         return json.loads(ended.stdout.splitlines()[-1])
-    lines = (ended.stderr or ended.stdout).strip().splitlines()
-    return {"error": lines[-1] if lines else f"exit code {ended.returncode}"}
+    # JAX adds a notice of its own below the error.
+    errors = [
+        line for line in ended.stderr.splitlines() if re.match(r"[\w.]+(Error|Failure)\b", line)
+    ]
+    return {"error": errors[-1] if errors else f"exit code {ended.returncode}"}
