@@ -103,7 +103,5 @@ def _compile_apart(row: Row) -> dict[str, Any]:
     if ended.returncode == 0:
         return json.loads(ended.stdout.splitlines()[-1])
     # JAX adds a notice of its own below the error.
-    errors = [
-        line for line in ended.stderr.splitlines() if re.match(r"[\w.]+(Error|Failure)\b", line)
-    ]
-    return {"error": errors[-1] if errors else f"exit code {ended.returncode}"}
+    named = re.findall(r"^[\w.]+(?:Error|Failure)\b.*", ended.stderr, flags=re.MULTILINE)
+    return {"error": named[-1] if named else f"exit code {ended.returncode}"}
