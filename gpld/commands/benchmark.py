@@ -120,7 +120,9 @@ def main(args: Sequence[str] | None = None) -> None:
             if file.suffix != ".json" or file.is_dir():
                 file /= f"{options.what}.json"
             check_file(file)
-        choose_platform(config.platform, deterministic=config.deterministic)
+        # GPU programs are compiled in processes of their own, which need no GPU.
+        platform = "cpu" if options.what == "gpu-program" else config.platform
+        choose_platform(platform, deterministic=config.deterministic)
         keep_freed_memory()  # as training does
         report = _report(options, config)
         print(report.table())

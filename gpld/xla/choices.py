@@ -36,7 +36,7 @@ class Choices(NamedTuple):
     slower than one product for each block."""
 
     unroll: int
-    """Steps of loops over time that are compiled as one: on CPUs, where a step is long, more
+    """Steps of loops over time that are compiled as one, at most: on CPUs, where a step is long, more
     would only take longer to compile."""
 
     in_chunks: bool
@@ -93,7 +93,7 @@ def choose(precision: Literal["auto", "float32", "mixed", "bfloat16"], *, rewrit
         tiles=tiles,
         rewrite=rewrite,
         blocks="separate" if on_cpu else "batched",
-        unroll=1 if on_cpu else 4,
+        unroll=1 if on_cpu else 5,
         in_chunks=on_cpu,
         row_by_row=on_cpu,
     )
