@@ -36,8 +36,8 @@ class Choices(NamedTuple):
     slower than one product for each block."""
 
     unroll: int
-    """Steps of loops over time that are compiled as one, at most: on CPUs, where a step is long, more
-    would only take longer to compile."""
+    """Steps of loops over time that are compiled as one, at most: on CPUs, where a step is long,
+    more would only take longer to compile."""
 
     in_chunks: bool
     """True if pictures go through the networks a few at a time, which stay in a CPU's caches."""

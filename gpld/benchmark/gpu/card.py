@@ -22,7 +22,7 @@ library's sort is asked of the card."""
 
 
 class Compiled(NamedTuple):
-    """What is known of a program that was compiled and cannot run here."""
+    """Facts of a program that was compiled and cannot run here."""
 
     launches: Launches
     temporaries: int

@@ -49,7 +49,7 @@ class Loop(NamedTuple):
 
 @dataclasses.dataclass
 class Launches:
-    """What one call of a program launches; rounds of unknown number count once."""
+    """Launches of one call of a program; rounds of unknown number count once."""
 
     kinds: Counter[str] = dataclasses.field(default_factory=Counter)
     """Launches by kind: fusions, products, copies, library calls."""
