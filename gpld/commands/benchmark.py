@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from .. import benchmark
-from ..benchmark import Matrix, Report
+from ..benchmark import Report
 from ..cli import choose_platform, one_line_errors, parse_config
 from ..config import Config, Precision
 from ..config.checks import at_least, check_fields, each_at_least
@@ -86,7 +86,7 @@ class BenchmarkArgs:
 
     rows: tuple[str, ...] = ()
     """Rows of the matrix that `gpu-program` compiles, by name; none takes all, which takes an hour.
-    Rows that a file named by `--out` has beside them stay."""
+    Each is written as soon as it is compiled; others that the file has stay."""
 
     results: Path = Path("benchmarks/epyc_1core")
     """Folder with the results that `plot` draws."""
@@ -124,16 +124,17 @@ def main(args: Sequence[str] | None = None) -> None:
         platform = "cpu" if options.what == "gpu-program" else config.platform
         choose_platform(platform, deterministic=config.deterministic)
         keep_freed_memory()  # as training does
+        if options.what == "gpu-program":
+            print(benchmark.compile_matrix(options.rows, file))
+            return
         report = _report(options, config)
         print(report.table())
         if file is not None:
             report.save(file)
 
 
-def _report(options: BenchmarkArgs, config: Config) -> Report | Matrix:
+def _report(options: BenchmarkArgs, config: Config) -> Report:
     """Measure what was asked for."""
-    if options.what == "gpu-program":
-        return benchmark.compile_matrix(options.rows)
     names = ("repetitions", *_OPTIONS.get(options.what, ()))
     function = getattr(benchmark, f"benchmark_{options.what}")
     return function(config, **{name: getattr(options, name) for name in names})

@@ -20,62 +20,47 @@ _SECONDS = 3600
 _CODE = "from gpld.benchmark.gpu.row import main; main()"
 
 
-class Matrix:
-    """The rows that were compiled, by name.
-
-    Attributes:
-        rows: What `row.compile_row` returns, or `error` with the reason.
-    """
-
-    def __init__(self, rows: Mapping[str, Mapping[str, Any]]):
-        """Take over the rows."""
-        self.rows = rows
-
-    def table(self) -> str:
-        """Return the rows as aligned text."""
-        cells = [("", "launches", "host reads", "temp. MiB", "arg. MiB", "compile s", "")]
-        cells += [_cells(name, row) for name, row in self.rows.items()]
-        return aligned(cells)
-
-    def save(self, path: Path) -> None:
-        """Write the rows as JSON; others that the file has stay, in the order of the matrix.
-
-        Raises:
-            MachineError: If the file cannot be written, or holds something else.
-        """
-        before = {}
-        if path.exists():
-            try:
-                before = json.loads(path.read_text())["rows"]
-            except (OSError, ValueError, LookupError, TypeError) as error:
-                raise MachineError(
-                    f"{path} holds no matrix of GPU programs ({error!r})."
-                ) from error
-        found = {**before, **self.rows}
-        names = [row.name for row in matrix_rows() if row.name in found]
-        write_report(path, "gpu-program", {"card": CARD, "rows": {k: found[k] for k in names}})
-
-
-def compile_matrix(names: Sequence[str]) -> Matrix:
+def compile_matrix(names: Sequence[str], file: Path | None) -> str:
     """Compile the rows with these names, or all, each in a process of its own.
 
     Args:
         names: Names of rows.
+        file: JSON file that each row is written to as soon as it is compiled; others that it
+            has stay. None writes nothing.
+
+    Returns:
+        The rows as aligned text.
 
     Raises:
         UsageError: If a name is not that of a row.
-        MachineError: If JAX's CUDA plugin is missing.
+        MachineError: If JAX's CUDA plugin is missing, or the file cannot be written or holds
+            something else.
     """
     by_name = {row.name: row for row in matrix_rows()}
     if unknown := sorted(set(names) - by_name.keys()):
         known = ", ".join(by_name)
         raise UsageError(f"`rows` must be rows of the matrix, got {unknown[0]!r}; it has {known}.")
     check_plugin()
-    results = {}
+    stored = {} if file is None else _read(file)
+    cells = [("", "launches", "host reads", "temp. MiB", "arg. MiB", "compile s", "")]
     for name in names or by_name:
         progress(f"compiling {name}")
-        results[name] = _compile_apart(by_name[name])
-    return Matrix(results)
+        stored[name] = _compile_apart(by_name[name])
+        cells.append(_cells(name, stored[name]))
+        if file is not None:
+            rows = {name: stored[name] for name in by_name if name in stored}
+            write_report(file, "gpu-program", {"card": CARD, "rows": rows})
+    return aligned(cells)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the rows that a file has; none if there is no file."""
+    try:
+        return json.loads(file.read_text())["rows"]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise MachineError(f"{file} holds no matrix of GPU programs ({error!r}).") from error
 
 
 def _cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
