@@ -42,7 +42,9 @@ def compile_matrix(names: Sequence[str], file: Path | None) -> str:
         raise UsageError(f"`rows` must be rows of the matrix, got {unknown[0]!r}; it has {known}.")
     check_plugin()
     stored = {} if file is None else _read(file)
-    cells = [("", "launches", "host reads", "temp. MiB", "arg. MiB", "compile s", "")]
+    cells: list[tuple[str, ...]] = [
+        ("", "launches", "host reads", "temp. MiB", "arg. MiB", "compile s", "")
+    ]
     for name in names or by_name:
         progress(f"compiling {name}")
         stored[name] = _compile_apart(by_name[name])
