@@ -4,10 +4,13 @@ The names below are imported when they are first used, so that processes which o
 environments need not load JAX.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .xla.flags import limit_fusions
 
+if sys.platform == "win32":  # before a module that needs Unix fails with a traceback
+    sys.exit("gpld runs on Linux and macOS; on Windows, install it in WSL2 (`wsl --install`).")
 limit_fusions()
 
 if TYPE_CHECKING:

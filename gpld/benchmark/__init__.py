@@ -2,6 +2,7 @@
 
 from .collect import benchmark_collect as benchmark_collect
 from .env import benchmark_env as benchmark_env
+from .gpu import compile_matrix as compile_matrix
 from .loop import benchmark_loop as benchmark_loop
 from .penalty import benchmark_penalty as benchmark_penalty
 from .plot import plot as plot

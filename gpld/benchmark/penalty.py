@@ -10,6 +10,7 @@ import jax.random as jr
 from .. import agent
 from ..config import Config, EstimatorName
 from ..losses import draw_probes, for_mean, gradient_penalty, gram_penalty
+from ..xla.optimise import Choices, optimise
 from .choices import describe
 from .measure import Case, measure
 from .report import Report
@@ -35,12 +36,15 @@ def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool) -> Re
     model = eqx.filter_jit(agent.init)(config, shapes, ACTION_SIZE, key=jr.key(0)).model
     rssm = model.rssm
     in_turn = functools.partial(gram_penalty, row_by_row=rssm.forms.row_by_row)
-    deter = jnp.tanh(jr.normal(jr.key(1), (states, rssm.deter)))
+    deter = jnp.tanh(jr.normal(jr.key(1), (states, rssm.deter))).astype(rssm.dtype)
     embed = jax.nn.silu(jr.normal(jr.key(2), (states, model.encoder.embed_size)))
+    embed = embed.astype(rssm.dtype)
+    # In the precision and form of a whole update.
+    with_gradient = functools.partial(_with_gradient, chosen=agent.choices(config))
     fn, inputs = rssm.posterior_map(), (deter, embed)
     weights = jr.normal(jr.key(3), (states, rssm.stoch, rssm.classes))
     plain = lambda fn, inputs: jnp.mean(jax.vmap(fn)(*inputs) * weights)  # noqa: E731
-    cases = {BASELINE: Case(_with_gradient(plain), (fn, inputs), BASELINE)}
+    cases = {BASELINE: Case(with_gradient(plain), (fn, inputs), BASELINE)}
     estimators: list[EstimatorName] = ["rowwise", "joint", "forward"]
     if thorough:
         estimators.append("exact")
@@ -51,7 +55,7 @@ def benchmark_penalty(config: Config, *, repetitions: int, thorough: bool) -> Re
         for path, transform in (("literal", gradient_penalty), ("gram", in_turn)):
             penalty = _mean_norm(transform, estimator, rssm.stoch)
             args = (table, inputs, probes)
-            cases[f"{name}, {path}"] = Case(_with_gradient(penalty), args, BASELINE)
+            cases[f"{name}, {path}"] = Case(with_gradient(penalty), args, BASELINE)
     settings = describe(config) | {
         "states": states,
         "rows": rssm.stoch,
@@ -82,10 +86,10 @@ def _mean_norm(transform, estimator: EstimatorName, num_rows: int):
     return penalty
 
 
-def _with_gradient(function):
+def _with_gradient(function, *, chosen: Choices):
     """Value and gradient by the first two arguments: the map's parameters and its inputs."""
 
     def run(fn, inputs, *rest):
         return eqx.filter_value_and_grad(lambda args: function(*args, *rest))((fn, inputs))
 
-    return run
+    return optimise(run, chosen)

@@ -104,7 +104,7 @@ class Report:
         figures = [(name, _number(f.value), f.unit) for name, f in self.figures.items()]
         chosen = {k: v for k, v in self.settings.items() if k == "precision"} | choices()
         lines = "\n".join(f"{name}: {value}" for name, value in chosen.items())
-        return "\n\n".join([_aligned(rows), *([_aligned(figures)] * bool(figures)), lines])
+        return "\n\n".join([aligned(rows), *([aligned(figures)] * bool(figures)), lines])
 
     def save(self, path: Path) -> None:
         """Writes everything as JSON, with the machine and the versions.
@@ -112,20 +112,14 @@ class Report:
         Raises:
             MachineError: If the file cannot be written.
         """
-        report = {
-            "benchmark": self.name,
+        results = {
             "settings": self.settings,
             "choices": choices(),
-            **provenance(),
             "peak_memory": peak_memory(),
             "figures": {name: figure._asdict() for name, figure in self.figures.items()},
             "results": {name: self._result(name) for name in self.measurements},
         }
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as error:
-            raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+        write_report(path, self.name, results)
 
     def _row(self, name: str) -> tuple[str, ...]:
         measured, units, ratio = self.measurements[name], self.units(name), self.ratio(name)
@@ -158,6 +152,20 @@ class Report:
         }
 
 
+def write_report(path: Path, name: str, results: Mapping[str, Any]) -> None:
+    """Write results as JSON, with the machine and the versions.
+
+    Raises:
+        MachineError: If the file cannot be written.
+    """
+    report = {"benchmark": name, **provenance(), **results}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    except OSError as error:
+        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
+
+
 def peak_memory() -> dict[str, int | None]:
     """Most bytes that this process has had in memory so far, and that it had on the device."""
     host = host_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -174,7 +182,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Align cells in columns, the first to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows

@@ -43,7 +43,7 @@ class BenchmarkArgs:
     setting.
     """
 
-    what: tyro.conf.Positional[Literal["all", _Standard, _Others, "plot"]]
+    what: tyro.conf.Positional[Literal["all", _Standard, _Others, "gpu-program", "plot"]]
     """update: whole updates without the penalty and with each estimator. penalty: every
     estimator by itself, literally and through the Gram identity. collect: environments and
     policy. train: a run end to end, and the share of each part. loop: runs end to end on the
@@ -51,7 +51,9 @@ class BenchmarkArgs:
     update, with an empty and a filled cache of compiled programs. all, or nothing: these,
     each in a process of its own. table4: the rows of the paper's Table 4. replay: sampling
     from it, refreshing, adding and saving. env: control steps per second of the engines and
-    seconds that MJX compiles. plot: draws results of update and table4."""
+    seconds that MJX compiles. plot: draws results of update and table4. gpu-program: launches and
+    memory of the programs of an NVIDIA GPU, which need not be there, in a fixed matrix of settings;
+    JAX's CUDA plugin must be installed."""
 
     repetitions: Annotated[int, at_least(1)] = 5
     """How often everything is timed, in turn."""
@@ -81,6 +83,10 @@ class BenchmarkArgs:
     batch_sizes: Annotated[tuple[int, ...], each_at_least(1)] = (1, 16, 128, 1024, 8192)
     """Environments that MJX steps together, for `env`; those after one that takes seconds for
     each step are left out."""
+
+    rows: tuple[str, ...] = ()
+    """Rows of the matrix that `gpu-program` compiles, by name; none takes all, which takes an hour.
+    Each is written as soon as it is compiled; others that the file has stay."""
 
     results: Path = Path("benchmarks/epyc_1core")
     """Folder with the results that `plot` draws."""
@@ -114,8 +120,13 @@ def main(args: Sequence[str] | None = None) -> None:
             if file.suffix != ".json" or file.is_dir():
                 file /= f"{options.what}.json"
             check_file(file)
-        choose_platform(config.platform, deterministic=config.deterministic)
+        # GPU programs are compiled in processes of their own, which need no GPU.
+        platform = "cpu" if options.what == "gpu-program" else config.platform
+        choose_platform(platform, deterministic=config.deterministic)
         keep_freed_memory()  # as training does
+        if options.what == "gpu-program":
+            print(benchmark.compile_matrix(options.rows, file))
+            return
         report = _report(options, config)
         print(report.table())
         if file is not None:

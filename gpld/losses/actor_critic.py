@@ -144,8 +144,10 @@ def _replay_loss(
 ) -> Float[Array, "batch time-1"]:
     """Compute the loss of the value on replayed states, from the imagined returns there."""
     targets = replay_returns(batch, bootstrap, config)
-    latents = jax.tree.map(lambda x: x[:, :-1], rollout.latent)
-    value = _batched(lambda z: model.value(z.feat()))(latents)
+    # The last state has no target. It goes through the head all the same: GPUs multiply in tiles,
+    # and XLA has none for gradients that are sums over 63 states of several agents.
+    value = _batched(lambda z: model.value(z.feat()))(rollout.latent)
+    value = jax.tree.map(lambda x: x[:, :-1], value)
     loss = _value_loss(value, targets, slow[:, :-1], config)
     return jnp.where(batch.is_last[:, :-1], 0.0, loss)
 

@@ -81,7 +81,7 @@ def imagine(
         latent = model.rssm.imagine(latent, action, key=latent_key)
         return latent, (_as_bits(feat.astype(kept or feat.dtype)), first, action, predicted)
 
-    keys, unroll = jr.split(key, length), model.rssm.forms.unroll
+    keys, unroll = jr.split(key, length), model.rssm.forms.unroll_of(length)
     last, (bits, first, action, predicted) = jax.lax.scan(step, start, keys, unroll=unroll)
     last = last.feat()
     feat = jax.lax.bitcast_convert_type(bits, kept or last.dtype)

@@ -13,10 +13,18 @@ class Forms(NamedTuple):
     faster on CPUs, where batched products of matrices are slow."""
 
     unroll: int = 1
-    """Steps of loops over time that are compiled as one."""
+    """Steps of loops over time that are compiled as one, at most."""
 
     in_chunks: bool = False
     """True if pictures are taken a few at a time, see `map_states`."""
 
     row_by_row: bool = False
     """True if penalties take one row after the other, see `gpld.losses.gram_penalty`."""
+
+    def unroll_of(self, length: int) -> int:
+        """Return the most steps of a loop, up to `unroll`, that divide its length.
+
+        The steps beyond a multiple would be compiled a second time, outside of the loop, and what
+        both have computed would be joined.
+        """
+        return next(steps for steps in range(self.unroll, 0, -1) if length % steps == 0)

@@ -282,9 +282,10 @@ class RSSM(eqx.Module):
             latent, logits = self.observe(latent, *inputs, key=key)
             return latent, (latent, logits)
 
-        keys = jr.split(key, embed.shape[0])
-        inputs = (embed, prev_action, is_first, keys)
-        _, (latents, logits) = jax.lax.scan(step, latent, inputs, unroll=self.forms.unroll)
+        length = embed.shape[0]
+        inputs = (embed, prev_action, is_first, jr.split(key, length))
+        unroll = self.forms.unroll_of(length)
+        _, (latents, logits) = jax.lax.scan(step, latent, inputs, unroll=unroll)
         return Rollout(embed, latents, logits)
 
     def imagine(

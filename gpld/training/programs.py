@@ -25,15 +25,15 @@ class Programs(NamedTuple):
     To be called with the same keys throughout: they are mixed with env step or update count.
     """
 
-    act: Callable[..., Any]
+    act: jax.stages.Wrapped
     """`act(model, policy_state, step, env_step, key)`: the new policy state, and the
     latent states of each agent."""
 
-    update: Callable[..., Any]
+    update: jax.stages.Wrapped
     """`update(state, batch, key)`: the new state, and the latent states and metrics of each
     agent."""
 
-    report: Callable[..., Any]
+    report: jax.stages.Wrapped
     """`report(state, batch, key)`: the diagnostics of each agent."""
 
 
@@ -106,7 +106,7 @@ def initial_policy_state(seeds: SeedAxis, model: Dreamer, num_envs: int) -> Poli
     return seeds.put_acting(initial(model))
 
 
-def _jit(fn: Callable[..., Any]) -> Callable[..., Any]:
+def _jit(fn: Callable[..., Any]) -> jax.stages.Wrapped:
     """Compile a function of arrays that is traced at most once, without waiting for the device.
 
     `equinox.filter_jit` would wait.

@@ -3,7 +3,10 @@
 They change what is computed by rounding alone, and how long it takes.
 """
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,7 +17,7 @@ class Choices(NamedTuple):
     """Precision, forms and rewriting of the networks' programs on one machine."""
 
     backend: str
-    """Platform that JAX runs on: cpu, gpu or tpu."""
+    """Platform that programs are made for: cpu, gpu or tpu."""
 
     precision: Literal["float32", "mixed", "bfloat16"]
     dtype: str
@@ -33,8 +36,8 @@ class Choices(NamedTuple):
     slower than one product for each block."""
 
     unroll: int
-    """Steps of loops over time that are compiled as one: on CPUs, where a step is long, more
-    would only take longer to compile."""
+    """Steps of loops over time that are compiled as one, at most: on CPUs, where a step is long,
+    more would only take longer to compile."""
 
     in_chunks: bool
     """True if pictures go through the networks a few at a time, which stay in a CPU's caches."""
@@ -48,16 +51,34 @@ class Choices(NamedTuple):
         return "bfloat16" if self.precision == "mixed" else self.dtype
 
 
+_described: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", default=None)
+
+
+def backend() -> str:
+    """Return the platform that programs are made for: cpu, gpu or tpu."""
+    return _described.get() or jax.default_backend()
+
+
+@contextlib.contextmanager
+def made_for(platform: str) -> Iterator[None]:
+    """Make programs, within this context, for a platform that need not be there."""
+    token = _described.set(platform)
+    try:
+        yield
+    finally:
+        _described.reset(token)
+
+
 def choose(precision: Literal["auto", "float32", "mixed", "bfloat16"], *, rewrite: bool) -> Choices:
-    """Choose for the device that JAX runs on.
+    """Choose for the device that programs are made for.
 
     Args:
         precision: What to compute in. auto: bfloat16 on a GPU or TPU; on a CPU mixed where it
             multiplies matrices of bfloat16 faster than those of float32, else float32.
         rewrite: Whether gradients may be rewritten, without which `auto` is never mixed.
     """
-    backend = jax.default_backend()
-    on_cpu = backend == "cpu"
+    platform = backend()
+    on_cpu = platform == "cpu"
     tiles = on_cpu and "amx_bf16" in _processor()
     if precision == "auto" and not on_cpu:
         precision = "bfloat16"
@@ -66,13 +87,13 @@ def choose(precision: Literal["auto", "float32", "mixed", "bfloat16"], *, rewrit
         fast = tiles or "avx512_bf16" in _processor()
         precision = "mixed" if rewrite and fast else "float32"
     return Choices(
-        backend=backend,
+        backend=platform,
         precision=precision,
         dtype="bfloat16" if precision == "bfloat16" else "float32",
         tiles=tiles,
         rewrite=rewrite,
         blocks="separate" if on_cpu else "batched",
-        unroll=1 if on_cpu else 4,
+        unroll=1 if on_cpu else 5,
         in_chunks=on_cpu,
         row_by_row=on_cpu,
     )

@@ -57,9 +57,9 @@ def simulation_options() -> dict[str, bool]:
     walker and quadruped then compile in 0.6 times the time, and run about as fast; cartpole,
     which has no contacts, may run at 0.85 of the speed.
     """
-    import jax
+    from .choices import backend
 
-    if jax.default_backend() != "cpu" or not _are_options_known():
+    if backend() != "cpu" or not _are_options_known():
         return {}
     return {"xla_cpu_use_fusion_emitters": False}
 

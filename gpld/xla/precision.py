@@ -18,7 +18,7 @@ from jax.extend.core import JaxprEqn
 from jax.extend.core.primitives import conv_general_dilated_p, dot_general_p
 from jaxtyping import Array, Float, Shaped
 
-from .choices import Choices
+from .choices import Choices, backend
 from .convolutions import conv_as_products, product
 from .rewrite import bind, rewritten
 
@@ -55,7 +55,7 @@ def full_products(dtype: jnp.dtype | str) -> contextlib.AbstractContextManager:
     Args:
         dtype: Of the factors.
     """
-    rounds = jnp.dtype(dtype) == jnp.float32 and jax.default_backend() != "cpu"
+    rounds = jnp.dtype(dtype) == jnp.float32 and backend() != "cpu"
     if not rounds or _chosen_products() is not None:
         return contextlib.nullcontext()
     return jax.default_matmul_precision("highest")

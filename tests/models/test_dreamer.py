@@ -272,7 +272,7 @@ def test_first_layers_that_were_kept_are_not_computed_again():
 
 
 @pytest.mark.parametrize(
-    ("backend", "form", "unroll"), [("cpu", "separate", 1), ("gpu", "batched", 4)]
+    ("backend", "form", "unroll"), [("cpu", "separate", 1), ("gpu", "batched", 5)]
 )
 def test_layers_take_the_forms_that_are_fast_on_the_device(backend, form, unroll, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)

@@ -30,7 +30,7 @@ from .program import DeviceProgram
 from .state import Keys, ProgramClock, Records, Request, Training
 
 # Env steps of every environment in one call, at most: the size of the records.
-_MAX_STEPS = 256
+MAX_STEPS = 256
 _MAX_WORK = 4096
 # Between calls signals are looked for, and nothing is to be done for the device.
 _SHORT, _LONG = 0.5, 2.0
@@ -74,7 +74,7 @@ class DeviceTrainer:
         self._ratio, self._update_keys = train_ratio(config), update_keys
         replays = [_on_device(run) for run in runs]
         self._counters = replays[0].counters
-        self._program = DeviceProgram(config, seeds, env, replays[0].layout, max_steps=_MAX_STEPS)
+        self._program = DeviceProgram(config, seeds, env, replays[0].layout, max_steps=MAX_STEPS)
         keys = (act_keys, update_keys, [replay.key for replay in replays])
         self._keys = Keys(*map(seeds.stack, keys))
         self._training = self._program.begin(state, env_keys)
@@ -88,7 +88,7 @@ class DeviceTrainer:
         """Go on until an env step, or for a while; as `HostTrainer.advance`."""
         check()
         to_go = -(-(until - self.clock.env_step) // self._config.env.num_envs)
-        self._run(min(_MAX_STEPS, to_go))
+        self._run(min(MAX_STEPS, to_go))
         while self.clock.update < self._ratio.updates_due(self.clock.env_step):
             check()
             self._run(0)
@@ -148,7 +148,7 @@ class DeviceTrainer:
             Failure: If one of the runs cannot go on.
         """
         before, num_envs, recorder = self.clock, self._config.env.num_envs, self._runs[0].recorder
-        env_steps = [before.env_step + i * num_envs for i in range(_MAX_STEPS + 1)]
+        env_steps = [before.env_step + i * num_envs for i in range(MAX_STEPS + 1)]
         due = [self._ratio.updates_due(env_step) for env_step in env_steps]
         began = time.perf_counter()
         with recorder.stopwatch("device"):

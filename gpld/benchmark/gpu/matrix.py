@@ -1,0 +1,94 @@
+"""Matrix of GPU programs: every row compiled in a process of its own."""
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import MachineError, UsageError
+from ...machine.subprocesses import python_command, python_environment
+from ..measure import progress
+from ..report import aligned, write_report
+from .card import CARD, XLA_FLAGS, check_plugin
+from .rows import Row, matrix_rows
+
+# Compiling one takes a minute or two; the simulation of a humanoid is the longest.
+_SECONDS = 3600
+
+_CODE = "from gpld.benchmark.gpu.row import main; main()"
+
+
+def compile_matrix(names: Sequence[str], file: Path | None) -> str:
+    """Compile the rows with these names, or all, each in a process of its own.
+
+    Args:
+        names: Names of rows.
+        file: JSON file that each row is written to as soon as it is compiled; others that it
+            has stay. None writes nothing.
+
+    Returns:
+        The rows as aligned text.
+
+    Raises:
+        UsageError: If a name is not that of a row.
+        MachineError: If JAX's CUDA plugin is missing, or the file cannot be written or holds
+            something else.
+    """
+    by_name = {row.name: row for row in matrix_rows()}
+    if unknown := sorted(set(names) - by_name.keys()):
+        known = ", ".join(by_name)
+        raise UsageError(f"`rows` must be rows of the matrix, got {unknown[0]!r}; it has {known}.")
+    check_plugin()
+    stored = {} if file is None else _read(file)
+    cells: list[tuple[str, ...]] = [
+        ("", "launches", "host reads", "temp. MiB", "arg. MiB", "compile s", "")
+    ]
+    for name in names or by_name:
+        progress(f"compiling {name}")
+        stored[name] = _compile_apart(by_name[name])
+        cells.append(_cells(name, stored[name]))
+        if file is not None:
+            rows = {name: stored[name] for name in by_name if name in stored}
+            write_report(file, "gpu-program", {"card": CARD, "rows": rows})
+    return aligned(cells)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the rows that a file has; none if there is no file."""
+    try:
+        return json.loads(file.read_text())["rows"]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise MachineError(f"{file} holds no matrix of GPU programs ({error!r}).") from error
+
+
+def _cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    if "error" in row:
+        return (name, "", "", "", "", "", row["error"])
+    sizes = (row["temporaries"] / 2**20, row["arguments"] / 2**20)
+    seconds = row["trace_seconds"] + row["compile_seconds"]
+    numbers = (row["launches"], row["host_reads"], *sizes, seconds)
+    return (name, *(f"{number:,.0f}" for number in numbers), "")
+
+
+def _compile_apart(row: Row) -> dict[str, Any]:
+    """Compile a row in a process of its own, which may be killed or crash."""
+    try:
+        ended = subprocess.run(
+            [*python_command(_CODE), json.dumps(row)],
+            env=python_environment(JAX_PLATFORMS="cpu", XLA_FLAGS=" ".join(XLA_FLAGS)),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"was not compiled within {_SECONDS:,} s"}
+    if ended.returncode == 0:
+        return json.loads(ended.stdout.splitlines()[-1])
+    # JAX adds a notice of its own below the error.
+    named = re.findall(r"^[\w.]+(?:Error|Failure)\b.*", ended.stderr, flags=re.MULTILINE)
+    return {"error": named[-1] if named else f"exit code {ended.returncode}"}

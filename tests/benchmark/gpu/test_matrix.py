@@ -1,0 +1,50 @@
+"""The matrix of GPU programs, as far as it goes without JAX's CUDA plugin."""
+
+import importlib.util
+
+import pytest
+
+from gpld.benchmark.gpu.rows import matrix_rows
+from gpld.commands.benchmark import main
+from gpld.config.flags import parse_settings
+
+PLUGIN = importlib.util.find_spec("jax_cuda12_plugin") or importlib.util.find_spec(
+    "jax_cuda13_plugin"
+)
+
+
+def test_rows_are_settings_of_training():
+    rows = list(matrix_rows())
+    assert len(rows) <= 50
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        config = parse_settings(row.flags)
+        assert config.devices == row.cards
+        assert (config.loop == "device") == (row.program == "device")
+
+
+@pytest.mark.skipif(PLUGIN is not None, reason="JAX's CUDA plugin is installed")
+def test_a_missing_plugin_is_one_line_with_the_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["gpu-program"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "error: `gpu-program` needs JAX's CUDA plugin, though no GPU: "
+        "`pip install 'gpld[cuda12]'`, or '.[cuda12]' in a checkout.\n"
+    )
+
+
+def test_an_unknown_row_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["gpu-program", "--rows", "papre"])
+    assert ended.value.code == 2
+    assert "`rows` must be rows of the matrix, got 'papre'; it has paper, " in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.skipif(PLUGIN is None, reason="JAX's CUDA plugin is not installed")
+@pytest.mark.exhaustive
+def test_a_program_compiles_for_the_card(tmp_path, capsys):
+    main(["gpu-program", "--rows", "act", "--out", str(tmp_path)])
+    assert "act" in capsys.readouterr().out
