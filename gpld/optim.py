@@ -6,14 +6,10 @@ their root mean square first and averaged afterwards, the reverse of Adam.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
 from .config import OptimizerConfig
-
-# Tensors of at most so many numbers are stacked by their sizes.
-_SMALL = 4096
 
 
 def clip_by_tensor_norm(clip: float, min_norm: float = 1e-3) -> optax.GradientTransformation:
@@ -33,51 +29,45 @@ def clip_by_tensor_norm(clip: float, min_norm: float = 1e-3) -> optax.GradientTr
         if params is None:
             raise ValueError("`params` must be given: the clipping is relative to them.")
 
-        norms, scales = scaled_norms(updates)
-        param_norms, param_scales = scaled_norms(params)
-        allowed = clip * jnp.maximum(param_norms / param_scales, min_norm)
-        limits = jnp.maximum(scales, norms / allowed)
-        leaves, treedef = jax.tree.flatten(updates)
-        limited = [scales[i] * grad / limits[i] for i, grad in enumerate(leaves)]
-        return treedef.unflatten(limited), state
+        norms, scales = scaled_norms((updates, params))
+
+        def limit(grad, norm, scale, param_norm, param_scale):
+            allowed = clip * jnp.maximum(param_norm / param_scale, min_norm)
+            return scale * grad / jnp.maximum(scale, norm / allowed)
+
+        columns = zip(norms, scales, strict=True)
+        return jax.tree.map(limit, updates, *(tree for pair in columns for tree in pair)), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def scaled_norms(tree: PyTree) -> tuple[Float[Array, " tensor"], Float[Array, " tensor"]]:
-    """Compute the Euclidean norms of all tensors, scaled so that no sum of squares overflows.
+def scaled_norms(tree: PyTree) -> tuple[PyTree, PyTree]:
+    """Compute Euclidean norms of arrays that were scaled so that no sum of squares overflows.
 
     Returns:
-        In the order of `jax.tree.leaves`: norms of the scaled tensors, which are finite if the
-        tensors are; their scales, powers of two, which are 1 where no sum overflows.
+        Norms of the scaled arrays; their scales, powers of two. Where no sum overflows the scales
+        are 1, and the norms bit for bit `jnp.linalg.norm` of each array as one vector.
     """
-    vectors = [x.reshape(-1) for x in jax.tree.leaves(tree)]
-    # Programs with a sum for each of many small tensors compile slowly, and run so on GPUs.
-    groups: dict[int, list[int]] = {}
-    for i, x in enumerate(vectors):
-        groups.setdefault(x.size if x.size <= _SMALL else -i, []).append(i)
-    stacks = [jnp.stack([vectors[i] for i in group]) for group in groups.values()]
-    places = np.cumsum([len(x) for x in stacks])[:-1]
-    order = np.argsort(np.concatenate(list(groups.values())))
-    ones = jnp.ones(len(vectors), jnp.result_type(*vectors))
+    plain = jax.tree.map(_norm, tree)
+    finite = jax.tree.map(jnp.isfinite, plain)
+    scales = jax.tree.map(lambda x, fine: jnp.where(fine, 1, _tiny(x.dtype)), tree, finite)
 
-    def norms(scales: Float[Array, " tensor"]) -> Float[Array, " tensor"]:
-        parts = zip(stacks, jnp.split(scales, places), strict=True)
-        return jnp.concatenate([jnp.linalg.norm(y[:, None] * x, axis=1) for x, y in parts])
+    def again():
+        return jax.tree.map(lambda x, scale: _norm(scale * x), tree, scales)
 
-    plain = norms(ones)
-    finite = jnp.isfinite(plain)
-    scales = jnp.where(finite, ones, _tiny(ones.dtype))
-    # The second branch is hardly ever taken: each tensor is read once.
-    scaled = jax.lax.cond(jnp.all(finite), lambda: plain, lambda: norms(scales))
-    return scaled[order], scales[order]
+    # One branch for all, which is not taken: each array is read once.
+    all_finite = jnp.all(jnp.stack(jax.tree.leaves(finite)))
+    return jax.lax.cond(all_finite, lambda: plain, again), scales
 
 
-def norm(tree: PyTree) -> Float[Array, ""]:
-    """Compute the Euclidean norm of all tensors as one, also where a sum of squares overflows."""
-    norms, scales = scaled_norms(tree)
-    norms, scales = scaled_norms(norms / scales)
-    return (norms / scales)[0]
+def norm(x: Float[Array, " size"]) -> Float[Array, ""]:
+    """Compute the Euclidean norm of a vector, also where the sum of its squares overflows."""
+    scaled, scale = scaled_norms(x)
+    return scaled / scale
+
+
+def _norm(x: Float[Array, "..."]) -> Float[Array, ""]:
+    return jnp.linalg.norm(x.reshape(-1))
 
 
 def _tiny(dtype: jnp.dtype) -> Float[Array, ""]:
