@@ -23,12 +23,15 @@ for name in ("sched_getaffinity", "sched_setaffinity", "posix_fallocate", "posix
     delattr(os, name)
 for name in ("SIGRTMIN", "SIGRTMAX", "SIGPWR", "SIGSTKFLT", "SIGPOLL"):
     delattr(signal, name)
-read = pathlib.Path.read_text
-def no_proc(path, *args, **kwargs):
-    if str(path).startswith(("/proc/", "/sys/")):
+read, exists = pathlib.Path.read_text, pathlib.Path.exists
+def is_linux(path):
+    return str(path).startswith(("/proc/", "/sys/fs/"))
+def read_text(path, *args, **kwargs):
+    if is_linux(path):
         raise FileNotFoundError(2, "No such file or directory", str(path))
     return read(path, *args, **kwargs)
-pathlib.Path.read_text = no_proc
+pathlib.Path.read_text = read_text
+pathlib.Path.exists = lambda path, **kwargs: not is_linux(path) and exists(path, **kwargs)
 from gpld.commands.train import main
 main(["--preset", "debug", "--run", sys.argv[1]])
 """
