@@ -213,7 +213,7 @@ def test_killed_worker_is_replaced_and_counted(tmp_path, capsys):
 
 def test_too_many_killed_workers_stop_the_run(tmp_path):
     with (
-        pytest.raises(WorkerError, match=r"^Worker of environments \d to \d of probe_memory died"),
+        pytest.raises(WorkerError, match=r"^Worker of environments? .* of probe_memory died"),
         _meanwhile(tmp_path / "run", _kill_a_worker),
     ):
         train(_with_workers(0), tmp_path / "run")
