@@ -36,9 +36,7 @@ from gpld.commands import evaluate, pack, plot, sweep
 from gpld.config import to_dict
 from gpld.errors import LeftOut, UsageError
 from gpld.evaluation import trained_agent
-from gpld.parallel.devices import choose_placement
 from gpld.parallel.hosts import find_processes
-from gpld.parallel.seeds import SeedAxis
 from gpld.runs.folder import RunFolder
 from gpld.training import train
 
@@ -245,11 +243,11 @@ def _spoil(draw, path, root):
 def _start(root):
     """Everything that a start does before the first step."""
     config = parse_config(["--resume", str(root / RUN)])
-    seeds, processes = SeedAxis(config.seeds, choose_placement(config)), find_processes()
-    with contextlib.ExitStack() as stack:
-        opened = train._open(config, root / RUN, processes, stack)
-        train._assemble(config, seeds, opened, processes, stack)
-        [start] = opened.starts
+    opened, real = [], train._open
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "_open", lambda *args: opened.append(real(*args)) or opened[0])
+        train._assemble(config, root / RUN, find_processes(), stack)
+        [start] = opened[0].starts
         agent = hashlib.sha256()
         for leaf in jax.tree.leaves(start.agent):
             agent.update(np.asarray(leaf).tobytes())

@@ -50,7 +50,7 @@ def test_a_signal_while_a_program_is_compiled_is_answered_at_once():
         return 2 * x
 
     cache.in_work()
-    cache._work()._depths.clear()  # of programs that another test could not trace
+    cache._work()._stacks.clear()  # of programs that another test could not trace
     with Interrupts(lines.append, outlook) as interrupts:
         update(1.0)
         assert interrupts.received == "SIGINT"

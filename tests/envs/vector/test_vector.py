@@ -136,7 +136,7 @@ def test_exception_in_a_worker_is_raised_by_recv():
     with pytest.raises(WorkerError) as info:
         env.recv()
     assert str(info.value) == (
-        "Worker of environments 2 to 2 of cartpole_balance failed: ValueError: "
+        "Worker of environment 2 of cartpole_balance failed: ValueError: "
         "`action` must be finite, got [nan]."
     )
     assert "in step" in info.value.__notes__[0]
