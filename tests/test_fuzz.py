@@ -398,17 +398,21 @@ def _said(root, packed=False):
             texts = {name: files[path] for name, path in names.items()}
             arms = json.loads(files.get("arms.json", "{}"))
         else:
-            texts = {name: (root / "sweep" / path).read_text() for name, path in names.items()}
+            # A line that is no UTF-8 is left out, like any other that is damaged.
+            texts = {
+                name: (root / "sweep" / path).read_text(errors="surrogateescape")
+                for name, path in names.items()
+            }
             file = root / "sweep" / "arms.json"
             arms = json.loads(file.read_text()) if file.exists() else {}
-        config = json.loads(texts["config.json"])
+        config = json.loads(texts["config.json"].encode(errors="surrogateescape"))
         arms.get("DreamerV3")
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError):
         return None
     rows = {}
     for line in texts["scores.jsonl"].split("\n"):
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            values = json.loads(line)
+            values = json.loads(line.encode(errors="surrogateescape"))
             scores = np.array(values["scores"], float)
             rows[values["env_step"]] = (
                 _in_a_table(arms.get("DreamerV3")) or "DreamerV3",  # after its settings
