@@ -6,7 +6,7 @@ worker processes do without.
 
 import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
@@ -198,18 +198,25 @@ def make_vector_env(
         shares = np.array_split(np.arange(num_envs), min(workers, num_envs))
 
         def start(index: int, *restart: int) -> Worker:
-            share = shares[index].tolist()
-            which = f"s {share[0]} to {share[-1]}" if len(share) > 1 else f" {share[0]}"
-            return Worker(
-                factory,
-                [env_seed(seed, i, *restart) for i in share],
-                name=f"Worker of environment{which} of {task}",
-                timeout=timeout,
-            )
+            return _start_worker(factory, shares[index].tolist(), task, timeout, seed, *restart)
 
         groups = [start(index) for index in range(len(shares))]
         replace = start if replace_workers else None
     return VectorEnv(groups, task=task, max_failures=max_restarts, replace=replace)
+
+
+def _start_worker(
+    factory: Callable[..., Environment],
+    share: Sequence[int],
+    task: str,
+    timeout: float,
+    seed: int,
+    *restart: int,
+) -> Worker:
+    """Start a worker with its share of the environments, by their indices."""
+    which = f"s {share[0]} to {share[-1]}" if len(share) > 1 else f" {share[0]}"
+    seeds = [env_seed(seed, i, *restart) for i in share]
+    return Worker(factory, seeds, name=f"Worker of environment{which} of {task}", timeout=timeout)
 
 
 def env_seed(*entropy: int) -> int:

@@ -98,9 +98,9 @@ def count_launches(text: str) -> Launches:
     computations, entry = _parse(text)
     if entry is None:
         raise ValueError("`text` must be a module of HLO with an entry computation.")
-    found = Launches()
-    _visit(computations, entry, times=1, path="", captured=False, found=found)
-    return found
+    walk = _Walk(computations, Launches())
+    walk.visit(entry, _Place(times=1, path="", captured=False))
+    return walk.found
 
 
 def _parse(text: str) -> tuple[Mapping[str, list[_Instruction]], str | None]:
@@ -132,64 +132,53 @@ def _after_shape(text: str) -> str:
     return text
 
 
-def _visit(
-    computations: Mapping[str, list[_Instruction]],
-    name: str,
-    *,
-    times: int,
-    path: str,
-    captured: bool,
-    found: Launches,
-) -> int:
-    """Count a computation that is run so often; return its launches beside its loops."""
-    own = 0
-    for instruction in computations[name]:
-        opcode, operation = instruction.opcode, instruction.text
-        if opcode == "while":
-            own += _visit_loop(
-                computations, instruction, times=times, path=path, captured=captured, found=found
-            )
-        elif opcode in ("call", "conditional"):
-            # Of the branches of a conditional one runs; all are counted, as an upper bound.
-            for called in _called(operation):
-                buffer = "command_buffer" in called
-                found.buffers += times * (buffer and not captured)
-                own += _visit(
-                    computations,
-                    called,
-                    times=times,
-                    path=path,
-                    captured=captured or buffer,
-                    found=found,
-                )
-        elif opcode not in _FREE and not opcode.endswith("-done"):
-            found.kinds[_kind(opcode, operation)] += times
-            found.captured += times * captured
-            own += 1
-    return own
+class _Place(NamedTuple):
+    """Place of a computation in a program."""
+
+    times: int
+    path: str
+    """Names of the loops around it."""
+
+    captured: bool
+    """True inside of a command buffer."""
 
 
-def _visit_loop(
-    computations: Mapping[str, list[_Instruction]],
-    loop: _Instruction,
-    *,
-    times: int,
-    path: str,
-    captured: bool,
-    found: Launches,
-) -> int:
-    """Count a loop; return the launches that it adds beside its rounds: none."""
-    inner = f"{path}/{loop.name}".lstrip("/")
-    match = _TRIPS.search(loop.text)
-    trips = None if match is None else int(match[1])
-    rounds = times * (1 if trips is None else trips)
-    place = len(found.loops)
-    shared = {"times": rounds, "path": inner, "captured": captured, "found": found}
-    launches = _visit(computations, _attribute(loop.text, "body"), **shared)
-    if trips is None:
-        launches += _visit(computations, _attribute(loop.text, "condition"), **shared)
-    found.loops.insert(place, Loop(inner, trips, times, launches))
-    return 0
+class _Walk(NamedTuple):
+    """A walk through the computations of a program, which adds to what was found."""
+
+    computations: Mapping[str, list[_Instruction]]
+    found: Launches
+
+    def visit(self, name: str, place: _Place) -> int:
+        """Count a computation; return its launches, without those of the loops inside."""
+        own, found, times = 0, self.found, place.times
+        for instruction in self.computations[name]:
+            opcode, operation = instruction.opcode, instruction.text
+            if opcode == "while":
+                self._visit_loop(instruction, place)
+            elif opcode in ("call", "conditional"):
+                # Of the branches of a conditional one runs; all are counted, as an upper bound.
+                for called in _called(operation):
+                    buffer = "command_buffer" in called
+                    found.buffers += times * (buffer and not place.captured)
+                    own += self.visit(called, place._replace(captured=place.captured or buffer))
+            elif opcode not in _FREE and not opcode.endswith("-done"):
+                found.kinds[_kind(opcode, operation)] += times
+                found.captured += times * place.captured
+                own += 1
+        return own
+
+    def _visit_loop(self, loop: _Instruction, place: _Place) -> None:
+        match, index = _TRIPS.search(loop.text), len(self.found.loops)
+        trips = None if match is None else int(match[1])
+        inside = place._replace(
+            times=place.times * (1 if trips is None else trips),
+            path=f"{place.path}/{loop.name}".lstrip("/"),
+        )
+        launches = self.visit(_attribute(loop.text, "body"), inside)
+        if trips is None:
+            launches += self.visit(_attribute(loop.text, "condition"), inside)
+        self.found.loops.insert(index, Loop(inside.path, trips, place.times, launches))
 
 
 def _called(operation: str) -> Iterator[str]:

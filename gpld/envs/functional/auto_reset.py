@@ -150,7 +150,7 @@ def _finite(array: Array) -> Array:
 
 
 def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
-    """Return a placeholder for an array of a state that does not exist yet."""
+    """Return an array for a state before the first reset, which overwrites it."""
     if is_key(leaf):
         return jnp.broadcast_to(jr.key(0), leaf.shape)
     return jnp.zeros(leaf.shape, leaf.dtype)
