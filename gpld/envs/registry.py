@@ -15,6 +15,7 @@ from ..short_names import SHORT_NAMES, canonical_name
 from . import probe
 from .backend import Backend, Implementation, check_implementation, choose_backend
 from .dmc.opengl import find_backend
+from .dmc.tasks import EPISODE_STEPS, TASKS
 from .timestep import Environment
 from .vector.group import EnvGroup
 from .vector.vector import VectorEnv
@@ -48,8 +49,6 @@ def complete_options(
 
 def task_names() -> tuple[str, ...]:
     """Return the names of all tasks: those of the DeepMind Control suite, then the probes."""
-    from .dmc.env import TASKS  # slow to import, and the probes do without
-
     return (*sorted(TASKS), *sorted(probe.TASKS))
 
 
@@ -88,9 +87,9 @@ def env_factory(task: str, **options: Unpack[EnvOptions]) -> Callable[..., Envir
             )
         return probe.TASKS[task]
 
-    from .dmc.env import EPISODE_STEPS, TASKS, DMControl
-
     if canonical_name(task) in TASKS:
+        from .dmc.env import DMControl
+
         if action_repeat > EPISODE_STEPS:
             raise ValueError(
                 f"`action_repeat` must be at most {EPISODE_STEPS}, the control steps of an "
@@ -257,9 +256,9 @@ def make_functional_env(
     env_factory(task, action_repeat=action_repeat)  # checks both
     choose_backend(task, "mjx")
     if task in probe.TASKS:
-        from .functional.probe import TASKS
+        from .functional import probe as functional_probe
 
-        env = TASKS[task]()
+        env = functional_probe.TASKS[task]()
     else:
         from .mjx import MJXEnv
 

@@ -2,7 +2,7 @@ import pytest
 
 from gpld.envs import choose_backend
 from gpld.envs.backend import check_implementation
-from gpld.envs.dmc.env import TASKS
+from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.probe import TASKS as PROBES
 from gpld.envs.rewards import COVERED
 

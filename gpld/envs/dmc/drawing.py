@@ -17,6 +17,7 @@ from ...errors import MachineError, UsageError
 from ...machine.subprocesses import Child
 from .. import probe
 from .opengl import CAMERAS, find_backend
+from .tasks import TASKS
 
 # Seconds within which the process must have sent its first picture, and the next ones.
 _PATIENCE = 120
@@ -120,7 +121,7 @@ def draw_on_request(connection: Connection) -> None:
     Args:
         connection: The process's end of the pipe.
     """
-    from .env import TASKS, DMControl  # imports dm_control
+    from .env import DMControl  # imports dm_control
 
     episode = connection.recv()
     seed = episode.seed if isinstance(episode, Repetition) else 0

@@ -1,7 +1,7 @@
 """Tasks of the DeepMind Control suite (Tassa et al., 2018), from vectors and images.
 
 Importing this module imports dm_control, which takes about half a second; the registry
-does so only when a task of the suite, or the list of all tasks, is asked for.
+does so only when a task of the suite is made.
 """
 
 import logging
@@ -34,15 +34,10 @@ from ...short_names import canonical_name
 from ..timestep import IMAGE, ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 from .opengl import CAMERAS, draw_with
 from .state import Snapshots
+from .tasks import EPISODE_STEPS, TASKS
 
 # MuJoCo's compiler objects to an attribute in dm_control's own cheetah.
 logging.getLogger("absl").addFilter(lambda record: "compiler attribute" not in record.getMessage())
-
-# Domains and tasks may contain underscores, so names are looked up and never split.
-TASKS = {f"{domain}_{task}": (domain, task) for domain, task in suite.ALL_TASKS}
-
-EPISODE_STEPS = 1000
-"""Control steps of an episode that nothing ends earlier, the same in all tasks."""
 
 
 class DMControl:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gpld.envs import make_env
-from gpld.envs.dmc.env import TASKS, DMControl
+from gpld.envs.dmc.env import DMControl
+from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.probe import TASKS as PROBES
 
 # Each changes the model, or remembers, in another way.

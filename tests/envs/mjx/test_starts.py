@@ -9,7 +9,8 @@ import pytest
 from dmc_targets import read_target
 from scipy import stats
 
-from gpld.envs.dmc.env import TASKS, DMControl
+from gpld.envs.dmc.env import DMControl
+from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.mjx.model import load_model
 from gpld.envs.mjx.simulation import Simulation
 from gpld.envs.mjx.starts import _DOMAINS, drawing, lift

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dm_control import suite
 
-from gpld.envs.dmc.env import TASKS
+from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.rewards import COVERED, Physics, make_task
 
 # Rewards that are 0 or 1.

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gpld.envs import env_seed, make_vector_env
-from gpld.envs.dmc.env import TASKS, DMControl
+from gpld.envs.dmc.env import DMControl
+from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.rewards import COVERED
 from gpld.envs.vector.batch import BatchGroup
 from gpld.envs.vector.group import EnvGroup

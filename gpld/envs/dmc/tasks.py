@@ -1,0 +1,41 @@
+"""Names of the tasks of the DeepMind Control suite, without dm_control, which is slow to import."""
+
+_TASKS_OF_DOMAINS = {
+    "acrobot": ("swingup", "swingup_sparse"),
+    "ball_in_cup": ("catch",),
+    "cartpole": (
+        "balance",
+        "balance_sparse",
+        "swingup",
+        "swingup_sparse",
+        "three_poles",
+        "two_poles",
+    ),
+    "cheetah": ("run",),
+    "dog": ("fetch", "run", "stand", "trot", "walk"),
+    "finger": ("spin", "turn_easy", "turn_hard"),
+    "fish": ("swim", "upright"),
+    "hopper": ("hop", "stand"),
+    "humanoid": ("run", "run_pure_state", "stand", "walk"),
+    "humanoid_CMU": ("run", "stand", "walk"),
+    "lqr": ("lqr_2_1", "lqr_6_2"),
+    "manipulator": ("bring_ball", "bring_peg", "insert_ball", "insert_peg"),
+    "pendulum": ("swingup",),
+    "point_mass": ("easy", "hard"),
+    "quadruped": ("escape", "fetch", "run", "walk"),
+    "reacher": ("easy", "hard"),
+    "stacker": ("stack_2", "stack_4"),
+    "swimmer": ("swimmer15", "swimmer6"),
+    "walker": ("run", "stand", "walk"),
+}
+
+# Domains and tasks may contain underscores, so names are looked up and never split.
+TASKS = {
+    f"{domain}_{task}": (domain, task)
+    for domain, tasks in _TASKS_OF_DOMAINS.items()
+    for task in tasks
+}
+"""Domain and task in dm_control by our name."""
+
+EPISODE_STEPS = 1000
+"""Control steps of an episode that nothing ends earlier, the same in all tasks."""
