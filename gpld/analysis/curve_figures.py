@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from ..errors import MachineError, UsageError
+from ..errors import UsageError
+from ..machine.files import writing
 from .curves import (
     BEST_RETURN,
     Arm,
@@ -169,11 +170,9 @@ def save(figure: Figure, path: Path) -> list[Path]:
         MachineError: If a file cannot be written.
     """
     files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "pdf")]
-    try:
+    with writing(path, "write"):
         for file in files:
             figure.savefig(file, dpi=150)
-    except OSError as error:
-        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
     return files
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..errors import MachineError
-from ..machine.files import write_bytes
+from ..machine.files import write_bytes, writing
 
 
 def save_picture(figure: Figure, path: Path) -> None:
@@ -21,7 +20,5 @@ def save_picture(figure: Figure, path: Path) -> None:
     """
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120, format="png")
-    try:
+    with writing(path, "write the picture"):
         write_bytes(path, picture.getvalue())
-    except OSError as error:
-        raise MachineError(f"Cannot write the picture {path}: {error.strerror}.") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import Config, flatten
 from ..errors import MachineError, UsageError
-from ..machine.files import write_bytes
+from ..machine.files import write_bytes, writing
 from ..runs.folder import RunFolder
 from .curves import by_arm
 from .scores import RunScores
@@ -69,10 +69,8 @@ def write_report(
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
         f"<body>{''.join(parts)}</body></html>\n"
     )
-    try:
+    with writing(path, "write"):
         write_bytes(path, page.encode(errors="backslashreplace"))
-    except OSError as error:
-        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def settings_table(runs: Sequence[RunScores]) -> Table:

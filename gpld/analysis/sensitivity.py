@@ -31,7 +31,7 @@ from .. import agent
 from ..envs import VectorEnv, make_vector_env
 from ..errors import MachineError
 from ..evaluation import trained_agent
-from ..machine.files import write_json
+from ..machine.files import write_json, writing
 from ..models import RSSM, Dreamer
 from ..runs.folder import RunFolder
 from ..seeding import derive_seed
@@ -317,7 +317,5 @@ def save(folder: RunFolder, measured: Sequence[CheckpointSensitivity], **setting
     """
     checkpoints = [dataclasses.asdict(checkpoint) for checkpoint in measured]
     record = {**settings, "fractions": FRACTIONS, "checkpoints": checkpoints}
-    try:
+    with writing(folder.path):
         write_json(folder.path / "sensitivity.json", record)
-    except OSError as error:
-        raise MachineError(f"Cannot write to {folder.path}: {error.strerror}.") from error

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..analysis.published.costs import AUTHORS, AUTHORS_RATIO, AUTHORS_UNITS, PAPER_RANGE
-from ..errors import MachineError, UsageError
-from ..machine.files import read_json
+from ..errors import UsageError
+from ..machine.files import read_json, writing
 from .report import UNIT
 
 _OURS, _THEIRS, _MARKS = "C0", "0.7", "0.45"
@@ -37,11 +37,9 @@ def plot(folder: Path, path: Path) -> None:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"{folder} does not hold results of updates ({reason}).") from error
-    try:
+    with writing(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _draw(update: dict[str, Any], rows: Any) -> Figure:

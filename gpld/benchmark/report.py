@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ..analysis.published import Published
-from ..errors import MachineError
+from ..machine.files import writing
 from ..machine.provenance import provenance
 from .choices import choices
 
@@ -159,11 +159,9 @@ def write_report(path: Path, name: str, results: Mapping[str, Any]) -> None:
         MachineError: If the file cannot be written.
     """
     report = {"benchmark": name, **provenance(), **results}
-    try:
+    with writing(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=2) + "\n")
-    except OSError as error:
-        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def peak_memory() -> dict[str, int | None]:

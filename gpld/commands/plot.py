@@ -24,8 +24,8 @@ from ..analysis.tables import Table, aggregate_table, task_table
 from ..cli import one_line_errors
 from ..config.checks import at_least, check_fields, within
 from ..config.flags import parse
-from ..errors import MachineError, UsageError
-from ..machine.files import check_folder, write_bytes
+from ..errors import UsageError
+from ..machine.files import check_folder, write_bytes, writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,11 +107,9 @@ def compare(
         baseline = None  # of its runs only checkpoints have scores
     draw = {"baseline": baseline, "smooth": options.smooth, "stamp": stamp}
     text = "\n".join(own.markdown() for own in tables)
-    try:
+    with writing(options.out):
         write_csv(options.out / "scores.csv", runs)
         write_bytes(options.out / "scores.md", text.encode())
-    except OSError as error:
-        raise MachineError(f"Cannot write to {options.out}: {error.strerror}.") from error
     curves = draw_task_curves(runs, options.out / "curves", published=options.published, **draw)
     aggregates = list[Path]()
     if drawn:  # none, if those that have scores of checkpoints have no curves

@@ -210,10 +210,12 @@ def test_a_setting_that_jax_does_not_know_is_one_line(command, name):
     assert name.lower() in line.lower()
 
 
-def test_opengl_that_is_not_there_is_one_line():
-    code = "from gpld.commands.train import main; main(['--task', 'list'])"
+def test_opengl_that_is_not_there_is_one_line(tmp_path):
+    run = tmp_path / "run"
+    code = f"from gpld.commands.train import main; main(['--preset', 'small', '--run', '{run}'])"
     result = _python(code, MUJOCO_GL="nonsense")
     assert result.returncode == 2
+    assert not run.exists()
     [line] = result.stderr.splitlines()
     assert line.startswith("error: dm_control does not start with MUJOCO_GL='nonsense' (")
 
