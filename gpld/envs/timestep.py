@@ -22,21 +22,34 @@ class ArraySpec(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    num_classes: int | None = None
+    """Of a categorical array: its integers lie in [0, num_classes). None for all others."""
+
 
 class EnvSpec(NamedTuple):
     """Specification of a task.
 
     Attributes:
         observation: Arrays of an observation by name, names sorted; no reward or flags.
-        action_size: Length of the action, whose entries lie in [-1, 1].
+        action_size: Length of the action, whose entries lie in [-1, 1]; or the number of actions
+            that there are, if it is discrete.
         action_repeat: Control steps of the simulator per environment step.
         episode_steps: Most environment steps that follow a reset in one episode.
+        discrete: Whether an action is an integer in [0, action_size).
     """
 
     observation: dict[str, ArraySpec]
     action_size: int
     action_repeat: int
     episode_steps: int
+    discrete: bool = False
+
+    @property
+    def action(self) -> ArraySpec:
+        """Shape and dtype of one action."""
+        if self.discrete:
+            return ArraySpec((), np.dtype(np.int32), self.action_size)
+        return ArraySpec((self.action_size,), np.dtype(np.float32))
 
 
 class TimeStep(NamedTuple):
@@ -115,7 +128,7 @@ def single_timestep(
 
 def blank_timestep(spec: EnvSpec) -> TimeStep:
     """Make the time step of an environment before its first reset: zeros with `is_last`."""
-    zeros = {key: np.zeros(*array) for key, array in spec.observation.items()}
+    zeros = {key: np.zeros(x.shape, x.dtype) for key, x in spec.observation.items()}
     return single_timestep(zeros, is_last=True)
 
 

@@ -279,18 +279,22 @@ class RunFolder:
         """
         spec = self.record().get("env") or {}
         try:
-            sizes = {name: spec[name] for name in EnvSpec._fields if name != "observation"}
+            sizes = {n: spec[n] for n in ("action_size", "action_repeat", "episode_steps")}
             observation = {
-                name: ArraySpec(tuple(shape), np.dtype(dtype))
-                for name, (shape, dtype) in spec["observation"]
+                name: ArraySpec(tuple(shape), np.dtype(dtype), *num_classes)
+                for name, (shape, dtype, *num_classes) in spec["observation"]
             }
             numbers = [*sizes.values(), *(n for array in observation.values() for n in array.shape)]
+            numbers += [x.num_classes for x in observation.values() if x.num_classes is not None]
             if not all(files.is_count(number) and number < 2**31 for number in numbers):
                 raise ValueError("a size is none")
+            # Runs that were made before there were discrete actions do not say it.
+            if type(discrete := spec.get("discrete", False)) is not bool:
+                raise ValueError("`discrete` is neither true nor false")
         except (KeyError, TypeError, ValueError) as error:
             path = self.path / "run.json"
             raise UsageError(f"{path} is damaged: its `env` says no task's sizes.") from error
-        return EnvSpec(observation=observation, **sizes)
+        return EnvSpec(observation=observation, **sizes, discrete=discrete)
 
     def record(self) -> dict[str, Any]:
         """Read the run's record: versions, machine, parameter counts and task.

@@ -173,7 +173,8 @@ def record_run(
         MachineError: If it cannot be written.
     """
     if record is None:
-        observation = [(k, (s.shape, str(s.dtype))) for k, s in spec.observation.items()]
+        arrays = spec.observation.items()
+        observation = [(k, (x.shape, str(x.dtype), x.num_classes)) for k, x in arrays]
         record = {
             **provenance(),
             "jax": jax_settings(),

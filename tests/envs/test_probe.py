@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gpld.envs import Environment
+from gpld.envs import ArraySpec, Environment
 from gpld.envs.probe import (
     TASKS,
     ConstantReward,
@@ -71,7 +71,7 @@ def test_random_policy_stays_within_the_optimal_return_and_the_spec(task):
         timesteps = run_episode(env, lambda _: rng.uniform(-1, 1))
         assert episode_return(timesteps) <= env.optimal_return
         for index, timestep in enumerate(timesteps):
-            shapes = {k: (v.shape, v.dtype) for k, v in timestep.observation.items()}
+            shapes = {k: ArraySpec(v.shape, v.dtype) for k, v in timestep.observation.items()}
             assert list(shapes.items()) == list(env.spec.observation.items())
             time = timestep.observation.get("time", np.float32(index / env.length))
             assert time == np.float32(index / env.length)

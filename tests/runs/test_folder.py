@@ -73,6 +73,15 @@ def test_settings_of_other_types_are_named(run):
         run.config()
 
 
+def test_record_of_integers_says_how_many_there_are(run):
+    record = json.loads((run.path / "run.json").read_text())
+    env = ENV | {"discrete": True, "observation": [["room", [[], "int32", 4]]]}
+    (run.path / "run.json").write_text(json.dumps(record | {"env": env}))
+    spec = run.env_spec()
+    assert spec.observation == {"room": ArraySpec((), np.dtype("int32"), 4)}
+    assert spec.action == ArraySpec((), np.dtype("int32"), ENV["action_size"])
+
+
 def test_record_says_what_is_read_of_it(run):
     record = json.loads((run.path / "run.json").read_text())
     expected = {"position": ArraySpec((3,), np.dtype("float32"))}
@@ -109,6 +118,8 @@ def test_record_says_what_is_read_of_it(run):
         ENV | {"action_size": -1},
         ENV | {"action_size": "1"},
         ENV | {"action_repeat": True},
+        ENV | {"discrete": 1},
+        ENV | {"observation": [["position", [[3], "int32", -1]]]},
     ],
 )
 def test_sizes_of_no_task_are_refused(run, env):

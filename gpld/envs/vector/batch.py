@@ -66,8 +66,8 @@ class BatchGroup(Group):
         self._steps = np.zeros(self.num_envs, np.int64)
         self._reset_next = np.ones(self.num_envs, bool)
         self._observation = {
-            key: np.zeros((self.num_envs, *shape), dtype)
-            for key, (shape, dtype) in self.spec.observation.items()
+            key: np.zeros((self.num_envs, *array.shape), array.dtype)
+            for key, array in self.spec.observation.items()
         }
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="envs")
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from dm_control import suite
 
+from gpld.envs import ArraySpec
 from gpld.envs.dmc.env import DMControl, convert
 from gpld.envs.dmc.tasks import TASKS
 from gpld.short_names import SHORT_NAMES, canonical_name
@@ -63,7 +64,7 @@ def assert_fits_spec(timestep, spec):
     assert list(timestep.observation) == list(spec.observation)
     for key, value in timestep.observation.items():
         assert isinstance(value, np.ndarray)
-        assert (value.shape, value.dtype) == spec.observation[key]
+        assert ArraySpec(value.shape, value.dtype) == spec.observation[key]
         assert np.all(np.isfinite(value))
     for field, dtype in zip(timestep[1:], (np.float32, *3 * [bool]), strict=True):
         assert isinstance(field, np.ndarray)
@@ -74,7 +75,7 @@ def assert_fits_spec(timestep, spec):
 def test_names_and_sizes(task):
     shapes, action_size = BENCHMARK[task]
     spec = DMControl(task, seed=0).spec
-    expected = {key: (shape, FLOAT32) for key, shape in sorted(shapes.items())}
+    expected = {key: ArraySpec(shape, FLOAT32) for key, shape in sorted(shapes.items())}
     assert list(spec.observation.items()) == list(expected.items())
     assert spec.action_size == action_size
     assert (spec.action_repeat, spec.episode_steps) == (2, 500)

@@ -272,7 +272,7 @@ def test_observations_are_those_of_the_spec():
     for task in ("acrobot_swingup", "humanoid_walk"):
         group = batch_group(task)
         timestep = step(group, actions_of(group, 1)[0])
-        for key, (shape, dtype) in group.spec.observation.items():
+        for key, (shape, dtype, _) in group.spec.observation.items():
             value = timestep.observation[key]
             assert (value.shape, value.dtype) == ((2, *shape), dtype)
 

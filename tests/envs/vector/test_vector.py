@@ -58,7 +58,7 @@ def test_equals_single_environments_reset_by_hand(workers):
 def test_shapes_and_dtypes():
     with make_vector_env("walker_walk", num_envs=3, seed=0) as env:
         timestep = env.step(np.zeros((3, 6), np.float32))
-    for key, (shape, dtype) in env.spec.observation.items():
+    for key, (shape, dtype, _) in env.spec.observation.items():
         value = timestep.observation[key]
         assert (value.shape, value.dtype) == ((3, *shape), dtype)
     assert [field.dtype for field in timestep[1:]] == [np.float32, bool, bool, bool]
