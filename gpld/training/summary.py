@@ -37,7 +37,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     """Summarise in a few lines what a run will do."""
     chosen, counts, ratio = choices(config), parameter_counts(state.model), train_ratio(config)
     networks = ", ".join(f"{name} {number:,}" for name, number in counts.items())
-    replay, agent, checkpoints = map(byte_size, predict(config.share, spec, state))
+    replay, update, checkpoints = map(byte_size, predict(config.share, spec, state))
     on_device = device_memory() if config.loop == "device" else None
     free = available_memory() if on_device is None else on_device
     place = _PLACES[config.replay.storage if config.loop == "host" else "device"]
@@ -59,8 +59,8 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         f"{config.env_steps * config.env.action_repeat:,} frames, "
         f"{count(ratio.updates_due(config.env_steps), 'update')}; "
         f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
-        "memory": f"{replay} for replay once it is full ({place}), {agent} for the agent and its "
-        f"gradients; {byte_size(free)} are free",
+        "memory": f"{replay} for replay once it is full ({place}), {update} for an update of the "
+        f"agent; {byte_size(free)} are free",
         "disk": f"up to {checkpoints} for checkpoints; {byte_size(free_disk(path))} are free",
     }
     return "\n".join(f"{name:12}{text}" for name, text in lines.items() if text is not None)
