@@ -35,7 +35,7 @@ class GPUCheckArgs:
 
     parts: tuple[str, ...] = ()
     """Parts to run, also those that are done: versions, parity, update, loops_captured, memory,
-    learning, resume, mjx, profile, nothing_captured. None runs all that are not done."""
+    learning, resume, mjx, profile. None runs all that are not done."""
 
     small: bool = False
     """Runs everything on the CPU in small sizes, to try it out where there is no GPU."""
@@ -51,8 +51,11 @@ def main(args: Sequence[str] | None = None) -> None:
         check_folder(options.out)
         if not options.small:
             _check_there_is_one()
-        # So that the process of the part under way is ended, too.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for name in (
+            "SIGTERM",
+            "SIGHUP",
+        ):  # so that the process of the part under way is ended, too
+            signal.signal(getattr(signal, name), signal.default_int_handler)
         report = check_gpu(
             options.out, minutes=options.minutes, names=options.parts, small=options.small
         )

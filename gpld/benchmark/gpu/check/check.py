@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,17 @@ from .resume import resume
 from .update import paper_update, updates
 from .versions import versions
 
-_BUFFERS = "--xla_gpu_enable_command_buffer"
-
 # In the order of their worth. A card's own programs take a minute or two to compile.
 PARTS = (
     Part("versions", versions, 0.03),
-    Part("parity", parity, 0.14),
-    Part("update", updates, 0.25),
-    Part("loops_captured", paper_update, 0.10, (f"{_BUFFERS}=+WHILE",)),
+    Part("parity", parity, 0.13),
+    Part("update", updates, 0.24),
+    Part("loops_captured", paper_update, 0.12, ("--xla_gpu_enable_command_buffer=+WHILE",)),
     Part("memory", memory, 0.08),
-    Part("learning", learning, 0.17),
-    Part("resume", resume, 0.12),
+    Part("learning", learning, 0.14),
+    Part("resume", resume, 0.16),
     Part("mjx", mjx, 0.06),
-    Part("profile", profile, 0.03),
-    Part("nothing_captured", paper_update, 0.02, (f"{_BUFFERS}=",)),
+    Part("profile", profile, 0.04),
 )
 
 # A part with fewer seconds is not begun.
@@ -78,12 +76,13 @@ def check_gpu(
         later = sum(part.share for part in due[number + 1 :])
         left = deadline - time.monotonic()
         seconds = min(left, max(left - 60 * minutes * later, 60 * minutes * part.share))
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
         progress(f"{part.name}: {max(0, seconds):.0f} s at most")
         if seconds < _LEAST:
             found = {"status": "not begun", "reason": "no time was left", "seconds": 0, "rows": {}}
         else:
             found = run_part(part, folder, small=small, seconds=seconds)
-        report["parts"][part.name] = found
+        report["parts"][part.name] = {"started": started, **found}
         report["parts"] = {name: report["parts"][name] for name in known if name in report["parts"]}
         _save(folder, report)
     return report

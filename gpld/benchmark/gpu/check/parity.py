@@ -33,9 +33,9 @@ def parity(task: Task) -> Iterator[Row]:
     sys.path.insert(0, str(_TESTS / "parity"))
     reference = importlib.import_module("reference")
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-    for precision in precisions:
-        for name in task.sizes.fixtures:
-            path = _TESTS / "fixtures" / f"{name}.npz"
+    for name in task.sizes.fixtures:
+        path = _TESTS / "fixtures" / f"{name}.npz"
+        for precision in precisions:
             updates = reference.run(reference.load(path, precision=precision))
             pairs = reference.pairs
             gradients = _norms(pairs(updates, "grads/"))

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,19 @@ def main(measure: Callable[[Task], Iterator[Row]]) -> None:
     folder = Path(given["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     task = Task(SMALL if given["small"] else FULL, folder, given["deadline"])
-    with open(given["rows"], "a", encoding="utf-8") as file:
-        for name, figures in measure(task):
-            file.write(json.dumps([name, _finite(figures)]) + "\n")
-            file.flush()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # programs that are still being compiled would be waited for
+    code = 1
+    try:
+        with open(given["rows"], "a", encoding="utf-8") as file:
+            for name, figures in measure(task):
+                file.write(json.dumps([name, _finite(figures)]) + "\n")
+                file.flush()
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # programs that are still being compiled would be waited for
 
 
 def _finite(figures: Mapping[str, Any]) -> dict[str, Any]:

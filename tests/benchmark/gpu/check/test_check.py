@@ -3,13 +3,16 @@
 import gzip
 import itertools
 import json
+import subprocess
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
-from run_script import run
+from run_script import SCRIPTS, run
 
 from gpld.benchmark.gpu.check import check_gpu
 from gpld.benchmark.gpu.check.check import PARTS
@@ -259,7 +262,7 @@ def test_sizes_are_settings_of_training(sizes):
 def test_xla_knows_the_flags():
     """One that it does not know would end the process; those of GPUs are known everywhere."""
     flags = {flag for part in PARTS for flag in part.xla_flags}
-    assert len(flags) == 2
+    assert len(flags) == 1
     for flag in flags:
         code = "import jax; print(len(jax.devices()))"
         assert run_python(code, timeout=100, JAX_PLATFORMS="cpu", XLA_FLAGS=flag) == (True, "1")
@@ -302,6 +305,21 @@ def test_kernels_are_what_runs_in_streams_of_the_device(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_check_that_is_stopped_leaves_nothing_running(tmp_path):
+    script = [sys.executable, SCRIPTS / "gpu_check.py"]
+    command = [*script, "--small", "--out", tmp_path, "--parts", "update"]
+    check = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "update" / "log").exists() or not psutil.Process(check.pid).children():
+        assert check.poll() is None
+        time.sleep(0.05)
+    [part] = psutil.Process(check.pid).children()
+    check.terminate()
+    _, stderr = check.communicate(timeout=30)
+    assert (check.returncode, stderr.splitlines()[-1]) == (130, "interrupted")
+    assert not is_running(part.pid)
+
+
+@pytest.mark.slow
 def test_all_of_it_runs_in_small(tmp_path):
     result = run("gpu_check.py", "--small", "--minutes", "15", "--out", tmp_path)
     report = json.loads((tmp_path / "gpu_check.json").read_text())
@@ -311,7 +329,7 @@ def test_all_of_it_runs_in_small(tmp_path):
     rows = {name: part["rows"] for name, part in report["parts"].items()}
     assert rows["versions"]["device"] == {"value": "cpu"}
     assert rows["parity"]["proprio, float32"]["as in the tests"] is True
-    for name in ("update", "loops_captured", "nothing_captured"):
+    for name in ("update", "loops_captured"):
         assert rows[name]["paper"]["launches"] > 1000
         assert 0 < rows[name]["paper"]["ms"] <= rows[name]["paper"]["slowest ms"]
     assert rows["update"]["2 seeds"]["ms per seed"] * 2 == pytest.approx(
