@@ -51,11 +51,9 @@ def main(args: Sequence[str] | None = None) -> None:
         check_folder(options.out)
         if not options.small:
             _check_there_is_one()
-        for name in (
-            "SIGTERM",
-            "SIGHUP",
-        ):  # so that the process of the part under way is ended, too
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+        # So that the process of the part under way is ended, too.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         report = check_gpu(
             options.out, minutes=options.minutes, names=options.parts, small=options.small
         )

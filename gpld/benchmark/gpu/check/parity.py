@@ -26,12 +26,16 @@ def parity(task: Task) -> Iterator[Row]:
     In float32 they are held against the tolerances of the tests. The recordings are of float32, and
     rounding to bfloat16 changes which class is the most probable one here and there, so that single
     numbers differ by much; the total loss and the median over all gradients say more.
+
+    Raises:
+        MachineError: If numbers in float32 are not those of the recordings.
     """
     cache_compilations()
     if not (_TESTS / "parity").is_dir():
         raise MachineError("The recordings are part of a checkout of gpld, and this is none.")
     sys.path.insert(0, str(_TESTS / "parity"))
     reference = importlib.import_module("reference")
+    wrong = []
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     for name in task.sizes.fixtures:
         path = _TESTS / "fixtures" / f"{name}.npz"
@@ -52,7 +56,10 @@ def parity(task: Task) -> Iterator[Row]:
                 rtols = dict.fromkeys(("rollouts", "losses"), reference.LOSS_RTOL)
                 rtols |= dict.fromkeys(("gradients", "parameters"), reference.NORM_RTOL)
                 figures["as in the tests"] = all(figures[k] <= rtols[k] for k in rtols)
+                wrong += [] if figures["as in the tests"] else [name]
             yield f"{name}, {precision}", figures
+    if wrong:
+        raise MachineError(f"Numbers in float32 differ from those recorded in {', '.join(wrong)}.")
 
 
 def _largest(pairs: list[tuple[str, np.ndarray, np.ndarray]]) -> float:

@@ -53,7 +53,11 @@ class Sizes(NamedTuple):
 FULL = Sizes(
     fixtures=("proprio", "proprio_joint", "pixels"),
     update=(),
-    updates=("vanilla", "paper", "joint", "5 seeds vanilla", "5 seeds", "5 seeds joint"),
+    # The last is that of `learning`, which finds it compiled.
+    updates=(
+        *("vanilla", "paper", "joint", "5 seeds vanilla", "5 seeds", "5 seeds joint"),
+        "5 seeds dreamerv3",
+    ),
     calls=10,
     rounds=5,
     memory=(),

@@ -13,13 +13,14 @@ import jax.random as jr
 from .... import agent
 from ....config import Config
 from ....config.flags import parse_settings
+from ....errors import MachineError
 from ....parallel.seeds import SeedAxis
 from ....training.programs import make_programs
 from ....xla.cache import cache_compilations
 from ...measure import Case, measure
 from ...report import UNIT
 from ...update import ACTION_SIZE, observation_shapes, random_batch
-from ..launches import count_launches
+from ..launches import Launches, count_launches
 from ..matrix import MATRIX
 from ..rows import matrix_rows
 from .part import Row, Task
@@ -28,7 +29,10 @@ from .part import Row, Task
 _COMPILING = 0.7
 
 # Beside those of the matrix.
-_ROWS = {"5 seeds joint": ("--seeds", "5", "--gpld.estimator", "joint")}
+_ROWS = {
+    "5 seeds joint": ("--seeds", "5", "--gpld.estimator", "joint"),
+    "5 seeds dreamerv3": ("--seeds", "5", "--preset", "dreamerv3"),
+}
 
 
 class Update(NamedTuple):
@@ -43,6 +47,9 @@ def updates(task: Task) -> Iterator[Row]:
     """Yield launches and memory of every update as it is compiled, then the time of each.
 
     They are compiled side by side, and run in turn once all are there.
+
+    Raises:
+        MachineError: If some were not compiled, after the others were timed.
     """
     yield from _time(task, task.sizes.updates)
 
@@ -99,32 +106,34 @@ def _time(task: Task, names: tuple[str, ...]) -> Iterator[Row]:
     for name, measurement in measured.items():
         figures = {"ms": 1e3 * measurement.median_seconds}
         figures["slowest ms"] = 1e3 * max(measurement.seconds)
-        if name != UNIT and (launches := count_launches(_text(found[name])).total):
-            figures["us per launch"] = 1e6 * measurement.median_seconds / launches
+        if name != UNIT and (launches := _launches(found[name])) is not None:
+            figures["us per launch"] = 1e6 * measurement.median_seconds / launches.total
         if name != UNIT and configs[name].seeds > 1:
             figures["ms per seed"] = figures["ms"] / configs[name].seeds
         yield name, figures
+    if missing := [name for name in names if name not in found]:
+        raise MachineError(f"Of the updates these were not compiled: {', '.join(missing)}.")
 
 
 def _facts(update: Update, described: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the compiler says, beside what it said of the described card."""
-    launches, memory = count_launches(_text(update)), update.compiled.memory_analysis()
+    launches, memory = _launches(update), update.compiled.memory_analysis()
     temporaries = None if memory is None else memory.temp_size_in_bytes / 2**20
     known = described.get("temporaries")
     return {
-        "launches": launches.total,
+        "launches": None if launches is None else launches.total,
         "described": described.get("launches"),
-        "started": launches.started,
+        "started": None if launches is None else launches.started,
         "temp. MiB": temporaries,
         "described MiB": None if known is None else known / 2**20,
         "compile s": update.compile_seconds,
     }
 
 
-def _text(update: Update) -> str:
+def _launches(update: Update) -> Launches | None:
+    """Count the launches; None where a program that was read from the cache has no text."""
     text = update.compiled.as_text()
-    assert text is not None
-    return text
+    return count_launches(text) if text else None
 
 
 def _matrix() -> dict[str, Any]:
