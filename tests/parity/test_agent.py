@@ -14,7 +14,7 @@ import reference
 import gpld.losses.gpld
 from gpld import agent
 from gpld.losses import imagine
-from gpld.models import BoundedNormal, Latent, OneHotCategorical
+from gpld.models import BoundedNormal, Categorical, Latent, OneHotCategorical
 
 LOSS_RTOL = 2e-4
 NORM_RTOL = 1e-3
@@ -55,6 +55,7 @@ def _run(recording, state, batch, states, probes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OneHotCategorical, "sample", lambda dist, key: dist.mode())
         patch.setattr(BoundedNormal, "sample", policy_sample)
+        patch.setattr(Categorical, "sample", lambda dist, key: dist.mode())
         patch.setattr(gpld.losses.gpld, "draw_states", lambda *_: states)
         # One probe per row: an axis between states and rows.
         patch.setattr(

@@ -4,11 +4,11 @@ import abc
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 
 from ..timestep import Environment, EnvSpec, EnvState, TimeStep, blank_timestep, join_timesteps
 
-Actions = Float32[np.ndarray, "num_envs action"]
+Actions = Float32[np.ndarray, "num_envs action"] | Int[np.ndarray, " num_envs"]
 Mask = Bool[np.ndarray, " num_envs"]
 """Some of the environments."""
 
@@ -82,7 +82,7 @@ class EnvGroup(Group):
     def recv(self) -> TimeStep:
         """Step every environment."""
         timesteps = [
-            self._skipped if skip else env.reset() if reset else env.step(action)
+            self._skipped if skip else env.reset() if reset else env.step(np.asarray(action))
             for env, action, skip, reset in zip(
                 self._envs, self._action, self._skip, self._reset_next, strict=True
             )
