@@ -62,7 +62,7 @@ class EnvSpec(NamedTuple):
 
     @property
     def sizes(self) -> AgentSizes:
-        """What an agent has to know of the task, as arguments of `agent.init`."""
+        """Return the arguments of `agent.init` that say what is seen and done."""
         arrays = self.observation.items()
         return AgentSizes(
             shapes={name: array.shape for name, array in arrays},

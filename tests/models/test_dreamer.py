@@ -68,10 +68,10 @@ def test_encoder_reads_one_hot_vectors_of_classes_in_the_same_order():
     encoder = build(
         VectorEncoder, shapes, units=8, num_layers=1, dtype=FLOAT32, num_classes=classes
     )
-    values = {"b": np.float32([9, -9]), "a": np.int32([[2, 0], [1, 1]]), "c": np.int32(4)}
+    values = {"b": np.float32([9, -9]), "a": np.int32([[2, 0], [1, 1]]), "c": np.asarray(4)}
     flat = np.concatenate([np.eye(3)[[2, 0, 1, 1]].ravel(), _symlog(values["b"]), np.eye(5)[4]])
     expected = encoder.mlp(jnp.asarray(flat, jnp.float32))
-    np.testing.assert_allclose(encoder(values), expected, rtol=1e-5)
+    np.testing.assert_allclose(encoder(jax.tree.map(jnp.asarray, values)), expected, rtol=1e-5)
 
 
 def test_classes_are_vectors_however_many_axes_they_have():
@@ -221,9 +221,12 @@ def test_randomness_of_a_discrete_policy_is_the_share_of_the_largest_entropy():
     metrics = policy.metrics(jnp.float32(np.log(4) / 2))
     np.testing.assert_allclose(metrics["ent/action"], np.log(4) / 2, rtol=1e-6)
     np.testing.assert_allclose(metrics["rand/action"], 0.5, rtol=1e-6)
-    assert build(DiscretePolicy, 28, 1, units=8, num_layers=1).metrics(0.0)["rand/action"] == 0
+    assert (
+        build(DiscretePolicy, 28, 1, units=8, num_layers=1).metrics(jnp.zeros(()))["rand/action"]
+        == 0
+    )
     continuous = build(ContinuousPolicy, 28, 4, units=8, num_layers=1)
-    assert continuous.metrics(1.0) == {"ent/action": 1.0}
+    assert continuous.metrics(jnp.ones(())) == {"ent/action": 1.0}
 
 
 def test_classes_are_reconstructed_by_cross_entropy():

@@ -4,11 +4,13 @@ import abc
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Shaped
 
 from ..timestep import Environment, EnvSpec, EnvState, TimeStep, blank_timestep, join_timesteps
 
-Actions = Float32[np.ndarray, "num_envs action"] | Int[np.ndarray, " num_envs"]
+Actions = Shaped[np.ndarray, "num_envs ..."]
+"""Of all environments: an axis before those of `EnvSpec.action`."""
+
 Mask = Bool[np.ndarray, " num_envs"]
 """Some of the environments."""
 
