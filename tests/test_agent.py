@@ -27,6 +27,8 @@ from gpld.losses.gpld import replayed_states
 
 NUM_ENVS = 4
 
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -129,10 +131,14 @@ def test_imagined_actions_are_numbers_and_enter_as_one_hot_vectors(model):
 
 
 @pytest.mark.slow
-def test_an_update_learns_from_numbers_and_classes():
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+def test_an_update_learns_from_numbers_and_classes(precision):
     """The loss of both falls, and the report is finite."""
     optimizer = dataclasses.replace(CONFIG.optimizer, learning_rate=1e-2, warmup=1)
-    config, batch = dataclasses.replace(CONFIG, optimizer=optimizer), discrete_batch()
+    config, batch = (
+        dataclasses.replace(CONFIG, precision=precision, optimizer=optimizer),
+        discrete_batch(),
+    )
     kinds = {"discrete": True, "num_classes": NUM_CLASSES}
     state = jax.jit(lambda key: agent.init(config, DISCRETE_SHAPES, NUM_ACTIONS, **kinds, key=key))(
         jr.key(0)

@@ -19,7 +19,7 @@ def pytest_generate_tests(metafunc):
             path for path in reference.paths(_folders(metafunc.config)) if reference.is_agent(path)
         ]
         # Each is compiled by itself, which takes long.
-        quick = ("proprio", "discrete")
+        quick = ("proprio",)
         marked = [
             pytest.param(path, marks=[] if path.stem in quick else pytest.mark.slow)
             for path in paths
