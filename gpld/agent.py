@@ -139,9 +139,9 @@ def act(
 
 
 def is_finite(action: Shaped[Any, "env ..."]) -> Bool[Any, " env"]:
-    """Return where actions of NumPy or JAX are finite, and none is what a policy of NaNs chooses.
+    """Return in which environments an action is finite: an array of NumPy or JAX.
 
-    A discrete one chooses -1 then.
+    A discrete action is always a number; that of a policy whose logits are NaN is -1.
     """
     if action.dtype.kind == "i":
         return action >= 0
