@@ -27,8 +27,6 @@ from gpld.losses.gpld import replayed_states
 
 NUM_ENVS = 4
 
-pytestmark = pytest.mark.usefixtures("strict_promotion")
-
 
 @pytest.fixture(scope="module")
 def model():
