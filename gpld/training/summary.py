@@ -46,7 +46,8 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     )
     lines = {
         "run": path,
-        "task": f"{config.task}: {count(spec.action_size, 'action')}",
+        "task": f"{config.task}: "
+        f"{count(spec.action_size, 'discrete action' if spec.discrete else 'action')}",
         "engine": None if config.offline else _engine(config),
         "inputs": _inputs(config, spec),
         "settings": f"preset {config.preset}, {_seeds(config)}, "
@@ -83,11 +84,18 @@ def _engine(config: Config) -> str:
 
 def _inputs(config: Config, spec: EnvSpec) -> str:
     """Describe which observations go through which networks, and what draws the images."""
-    parts = split_shapes({name: array.shape for name, array in spec.observation.items()})
+    sizes = spec.sizes
+    parts = split_shapes(sizes["shapes"], sizes["num_classes"])
+
+    def describe(name: str) -> str:
+        classes = sizes["num_classes"].get(name)
+        of = "" if classes is None else f" of {count(classes, 'class', 'es')}"
+        return f"{name} {_shape(sizes['shapes'][name])}{of}"
+
     lines = [
-        f"{kind} {', '.join(f'{name} {_shape(shape)}' for name, shape in shapes.items())}"
-        for kind, shapes in zip(("vectors", "images"), parts, strict=True)
-        if shapes
+        f"{kind} {', '.join(map(describe, names))}"
+        for kind, names in zip(("vectors", "images"), parts, strict=True)
+        if names
     ]
     if config.env.observations != "vectors" and not config.offline:
         lines[-1] += f" (drawn with {find_backend()})"

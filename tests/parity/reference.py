@@ -29,7 +29,14 @@ from gpld.config import (
     ScheduleConfig,
 )
 from gpld.losses import Batch, imagine
-from gpld.models import BoundedNormal, Latent, OneHotCategorical, StoredLatent
+from gpld.models import (
+    BoundedNormal,
+    Categorical,
+    DiscretePolicy,
+    Latent,
+    OneHotCategorical,
+    StoredLatent,
+)
 
 FLAGS = ("is_first", "is_last", "is_terminal")
 
@@ -98,8 +105,11 @@ def named_parameters(model) -> dict:
     head("con", model.cont)
     linear("con/head/logit", model.cont.out)
     head("pol", model.policy)
-    linear("pol/head/action/mean", model.policy.mean)
-    linear("pol/head/action/stddev", model.policy.std)
+    if isinstance(model.policy, DiscretePolicy):
+        linear("pol/head/action/logits", model.policy.logits)
+    else:
+        linear("pol/head/action/mean", model.policy.mean)
+        linear("pol/head/action/stddev", model.policy.std)
     names |= value_parameters(model.value, "val")
     return names
 
@@ -146,14 +156,21 @@ class Recording:
     action_size: int
     params: dict[str, np.ndarray]
     policy_offset: float
-    """Policy samples are the mean plus this many standard deviations."""
+    """Policy samples are the mean plus this many standard deviations, or the mode of a discrete
+    policy."""
 
     updates: list[Update]
+    discrete: bool = False
 
     def initial_state(self) -> agent.AgentState:
         """The agent with the reference's initial parameters, every one of which is given."""
         state = eqx.filter_eval_shape(
-            agent.init, self.config, self.shapes, self.action_size, key=jax.random.key(0)
+            agent.init,
+            self.config,
+            self.shapes,
+            self.action_size,
+            discrete=self.discrete,
+            key=jax.random.key(0),
         )
         is_shape = lambda x: isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
         state = jax.tree.map(
@@ -247,6 +264,7 @@ def _load_agent(data: dict) -> Recording:
         config=config,
         shapes={k: v.shape[2:] for k, v in observation.items()},
         action_size=cfg["actdim"],
+        discrete=cfg.get("discrete", False),
         params=params,
         policy_offset=0.5,
         updates=[Update(batch, data["gp/indices"], probes, e) for e in expected],
@@ -352,6 +370,7 @@ def _update(recording, state, batch, states, probes):
         for owner, name, function in (
             (OneHotCategorical, "sample", lambda dist, key: dist.mode()),
             (BoundedNormal, "sample", policy_sample),
+            (Categorical, "sample", lambda dist, key: dist.mode()),
             (gpld.losses.gpld, "draw_states", lambda *_: states),
             # One probe per row: an axis between states and rows.
             (gpld.losses.gpld, "draw_state_probes", lambda *args: probes[args[-1]][:, None]),
