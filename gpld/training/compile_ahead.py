@@ -63,10 +63,7 @@ def update_arguments(config: Config, spec: EnvSpec, seeds: SeedAxis) -> tuple[Py
         spec: Shapes and sizes of the task.
         seeds: The axis along which agents are stacked.
     """
-    shapes = {name: array.shape for name, array in spec.observation.items()}
-    state = eqx.filter_eval_shape(
-        lambda key: agent.init(config, shapes, spec.action_size, key=key), jr.key(0)
-    )
+    state = eqx.filter_eval_shape(lambda key: agent.init(config, **spec.sizes, key=key), jr.key(0))
     sequences, window = config.replay.batch_size, config.replay.batch_length + 1
     steps = {
         name: jax.ShapeDtypeStruct((sequences, window, *step.shape), step.dtype)

@@ -46,8 +46,5 @@ def memory(task: Task) -> Iterator[Row]:
 def _predicted(config: Config, path: Path) -> dict[str, int]:
     """Return the estimate for a run that is there, whose record says the shapes of its task."""
     spec = RunFolder(planned_runs(config, path)[0].path).env_spec()
-    shapes = {name: array.shape for name, array in spec.observation.items()}
-    state = eqx.filter_eval_shape(
-        lambda key: agent.init(config, shapes, spec.action_size, key=key), jr.key(0)
-    )
+    state = eqx.filter_eval_shape(lambda key: agent.init(config, **spec.sizes, key=key), jr.key(0))
     return predict(config, spec, state)._asdict()
