@@ -90,6 +90,7 @@ def init(
     )
 
 
+@eqx.filter_jit  # outside of programs, each of the zeros would be compiled by itself
 def initial_policy_state(model: Dreamer, num_envs: int) -> PolicyState:
     """Return the state of the policy before its first env step: zeros."""
     one = PolicyState(model.rssm.initial(), model.policy.zero())

@@ -155,7 +155,7 @@ def visit_states(
     for time in range(times[-1] + 1):
         step = envs.step(action)
         key, act_key = jr.split(key)
-        observation, _, is_first, is_last, _ = jax.tree.map(jnp.asarray, step)
+        observation, _, is_first, is_last, _ = jax.device_put(step)
         policy_state, embed = _act(model, policy_state, observation, is_first, is_last, key=act_key)
         action = np.asarray(policy_state.action)
         if not agent.is_finite(action).all():

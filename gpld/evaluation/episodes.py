@@ -155,7 +155,7 @@ def run_episodes(
             raise Interrupted("The evaluation was interrupted.")
         step = envs.step(action)
         key, act_key = jr.split(key)
-        observation, _, is_first, is_last, _ = jax.tree.map(jnp.asarray, step)
+        observation, _, is_first, is_last, _ = jax.device_put(step)
         policy_state, _ = _act(model, policy_state, observation, is_first, is_last, key=act_key)
         if actions == "modes":
             policy_state = policy_state._replace(action=_modes(model, policy_state.latent, is_last))

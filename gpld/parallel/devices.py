@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -70,7 +69,7 @@ def put(tree: PyTree, sharding: NamedSharding | None) -> PyTree:
 def transfer(tree: PyTree, sharding: NamedSharding | None) -> PyTree:
     """Start to copy host arrays, of which each process has its part, to their devices."""
     if sharding is None:
-        return jax.tree.map(jnp.asarray, tree)
+        return jax.device_put(tree)
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
     )
