@@ -56,7 +56,8 @@ class Config:
 
     seeds: Annotated[int, at_least(1)] = 1
     """Agents that are trained at once in one program, with the seeds from `seed` to
-    `seed + seeds - 1`. Each has environments, replay and run folder of its own."""
+    `seed + seeds - 1`. Each has environments, replay and run folder of its own. A GPU has as many
+    launches as with one; on a CPU nothing is gained."""
 
     devices: int = 1
     """Devices that share the updates. With several seeds each takes some of the agents, which
