@@ -13,7 +13,12 @@ import traceback
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from ..errors import UsageError
+
+_PACKAGE = Path(__file__).parents[1]
 
 # Seconds that a child gets to exit before it is killed.
 _EXIT_SECONDS = 5
@@ -127,6 +132,7 @@ class Child:
         Raises:
             Exception: That of the constructor, if the process has died, has raised an
                 exception, whose traceback is a note, or does not answer in time, which ends it.
+            UsageError: If it has raised one.
         """
         try:
             message = self._connection.recv()
@@ -139,6 +145,8 @@ class Child:
             self.close()
             code = self._process.returncode
             raise self._error(f"{self._name} died with exit code {code}.") from None
+        if isinstance(message, UsageError):
+            raise message
         if isinstance(message, _Failure):
             error = self._error(f"{self._name} failed: {message.reason}.")
             error.add_note(message.traceback)
@@ -194,11 +202,23 @@ def serve(function: Callable[[Connection], None], descriptor: int) -> None:
     with Connection(descriptor) as connection:
         try:
             function(connection)
+        except UsageError as error:
+            with contextlib.suppress(OSError):
+                connection.send(error)
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
+            reason = describe_error(error)
             # Nobody reads the report of the EOFError that a closed pipe raises.
             with contextlib.suppress(OSError):
                 connection.send(_Failure(reason, traceback.format_exc()))
+
+
+def describe_error(error: Exception) -> str:
+    """Return an exception in one line, with the place where code that is not ours raised it."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
+    *_, last = traceback.extract_tb(error.__traceback__)
+    if Path(last.filename).is_relative_to(_PACKAGE):
+        return reason
+    return f"{reason} ({os.path.basename(last.filename)}, line {last.lineno})"
 
 
 def _lines(text: str) -> list[str]:

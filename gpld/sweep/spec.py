@@ -13,7 +13,7 @@ from ..config.checks import Bound, at_least, check, check_fields, check_type
 from ..config.flags import parse_settings
 from ..errors import UsageError
 from ..machine.files import read_bytes
-from ..runs.start import check_task
+from ..runs.start import allow_task, check_task
 
 _GIVEN = ("task", "seed", "seeds", "preset", "run", "resume", "offline")  # by the sweep itself
 
@@ -105,6 +105,7 @@ class Sweep:
         """
         try:
             config = parse_settings(self.flags(arm, task, seeds, path))
+            allow_task(task)  # it is in the file that the user has named
             check_task(config)
             return config
         except UsageError as error:

@@ -102,7 +102,7 @@ def test_evaluate_prints_every_return(finished):
 @pytest.mark.slow
 def test_five_lines_of_python(finished):
     agent = gpld.load(finished[0])
-    env = gpld.make_env(agent.config.task, seed=0, action_repeat=agent.config.env.action_repeat)
+    env = gpld.make_env(agent.config.task, seed=0, action_repeat=agent.config.action_repeat)
     step, state, length = env.reset(), agent.initial_state(), 1
     while not step.is_last:
         action, state = agent.act(step, state)

@@ -1,6 +1,7 @@
 """Children at the other end of a pipe: answers, errors, time limits and ends."""
 
 import os
+import re
 import signal
 import time
 
@@ -60,7 +61,8 @@ def test_answers_until_it_is_closed(child):
 def test_an_exception_is_one_line_and_a_note(child):
     with pytest.raises(ChildError) as error:
         ask(child, "fail")
-    assert str(error.value) == "It failed: ValueError: It is bad. Very bad."
+    message = r"It failed: ValueError: It is bad\. Very bad \(test_subprocesses\.py, line \d+\)\."
+    assert re.fullmatch(message, str(error.value))
     assert "in answer" in error.value.__notes__[0]
 
 

@@ -15,9 +15,9 @@ from jaxtyping import Float, Float32, UInt8
 
 from ...errors import MachineError, UsageError
 from ...machine.subprocesses import Child
-from .. import probe
+from ...short_names import canonical_name
+from ...suite import TASKS
 from .opengl import CAMERAS, find_backend
-from .tasks import TASKS
 
 # Seconds within which the process must have sent its first picture, and the next ones.
 _PATIENCE = 120
@@ -112,7 +112,7 @@ class Drawing(contextlib.AbstractContextManager):
 
 def can_draw(task: str) -> bool:
     """Return whether there is anything to see of a task."""
-    return task not in probe.TASKS
+    return canonical_name(task) in TASKS
 
 
 def draw_on_request(connection: Connection) -> None:
