@@ -107,8 +107,8 @@ def own_factory(task: str, kwargs: Mapping[str, Any], **options: Any) -> Callabl
 def _check_allowed(task: str) -> None:
     if runs_code(task) and task not in _allowed:
         raise ValueError(
-            f"The task {task!r:.200} is code of your own, which a stored name does not run: give "
-            "the same `--task` on the command line, or `gpld.register` it in Python."
+            f"The task of this name is code of your own, and a stored name runs none: give `--task "
+            f"{task}` on the command line as well, or `gpld.register` it in Python."
         )
 
 

@@ -89,7 +89,7 @@ def _episodes(config: Config, spec: EnvSpec) -> str | None:
     """Describe what ends the episodes of an environment of one's own, and what a resume does."""
     if not is_own(config.task) or config.offline:
         return None
-    limit = "no time limit that is known; `--env.episode_steps` sets one"
+    limit = "no time limit is known (`--env.episode_steps` sets one)"
     if spec.episode_steps:
         limit = f"at most {count(spec.episode_steps, 'env step')}"
         limit += " (`--env.episode_steps`)" if config.env.episode_steps else ""

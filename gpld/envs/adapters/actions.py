@@ -80,4 +80,5 @@ class Continuous:
         fraction = (np.clip(array, -1, 1).reshape(self._shape) + 1) / 2
         # By two products: the difference of two bounds may be too large for a number.
         scaled = np.clip(fraction * self._high + (1 - fraction) * self._low, self._low, self._high)
-        return (np.rint(scaled) if self._dtype.kind in "iu" else scaled).astype(self._dtype)
+        rounded = np.rint(scaled) if self._dtype.kind in "iu" else scaled
+        return np.asarray(rounded, self._dtype)

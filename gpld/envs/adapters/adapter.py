@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Outcome(NamedTuple):
     truncated: bool
 
 
+@runtime_checkable
 class Foreign(Protocol):
     """Environment of others, as far as ecosystems differ.
 
@@ -148,12 +149,12 @@ class Adapter:
         """
         own = self._env.action.convert(action)
         outcome = self._env.step(own)
-        reward = np.asarray(outcome.reward).item()
+        reward = float(np.asarray(outcome.reward).item())
         for _ in range(self.spec.action_repeat - 1):
             if outcome.terminated or outcome.truncated:
                 break
             outcome = self._env.step(own)
-            reward += np.asarray(outcome.reward).item()
+            reward += float(np.asarray(outcome.reward).item())
         self._elapsed += 1
         is_last = outcome.terminated or outcome.truncated or self._elapsed == self._episode_steps
         with np.errstate(over="ignore"):  # infinite rewards are dealt with by who steps it

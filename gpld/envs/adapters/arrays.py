@@ -125,6 +125,11 @@ def _areas(old: int, new: int) -> Float64[np.ndarray, "new old"]:
 def _form(place: Place, image_size: int | None) -> Announced:
     shape, dtype = place.shape, place.dtype
     if place.num_classes is not None:
+        if place.num_classes >= 2**31:
+            raise UsageError(
+                f"{_called(place.path).capitalize()} must have fewer than 2**31 values to tell "
+                f"apart, got {place.num_classes}."
+            )
         return Announced(place, ArraySpec(shape, np.dtype(np.int32), place.num_classes))
     if dtype.kind not in "biuf":
         raise UsageError(f"Observations must be numbers, but {_called(place.path)} is {dtype}.")

@@ -81,7 +81,7 @@ class GymnasiumEnv:
 
 
 def _actions(space: spaces.Space) -> Discrete | Continuous:
-    if isinstance(space, spaces.Discrete):
+    if isinstance(space, spaces.Discrete) and space.n < 2**31:
         return Discrete(int(space.n), int(space.start))
     if isinstance(space, spaces.Box):
         name = _name(space)

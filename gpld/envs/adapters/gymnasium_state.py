@@ -94,7 +94,9 @@ def _restore_base(env: Any, state: EnvState) -> None:
     if state["time"] is not None:
         env.data.time = state["time"]
         for name, array in _data_arrays(env.data):
-            array[...] = state["data"][name]
+            saved = state["data"].get(name)
+            if saved is not None and saved.shape == array.shape:
+                array[...] = saved
 
 
 def _layers(env: Any) -> Iterator[Any]:
@@ -119,10 +121,12 @@ def _random(base: Any) -> list[tuple[str, Any]]:
 
 
 def _data_arrays(data: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the arrays of MuJoCo's data whose sizes do not change in an episode."""
+    """Yield the arrays of MuJoCo's data but those of contacts and constraints.
+
+    They are found anew by every step; some more that are yielded have sizes that change with them.
+    """
     for name in dir(data):
-        # Contacts and constraints are found anew by every step.
-        if not name.startswith(("_", "efc_", "iefc_", "contact", "island")):
+        if not name.startswith(("_", "efc_", "iefc_", "island_", "map_")):
             value = getattr(data, name)
             if isinstance(value, np.ndarray) and value.flags.writeable:
                 yield name, value
