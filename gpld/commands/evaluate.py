@@ -143,7 +143,7 @@ def _videos(
         return {}
     for run in options.runs:
         if not can_draw(task := RunFolder(run).config().task):
-            raise UsageError(f"`--video` needs tasks of dm_control, but {run} has learned {task}.")
+            raise UsageError(f"`--video` needs a task that can be drawn, which {task} is not.")
     if path.suffix and not path.is_dir():
         check_name(path)
         if len(checkpoints) > 1:
@@ -194,9 +194,9 @@ def _evaluate(
             print(f"{prefix}episode {i + 1:3d}: return {score:.3f}", flush=True)
         if first_episode is not None and video is not None:
             try:
-                where = {"task": task, "seed": env_seed, "action_repeat": action_repeat}
+                where = {"task": task, "seed": env_seed, **trained.config.env_options}
                 print(record_video(video, first_episode, **where), flush=True)
-            except MachineError as error:
+            except (UsageError, MachineError) as error:
                 _warn(f"no video: {error}")
     scores = np.concatenate([evaluation.scores for evaluation in evaluations.values()])
     update = int(trained.state.update)

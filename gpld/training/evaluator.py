@@ -93,7 +93,7 @@ class Evaluator:
                 episode,
                 task=config.task,
                 seed=seed,
-                action_repeat=config.action_repeat,
+                **config.env_options,
                 should_stop=self._should_stop,
             )
             self._say(str(video))

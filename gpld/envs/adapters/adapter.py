@@ -31,10 +31,12 @@ class Foreign(Protocol):
         action: Conversion of actions.
         limit: Its own steps after which it truncates an episode itself; None if none is known.
         resumable: Whether `get_state` and `set_state` go on with an episode bit for bit.
+        fps: Its own steps per second of what its pictures show.
     """
 
     action: Discrete | Continuous
     limit: int | None
+    fps: float
     resumable: bool
 
     def places(self) -> Iterable[Place]:
@@ -79,9 +81,11 @@ class Adapter:
 
     Attributes:
         spec: Shapes and sizes of the task.
+        frame_name: Name of the picture among its observations, where it was asked for one.
     """
 
     spec: EnvSpec
+    frame_name: str
 
     def __init__(
         self,
@@ -122,9 +126,9 @@ class Adapter:
         self._frame: Announced | None = None
         observed = {name: array.spec for name, array in self._arrays.items()}
         if observations != "vectors":
-            self._frame_name = IMAGE if IMAGE not in observed else "obs/frame"
+            self.frame_name = IMAGE if IMAGE not in observed else "obs/frame"
             self._frame = self._measure_frame()
-            observed[self._frame_name] = self._frame.spec
+            observed[self.frame_name] = self._frame.spec
         self.spec = EnvSpec(
             observation={name: observed[name] for name in sorted(observed)},
             action_size=env.action.size,
@@ -133,6 +137,11 @@ class Adapter:
             discrete=env.action.discrete,
             resumable=env.resumable,
         )
+
+    @property
+    def fps(self) -> float:
+        """Env steps per second of what its pictures show."""
+        return self._env.fps / self.spec.action_repeat
 
     def reset(self) -> TimeStep:
         """Start an episode."""
@@ -196,15 +205,15 @@ class Adapter:
         with np.errstate(over="ignore"):
             arrays = read(observation, self._arrays)
         if self._frame is not None:
-            arrays[self._frame_name] = self._frame.convert(self._env.frame())
+            arrays[self.frame_name] = self._frame.convert(self._env.frame())
         return arrays
 
     def _measure_frame(self) -> Announced:
         """Return the form of a picture, which is known once there is one."""
         self._env.reset(self._seed)
         frame = np.asarray(self._env.frame())
-        place = Place((self._frame_name,), frame.shape, frame.dtype)
-        announced = announce([place], self._image_size)[self._frame_name]
+        place = Place((self.frame_name,), frame.shape, frame.dtype)
+        announced = announce([place], self._image_size)[self.frame_name]
         if len(announced.spec.shape) != 3:
             raise UsageError(
                 f"`env.observations` must be vectors for an environment whose pictures have shape "

@@ -21,10 +21,12 @@ class DmEnv:
         action: Conversion of actions.
         limit: None: dm_env does not say whether there is one.
         resumable: Whether it has `get_state` and `set_state`.
+        fps: Of no account: it has no pictures.
     """
 
     action: Discrete | Continuous
     limit: int | None = None
+    fps: float = 1.0
     resumable: bool
 
     def __init__(self, env: dm_env.Environment):
@@ -54,8 +56,7 @@ class DmEnv:
     def frame(self) -> Any:
         """Raise an error: dm_env has no pictures."""
         raise UsageError(
-            "`env.observations` must be vectors for an environment of dm_env, which draws no "
-            "pictures of its own accord."
+            "there are no pictures of environments of dm_env, which says not how to draw them."
         )
 
     def get_state(self) -> EnvState:

@@ -22,11 +22,13 @@ class GymnasiumEnv:
         action: Conversion of actions.
         limit: Steps of the time limit that Gymnasium has put around it; None without one.
         resumable: Whether its state is known.
+        fps: Its steps per second of what its pictures show; 30 where it does not say.
     """
 
     action: Discrete | Continuous
     limit: int | None
     resumable: bool
+    fps: float
 
     def __init__(self, env: gymnasium.Env):
         """Take over `env`.
@@ -38,6 +40,7 @@ class GymnasiumEnv:
         self.action = _actions(env.action_space)
         self.limit = min(gymnasium_state.time_limits(env), default=None)
         self.resumable = gymnasium_state.is_known(env)
+        self.fps = float(env.metadata.get("render_fps") or 30)
 
     def places(self) -> Iterable[Place]:
         """Return the arrays of an observation."""
@@ -61,9 +64,9 @@ class GymnasiumEnv:
         """
         if self._env.render_mode != "rgb_array":
             raise UsageError(
-                "`env.observations` must be vectors for an environment without `render_mode` "
-                f"rgb_array, got one with {self._env.render_mode}; "
-                """`--env.kwargs '{"render_mode": "rgb_array"}'` asks for it."""
+                "there are no pictures without the `render_mode` rgb_array, but it is "
+                f"{self._env.render_mode}; "
+                """`--env.kwargs '{"render_mode": "rgb_array"}'` may ask for them."""
             )
         return self._env.render()
 

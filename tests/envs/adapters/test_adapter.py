@@ -120,7 +120,7 @@ def test_pictures_instead_or_as_well():
 @pytest.mark.parametrize("observations", ["pixels", "both"])
 def test_an_environment_that_draws_nothing_says_how_to_make_it(observations):
     with pytest.raises(
-        UsageError, match=r"without `render_mode` rgb_array, got one with None; .*{"
+        UsageError, match=r"without the `render_mode` rgb_array, but it is None; .*{"
     ):
         adapt(Scripted(), observations=observations)
 
@@ -218,7 +218,7 @@ def test_dm_env(discount):
 
 
 def test_dm_env_refuses_what_it_has_not():
-    with pytest.raises(UsageError, match="draws no pictures"):
+    with pytest.raises(UsageError, match="no pictures of environments of dm_env"):
         Adapter(DmEnv(Walk()), seed=0, observations="pixels")
     unbounded = Walk()
     unbounded.action_spec = lambda: specs.Array((2,), np.float32)
