@@ -5,6 +5,7 @@ has registered. A name may come from a file that somebody else has written, so n
 unless the user has asked for it in this process: on the command line, or by `register`.
 """
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -18,8 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import MachineError, UsageError
 from ..short_names import canonical_name
+from .dmc.opengl import find_backend
 from .timestep import Environment, EnvSpec
 
 GYMNASIUM = "gymnasium"
@@ -101,7 +103,11 @@ def own_factory(task: str, kwargs: Mapping[str, Any], **options: Any) -> Callabl
     if make is None:
         _check_allowed(task)
         _check_there(task)
-    return functools.partial(_make, task, make, dict(kwargs), options)
+    gl = None
+    if options["observations"] != "vectors":
+        with contextlib.suppress(MachineError):  # not all that draw need OpenGL
+            gl = find_backend()
+    return functools.partial(_make, task, make, dict(kwargs), options, gl)
 
 
 def _check_allowed(task: str) -> None:
@@ -164,10 +170,13 @@ def _make(
     make: Callable[..., Any] | None,
     kwargs: dict[str, Any],
     options: dict[str, Any],
+    gl: str | None,
     *,
     seed: int,
 ) -> Environment:
     """Make an environment; what comes of the name is found in the process that steps it."""
+    if gl is not None and "mujoco" not in sys.modules:  # which reads it when it is imported
+        os.environ["MUJOCO_GL"] = gl
     try:
         if make is not None:
             env = _call(make, kwargs, seed)

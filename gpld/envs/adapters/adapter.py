@@ -1,7 +1,7 @@
 """Environment of others as one of ours: time steps, action repeat, time limit, pictures."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -176,12 +176,19 @@ class Adapter:
         )
 
     def get_state(self) -> EnvState:
-        """Return the state; of an environment that has none, only how often it was reset."""
+        """Return the state; of an environment that has none, only how often it was reset.
+
+        Raises:
+            UsageError: If its own state holds something that files cannot.
+        """
         state = {"num_resets": self._num_resets, "elapsed": self._elapsed}
         if not self._env.resumable:
             return {**state, ANEW: True}
-        begun = self._pending_seed is None
-        return {**state, "env": self._env.get_state() if begun else None}
+        if self._pending_seed is not None:  # nothing has begun
+            return {**state, "env": None}
+        own = self._env.get_state()
+        _check_state(own)
+        return {**state, "env": own}
 
     def set_state(self, state: EnvState) -> None:
         """Continue where the environment of `state` was, or with a new episode if it has none.
@@ -220,3 +227,24 @@ class Adapter:
                 f"{frame.shape} and dtype {frame.dtype}."
             )
         return announced
+
+
+def _check_state(state: Any) -> None:
+    """Check that a state is one that files can hold.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            if not isinstance(key, str):
+                raise UsageError(f"`get_state` must return keys that are texts, got {key!r:.80}.")
+            _check_state(value)
+    elif not (
+        (isinstance(state, np.ndarray) and state.dtype.kind in "biuf")
+        or type(state) in (type(None), bool, int, float, str)
+    ):
+        raise UsageError(
+            "`get_state` must return dictionaries of NumPy arrays, numbers, texts and None, got "
+            f"{type(state).__name__}."
+        )

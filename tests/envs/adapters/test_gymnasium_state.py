@@ -10,6 +10,7 @@ from gpld.envs import make_env
 from gpld.envs.adapters import gymnasium_state
 from gpld.envs.adapters.adapter import Adapter
 from gpld.envs.adapters.gymnasium_env import GymnasiumEnv
+from gpld.errors import UsageError
 
 CLASSIC = ["CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1", "Acrobot-v1"]
 TOY = ["FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", "Blackjack-v1"]
@@ -112,6 +113,24 @@ def test_an_environment_may_have_a_state_itself():
     steps = advance(env, [[0.0]] * 12)
     np.testing.assert_equal(advance(copy, [[0.0]] * 12), steps)
     assert [step.is_last.item() for step in steps].index(True) == 4
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"a": {"b": [1]}}, "numbers, texts and None, got list"),
+        ({"a": np.array(["x"])}, "got ndarray"),
+        ({"a": np.float32(1)}, "got float32"),
+        ({1: 2}, "keys that are texts, got 1"),
+    ],
+)
+def test_a_state_that_files_cannot_hold_is_refused(state, message):
+    own = Resumable()
+    own.get_state = lambda: state
+    env = Adapter(GymnasiumEnv(own), seed=0)
+    env.reset()
+    with pytest.raises(UsageError, match=message):
+        env.get_state()
 
 
 def test_what_is_unknown_is_not_resumable():
