@@ -32,7 +32,7 @@ Observations = Literal["vectors", "pixels", "both"]
 
 
 class EnvOptions(TypedDict, total=False):
-    """Options of an environment; `complete_options` has their defaults."""
+    """Options of an environment; `CompleteOptions` has their defaults."""
 
     action_repeat: int
     """Control steps per environment step, at least 1; 1 for a probe."""

@@ -152,7 +152,10 @@ def test_other_files_are_not_overwritten(tmp_path):
             ["--task", "dog_run", "--env.backend", "batch"],
             r"auto or dmc for dog_run, got batch: it",
         ),
-        (["--task", "probe_memory"], r"`action_repeat` must be 1 for probe_memory, got 2"),
+        (
+            ["--task", "probe_memory", "--env.action_repeat", "2"],
+            r"`action_repeat` must be 1 for probe_memory, got 2",
+        ),
     ],
 )
 def test_bad_usage_is_one_line(args, message):
