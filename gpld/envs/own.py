@@ -21,6 +21,8 @@ from typing import Any
 
 from ..errors import MachineError, UsageError
 from ..short_names import canonical_name
+from ..suite import TASKS
+from . import probe
 from .dmc.opengl import find_backend
 from .timestep import Environment, EnvSpec
 
@@ -41,11 +43,13 @@ def register(task: str, make: Callable[..., Any] | None = None) -> None:
             a seed if it takes an argument of that name. None for a name that says what makes it.
 
     Raises:
-        ValueError: If the name is empty or not printable.
+        ValueError: If the name is empty, not printable, or that of another task.
     """
     if not task or not task.isprintable():
         raise ValueError(f"`task` must be a name that can be printed, got {task!r}.")
     task = canonical_name(task)
+    if task in TASKS or task in probe.TASKS:
+        raise ValueError(f"`task` must be a name that no other task has, got {task!r}.")
     if make is None:
         _allowed.add(task)
     else:

@@ -121,6 +121,12 @@ def test_a_registered_function_and_its_name():
         make_env("mine", seed=3, action_repeat=2)
 
 
+@pytest.mark.parametrize("task", ["", "a\nb", "walker_walk", "cup_catch", "probe_memory"])
+def test_names_that_cannot_be_registered(task):
+    with pytest.raises(ValueError, match="`task` must be a name that"):
+        gpld.register(task, Memory)
+
+
 def test_settings_that_depend_on_the_task():
     small = gpld.PRESETS["small"]
     for task, repeat, size in (
