@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable
@@ -18,7 +19,12 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 
-_PACKAGE = Path(__file__).parents[1]
+# Code of ours and of others, in which no user would look for a mistake.
+_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
+_INSTALLED = [
+    Path(__file__).parents[1],
+    *(Path(sysconfig.get_path(name)) for name in _LIBRARIES),
+]
 
 # Seconds that a child gets to exit before it is killed.
 _EXIT_SECONDS = 5
@@ -213,12 +219,13 @@ def serve(function: Callable[[Connection], None], descriptor: int) -> None:
 
 
 def describe_error(error: Exception) -> str:
-    """Return an exception in one line, with the place where code that is not ours raised it."""
+    """Return an exception in one line, with the last place in code that nobody has installed."""
     reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
-    *_, last = traceback.extract_tb(error.__traceback__)
-    if Path(last.filename).is_relative_to(_PACKAGE):
-        return reason
-    return f"{reason} ({os.path.basename(last.filename)}, line {last.lineno})"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if not any(path.is_relative_to(folder) for folder in _INSTALLED) and path.is_file():
+            return f"{reason} ({path.name}, line {frame.lineno})"
+    return reason
 
 
 def _lines(text: str) -> list[str]:

@@ -46,7 +46,7 @@ class Reach(gymnasium.Env):
 
     def _observe(self):
         if self.picture:
-            return {"eye": np.full((3, 16, 32), 40 * self.time, np.uint8)}
+            return {"eye": np.full((3, 16, 32), 10 * self.time, np.uint8)}
         return {"reward": self.at, "where": self.time % 3}
 
 
