@@ -16,6 +16,7 @@ COMMANDS = {
     "sensitivity": "Measure how much a run's world model changes with its inputs.",
     "reproduce": "Make a table or figure of the paper, from training to the report.",
     "benchmark": "Measure what updates, environments and whole runs cost.",
+    "gpu-check": "Check a GPU in minutes: numbers, times, memory, learning, resuming.",
     "replay-update": "Repeat an update that stopped a run, and find what is not finite.",
 }
 

@@ -1,7 +1,8 @@
 """The agent as a state and three pure functions over it: `init`, `act` and `update`."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 from .config import Config
 from .envs.timestep import RESERVED
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
-from .models import Dreamer, Forms, Latent, StoredLatent, TwoHotHead
+from .models import NO_CLASSES, Dreamer, Forms, Latent, NumClasses, StoredLatent, TwoHotHead
 from .optim import make_optimizer, norm
 from .xla.optimise import Choices, choose, full_products, optimise
 
@@ -36,7 +37,7 @@ class PolicyState(NamedTuple):
     """State of the policy between two env steps, per environment."""
 
     latent: Latent
-    action: Float[Array, "*batch action"]
+    action: Float[Array, "*batch action"] | Int[Array, "*batch"]
 
 
 def choices(config: Config) -> Choices:
@@ -45,14 +46,22 @@ def choices(config: Config) -> Choices:
 
 
 def init(
-    config: Config, shapes: Mapping[str, tuple[int, ...]], action_size: int, *, key: PRNGKeyArray
+    config: Config,
+    shapes: Mapping[str, tuple[int, ...]],
+    action_size: int,
+    *,
+    discrete: bool = False,
+    num_classes: NumClasses = NO_CLASSES,
+    key: PRNGKeyArray,
 ) -> AgentState:
-    """Make a new agent.
+    """Make a new agent; `EnvSpec.sizes` has its arguments for a task.
 
     Args:
         config: Settings.
         shapes: Shape of each observation by its key, without batch axes.
-        action_size: Number of action dimensions.
+        action_size: Number of action dimensions, or of actions if they are discrete.
+        discrete: Whether an action is an integer in [0, action_size).
+        num_classes: Number of classes of each categorical observation by its key.
         key: Random key.
 
     Raises:
@@ -63,7 +72,16 @@ def init(
     chosen = choices(config)
     dtype = jnp.dtype(chosen.dtype)
     forms = Forms(chosen.blocks, chosen.unroll, chosen.in_chunks, chosen.row_by_row)
-    model = Dreamer(config.model, shapes, action_size, dtype=dtype, forms=forms, key=key)
+    model = Dreamer(
+        config.model,
+        shapes,
+        action_size,
+        discrete=discrete,
+        num_classes=num_classes,
+        dtype=dtype,
+        forms=forms,
+        key=key,
+    )
     return AgentState(
         model=model,
         slow_value=model.value,
@@ -75,8 +93,7 @@ def init(
 
 def initial_policy_state(model: Dreamer, num_envs: int) -> PolicyState:
     """Return the state of the policy before its first env step: zeros."""
-    action = jnp.zeros(model.policy.mean.bias.shape, jnp.float32)
-    one = PolicyState(model.rssm.initial(), action)
+    one = PolicyState(model.rssm.initial(), model.policy.zero())
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), one)
 
 
@@ -109,17 +126,27 @@ def act(
         latent, _ = model.rssm.observe(
             policy_state.latent,
             model.encoder(observation),
-            policy_state.action,
+            model.policy.encode(policy_state.action),
             is_first,
             key=latent_key,
         )
         action = model.policy(latent.feat()).sample(action_key)
-        action = jnp.where(is_last, 0.0, action)
+        action = jnp.where(is_last, model.policy.zero(), action)
         return PolicyState(latent, action), model.rssm.store(latent)
 
     keys = jr.split(key, is_first.shape[0])
     with full_products(model.rssm.dtype):
         return jax.vmap(act_one)(policy_state, observation, is_first, is_last, keys)
+
+
+def is_finite(action: Shaped[Any, "env ..."]) -> Bool[Any, " env"]:
+    """Return in which environments an action is finite: an array of NumPy or JAX.
+
+    A discrete action is always a number; that of a policy whose logits are NaN is -1.
+    """
+    if action.dtype.kind == "i":
+        return action >= 0
+    return (abs(action) < math.inf).all(axis=-1)
 
 
 def update(

@@ -39,8 +39,7 @@ def train(config: Config) -> list[float]:
 
     init_key, act_key, update_key = jr.split(jr.key(config.seed), 3)
     act, update = eqx.filter_jit(agent.act), eqx.filter_jit(agent.update)
-    shapes = {name: array.shape for name, array in envs.spec.observation.items()}
-    state = eqx.filter_jit(agent.init)(config, shapes, envs.spec.action_size, key=init_key)
+    state = eqx.filter_jit(agent.init)(config, **envs.spec.sizes, key=init_key)
     policy_state = agent.initial_policy_state(state.model, num_envs)
 
     print(f"{config.task}: the first episodes end, and are shown, after some minutes", flush=True)

@@ -43,6 +43,11 @@ CONFIG = Config(
 SHAPES = {"velocity": (2,), "height": ()}
 ACTION_SIZE = 2
 
+# The same with three actions, one of which is taken, and observations that are classes.
+NUM_ACTIONS = 3
+NUM_CLASSES = {"kind": 4, "grid": 2}
+DISCRETE_SHAPES = {**SHAPES, "kind": (), "grid": (2, 2)}
+
 
 def build(make, *args, seed=0, **kwargs):
     """A module with random numbers in every array: no bias is zero, no scale is one.
@@ -68,6 +73,14 @@ def tiny_model() -> Dreamer:
     """A model of the sizes of `CONFIG`, in the forms that CPUs take."""
     dtype, forms = jnp.dtype("float32"), Forms("separate", row_by_row=True)
     return build(Dreamer, CONFIG.model, SHAPES, ACTION_SIZE, dtype=dtype, forms=forms)
+
+
+def discrete_model() -> Dreamer:
+    """`tiny_model` with discrete actions and some categorical observations."""
+    dtype, forms = jnp.dtype("float32"), Forms("separate", row_by_row=True)
+    kinds = {"discrete": True, "num_classes": NUM_CLASSES}
+    sizes = (CONFIG.model, DISCRETE_SHAPES, NUM_ACTIONS)
+    return build(Dreamer, *sizes, **kinds, dtype=dtype, forms=forms)
 
 
 def tiny_rssm(dtype: str = "float32", classes: int = 4) -> RSSM:
@@ -96,6 +109,21 @@ def tiny_batch(**changes) -> Batch:
             normal(shape[0], CONFIG.model.deter),
             jnp.asarray(rng.integers(classes, size=(shape[0], stoch)), jnp.uint8),
         ),
+    )
+    return batch._replace(**changes)
+
+
+def discrete_batch(**changes) -> Batch:
+    """`tiny_batch` with numbers of actions, and with classes."""
+    rng, batch = np.random.default_rng(1), tiny_batch()
+    shape = batch.reward.shape
+
+    def integers(high, *size):
+        return jnp.asarray(rng.integers(high, size=(*shape, *size)), jnp.int32)
+
+    classes = {name: integers(n, *DISCRETE_SHAPES[name]) for name, n in NUM_CLASSES.items()}
+    batch = batch._replace(
+        observation={**batch.observation, **classes}, prev_action=integers(NUM_ACTIONS)
     )
     return batch._replace(**changes)
 

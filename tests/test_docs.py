@@ -18,6 +18,7 @@ import pytest
 from gpld.cli import parse_config
 from gpld.commands.benchmark import BenchmarkArgs
 from gpld.commands.evaluate import EvaluateArgs
+from gpld.commands.gpu_check import GPUCheckArgs
 from gpld.commands.pack import PackArgs
 from gpld.commands.plot import PlotArgs
 from gpld.commands.replay_update import ReplayUpdateArgs
@@ -70,6 +71,7 @@ PARSERS = {
     "benchmark": benchmark,
     "doctor": doctor,
     "evaluate": functools.partial(parse, EvaluateArgs),
+    "gpu_check": functools.partial(parse, GPUCheckArgs),
     "pack": functools.partial(parse, PackArgs),
     "plot": functools.partial(parse, PlotArgs),
     "replay_update": functools.partial(parse, ReplayUpdateArgs),

@@ -22,7 +22,7 @@ _SEEN, _DREAMED = (46, 160, 67), (218, 54, 51)  # frames of pictures: green, red
 def draw_predictions(
     path: Path,
     truth: Mapping[str, Shaped[np.ndarray, "sequence time ..."]],
-    predicted: Mapping[str, Float[np.ndarray, "sequence time ..."]],
+    predicted: Mapping[str, Shaped[np.ndarray, "sequence time ..."]],
     num_seen: int,
 ) -> list[Path]:
     """Draws true and predicted observations side by side.
@@ -112,7 +112,7 @@ def _strip(rows: UInt8[np.ndarray, "sequence time row height width 3"], num_seen
 
 def _plot(
     truth: Mapping[str, Shaped[np.ndarray, "sequence time ..."]],
-    predicted: Mapping[str, Float[np.ndarray, "sequence time ..."]],
+    predicted: Mapping[str, Shaped[np.ndarray, "sequence time ..."]],
     num_seen: int,
 ) -> Figure:
     """Numbers of the first sequence over time, some of every vector."""

@@ -150,7 +150,7 @@ def visit_states(
     length = episode * math.ceil(per_env / episode)
     times = (2 * np.arange(per_env) + 1) * length // (2 * per_env)
     policy_state = agent.initial_policy_state(model, envs.num_envs)
-    action = np.zeros((envs.num_envs, envs.spec.action_size), np.float32)
+    action = envs.no_action()
     visited = []
     for time in range(times[-1] + 1):
         step = envs.step(action)
@@ -158,7 +158,7 @@ def visit_states(
         observation, _, is_first, is_last, _ = jax.tree.map(jnp.asarray, step)
         policy_state, embed = _act(model, policy_state, observation, is_first, is_last, key=act_key)
         action = np.asarray(policy_state.action)
-        if not np.isfinite(action).all():
+        if not agent.is_finite(action).all():
             raise MachineError("The agent's actions are not finite: its training diverged.")
         if time == times[len(visited)]:
             inputs = (policy_state.latent.deter, embed)

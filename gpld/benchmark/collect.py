@@ -44,20 +44,26 @@ def benchmark_collect(config: Config, *, repetitions: int) -> Report:
 
 def _stepping(envs: VectorEnv) -> Case:
     rng = np.random.default_rng(0)
-    shape = (envs.num_envs, envs.spec.action_size)
+    action = envs.spec.action
+    shape = (envs.num_envs, *action.shape)
 
     def step() -> None:
-        envs.step(rng.uniform(-1, 1, shape).astype(np.float32))
+        if action.num_classes is not None:
+            envs.step(rng.integers(action.num_classes, size=shape, dtype=np.int32))
+        else:
+            envs.step(rng.uniform(-1, 1, shape).astype(np.float32))
 
     return Case(step, None, calls=ENV_STEPS)
 
 
 def _acting(config: Config, envs: VectorEnv) -> Case:
     spec, flags = envs.spec, jnp.zeros(envs.num_envs, bool)
-    shapes = {name: array.shape for name, array in spec.observation.items()}
-    init = jax.jit(lambda key: agent.init(config, shapes, spec.action_size, key=key).model)
+    init = jax.jit(lambda key: agent.init(config, **spec.sizes, key=key).model)
     model = init(jr.key(0))
-    observation = {name: jnp.ones((envs.num_envs, *shape)) for name, shape in shapes.items()}
+    observation = {
+        name: jnp.ones((envs.num_envs, *array.shape), array.dtype)
+        for name, array in spec.observation.items()
+    }
     policy_state = agent.initial_policy_state(model, envs.num_envs)
 
     def act(model, policy_state, observation, is_first, is_last, key):

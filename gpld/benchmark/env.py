@@ -23,7 +23,7 @@ _ROUND_SECONDS = 1.0
 _SLOWEST_STEP = 5.0
 
 
-class _Engine(NamedTuple):
+class Engine(NamedTuple):
     """Environments that are ready to be stepped."""
 
     size: int
@@ -77,40 +77,14 @@ def benchmark_env(
     return Report("env", settings, measurements, figures)
 
 
-def _engines(config: Config, task: str, batch_sizes: Sequence[int]) -> dict[str, _Engine]:
-    """The engines of one task by name, MJX's as long as its batches are not too slow."""
-    backends: tuple[Backend, ...] = ("dmc", "batch")
-    engines = {f"{task}, {backend}": _host(config, task, backend) for backend in backends}
-    for size in sorted(batch_sizes):
-        name = f"{task}, mjx x {size}"
-        progress(f"compiling {name}")
-        engines[name] = _mjx(config, task, size)
-        if mean_seconds(engines[name].step) > _SLOWEST_STEP:
-            break
-    return engines
+def mjx_engine(config: Config, task: str, size: int) -> Engine:
+    """Make environments on the device, and compile a step of all of them.
 
-
-def _case(step: Callable[[], Any], baseline: str) -> Case:
-    return Case(step, None, baseline, max(1, int(_ROUND_SECONDS / mean_seconds(step))))
-
-
-def _host(config: Config, task: str, backend: Backend) -> _Engine:
-    """Environments of the processor, in this process and on one thread."""
-    num_envs, repeat = config.env.num_envs, config.action_repeat
-    envs = make_vector_env(task, num_envs=num_envs, seed=0, action_repeat=repeat, backend=backend)
-    rng = np.random.default_rng(0)
-    shape = (64, num_envs, envs.spec.action_size)
-    actions = itertools.cycle(rng.uniform(-1, 1, shape).astype(np.float32))
-
-    def step() -> None:
-        envs.step(next(actions))
-
-    step()
-    return _Engine(num_envs, step)
-
-
-def _mjx(config: Config, task: str, size: int) -> _Engine:
-    """Environments on the device that are somewhere in their episodes."""
+    Args:
+        config: Settings: the action repeat, and `env.mjx_impl`.
+        task: One of the tasks that MJX has.
+        size: How many environments.
+    """
     from ..envs.mjx import MJXEnv
 
     began = time.perf_counter()
@@ -133,4 +107,36 @@ def _mjx(config: Config, task: str, size: int) -> _Engine:
         nonlocal carry
         carry = jax.block_until_ready(compiled(*carry))
 
-    return _Engine(size, run, time.perf_counter() - began)
+    return Engine(size, run, time.perf_counter() - began)
+
+
+def _engines(config: Config, task: str, batch_sizes: Sequence[int]) -> dict[str, Engine]:
+    """The engines of one task by name, MJX's as long as its batches are not too slow."""
+    backends: tuple[Backend, ...] = ("dmc", "batch")
+    engines = {f"{task}, {backend}": _host(config, task, backend) for backend in backends}
+    for size in sorted(batch_sizes):
+        name = f"{task}, mjx x {size}"
+        progress(f"compiling {name}")
+        engines[name] = mjx_engine(config, task, size)
+        if mean_seconds(engines[name].step) > _SLOWEST_STEP:
+            break
+    return engines
+
+
+def _case(step: Callable[[], Any], baseline: str) -> Case:
+    return Case(step, None, baseline, max(1, int(_ROUND_SECONDS / mean_seconds(step))))
+
+
+def _host(config: Config, task: str, backend: Backend) -> Engine:
+    """Environments of the processor, in this process and on one thread."""
+    num_envs, repeat = config.env.num_envs, config.action_repeat
+    envs = make_vector_env(task, num_envs=num_envs, seed=0, action_repeat=repeat, backend=backend)
+    rng = np.random.default_rng(0)
+    shape = (64, num_envs, envs.spec.action_size)
+    actions = itertools.cycle(rng.uniform(-1, 1, shape).astype(np.float32))
+
+    def step() -> None:
+        envs.step(next(actions))
+
+    step()
+    return Engine(num_envs, step)

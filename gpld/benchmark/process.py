@@ -56,15 +56,8 @@ def train_until(
     Raises:
         MachineError: If the run ended before; with its last line.
     """
-    with log.open("w") as file:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [*python_command(_CODE), json.dumps(to_dict(config))],
-            env=python_environment(**environment),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+    began = time.perf_counter()
+    process = start_training(config, log=log, **environment)
     result, usage = None, None
     try:
         while result is None and usage is None:
@@ -80,10 +73,33 @@ def train_until(
             process.kill()
             process.wait()
     if result is None or usage is None:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        last = lines[-1] if lines else f"exit code {process.returncode}"
-        raise MachineError(f"A training run ended too early: {last}")
+        raise ended_too_early(process, log)
     return result, Watched(seconds, host_bytes(usage.ru_maxrss))
+
+
+def start_training(config: Config, *, log: Path, **environment: str) -> subprocess.Popen:
+    """Start a training run in a process of its own.
+
+    Args:
+        config: Settings; `run` names the folder.
+        log: File for what the process prints.
+        **environment: Environment variables to change.
+    """
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [*python_command(_CODE), json.dumps(to_dict(config))],
+            env=python_environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def ended_too_early(process: subprocess.Popen, log: Path) -> MachineError:
+    """Return an error with the last line of a training run that should have gone on."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    last = lines[-1] if lines else f"exit code {process.returncode}"
+    return MachineError(f"A training run ended too early: {last}")
 
 
 def _usage(process: subprocess.Popen, options: int = 0) -> resource.struct_rusage | None:

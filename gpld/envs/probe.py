@@ -1,18 +1,17 @@
 """Tiny environments whose best return is known, to tell whether an agent learns.
 
-Each isolates one thing that an agent can get wrong. Actions have one entry, of which
-only the sign matters. All but one observe `time` (), the elapsed fraction of the episode, and
-`signal` (1,), whose meaning is the probe's own and which is 0 where it has none; the other
-one observes a picture.
+Each isolates one thing that an agent can get wrong. Actions have one entry, of which only the
+sign matters; those of one probe are discrete. Most observe `time` (), the elapsed fraction of the
+episode, and `signal` (1,), whose meaning is the probe's own and which is 0 where it has none; one
+observes a picture, and one the number of an action.
 """
 
 import abc
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32
 
-from .timestep import ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
+from .timestep import Action, ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 
 
 class Probe(abc.ABC):
@@ -22,6 +21,8 @@ class Probe(abc.ABC):
         length: Steps after which an episode is truncated.
         optimal_return: Undiscounted return per episode of the best policy.
         observed: Arrays of an observation.
+        action_size: Number of actions, if they are discrete.
+        discrete: Whether an action is a number in place of a sign.
     """
 
     length: ClassVar[int]
@@ -30,6 +31,8 @@ class Probe(abc.ABC):
         "signal": ArraySpec((1,), np.dtype(np.float32)),
         "time": ArraySpec((), np.dtype(np.float32)),
     }
+    action_size: ClassVar[int] = 1
+    discrete: ClassVar[bool] = False
 
     def __init__(self, *, seed: int):
         """Seed what the probe draws.
@@ -46,9 +49,10 @@ class Probe(abc.ABC):
         """Shapes and sizes of the task."""
         return EnvSpec(
             observation=dict(self.observed),
-            action_size=1,
+            action_size=self.action_size,
             action_repeat=1,
             episode_steps=self.length,
+            discrete=self.discrete,
         )
 
     def reset(self) -> TimeStep:
@@ -57,10 +61,11 @@ class Probe(abc.ABC):
         self._signal = self._begin()
         return single_timestep(self._observation(), is_first=True)
 
-    def step(self, action: Float32[np.ndarray, " action"]) -> TimeStep:
-        """Advance the clock and answer the sign of `action`."""
+    def step(self, action: Action) -> TimeStep:
+        """Advance the clock and answer the sign of `action`, or its number."""
         self._elapsed += 1
-        reward, is_terminal = self._answer(float(np.sign(action[0])))
+        chosen = action if self.discrete else np.sign(action[0])
+        reward, is_terminal = self._answer(float(chosen))
         return single_timestep(
             self._observation(),
             reward=reward,
@@ -93,7 +98,7 @@ class Probe(abc.ABC):
 
     @abc.abstractmethod
     def _answer(self, sign: float) -> tuple[float, bool]:
-        """Return reward and `is_terminal` for an action of this sign; may set the signal."""
+        """Return reward and `is_terminal` for this sign or number; may set the signal."""
 
 
 class ConstantReward(Probe):
@@ -186,9 +191,39 @@ class Picture(Probe):
         return {"image": image}
 
 
+class Discrete(Probe):
+    """Probe that pays 1 for the action whose number is shown: tests discrete actions.
+
+    The number, one of three, is categorical: the first of an episode is drawn, and each is
+    followed by the next, the last by the first. A policy that looks returns `length`, one that
+    does not a third as much on average.
+    """
+
+    length = 9
+    optimal_return = 9.0
+    action_size = 3
+    discrete = True
+    observed: ClassVar[dict[str, ArraySpec]] = {
+        "number": ArraySpec((), np.dtype(np.int32), 3),
+        "time": ArraySpec((), np.dtype(np.float32)),
+    }
+
+    def _begin(self) -> float:
+        return float(self._rng.integers(self.action_size))
+
+    def _answer(self, sign: float) -> tuple[float, bool]:
+        right, self._signal = sign == self._signal, (self._signal + 1) % self.action_size
+        return float(right), False
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        number = np.array(self._signal, np.int32)
+        return {"number": number, "time": super()._observation()["time"]}
+
+
 TASKS = {
     "probe_constant": ConstantReward,
     "probe_delayed": DelayedReward,
+    "probe_discrete": Discrete,
     "probe_memory": Memory,
     "probe_picture": Picture,
     "probe_termination": Termination,

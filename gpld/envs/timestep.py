@@ -1,10 +1,10 @@
 """Time steps of environments, and the specification of their arrays."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Int, Shaped
 
 IMAGE = "image"
 """Name of the observation that is a picture."""
@@ -35,6 +35,15 @@ class ArraySpec(NamedTuple):
     """Of a categorical array: its integers lie in [0, num_classes). None for all others."""
 
 
+class AgentSizes(TypedDict):
+    """Arguments of `agent.init` that say what an agent sees and does."""
+
+    shapes: dict[str, tuple[int, ...]]
+    action_size: int
+    discrete: bool
+    num_classes: dict[str, int]
+
+
 class EnvSpec(NamedTuple):
     """Specification of a task.
 
@@ -63,6 +72,17 @@ class EnvSpec(NamedTuple):
             return ArraySpec((), np.dtype(np.int32), self.action_size)
         return ArraySpec((self.action_size,), np.dtype(np.float32))
 
+    @property
+    def sizes(self) -> AgentSizes:
+        """Return the arguments of `agent.init` that say what is seen and done."""
+        arrays = self.observation.items()
+        return AgentSizes(
+            shapes={name: array.shape for name, array in arrays},
+            action_size=self.action_size,
+            discrete=self.discrete,
+            num_classes={n: x.num_classes for n, x in arrays if x.num_classes is not None},
+        )
+
 
 class TimeStep(NamedTuple):
     """Result of a reset or a step of an environment.
@@ -86,6 +106,10 @@ class TimeStep(NamedTuple):
     is_terminal: Bool[Any, "*batch"]
 
 
+Action = Float32[np.ndarray, " action"] | Int[np.ndarray, ""]
+"""One action, as `EnvSpec.action` describes it: numbers, or an integer in an array without axes."""
+
+
 @runtime_checkable
 class Environment(Protocol):
     """Interface of one environment.
@@ -103,8 +127,8 @@ class Environment(Protocol):
         """Start an episode; the time step has `is_first` and reward 0."""
         ...
 
-    def step(self, action: Float32[np.ndarray, " action"]) -> TimeStep:
-        """Apply `action`, clipped to [-1, 1], for `spec.action_repeat` steps."""
+    def step(self, action: Action) -> TimeStep:
+        """Apply `action`, clipped to [-1, 1] unless discrete, for `spec.action_repeat` steps."""
         ...
 
     def get_state(self) -> EnvState:

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray, Shaped
 
-from ..agent import act, initial_policy_state
+from ..agent import act, initial_policy_state, is_finite
 from ..envs import (
     CompleteOptions,
     EnvOptions,
@@ -149,7 +149,7 @@ def run_episodes(
     finished: list[list[EpisodeEnd]] = [[] for _ in quota]
     tracker = EpisodeTracker(envs.num_envs)
     policy_state = initial_policy_state(model, envs.num_envs)
-    action = np.zeros((envs.num_envs, envs.spec.action_size), np.float32)
+    action = envs.no_action()
     while any(len(f) < n for f, n in zip(finished, quota, strict=True)):
         if should_stop is not None and should_stop():
             raise Interrupted("The evaluation was interrupted.")
@@ -160,7 +160,7 @@ def run_episodes(
         if actions == "modes":
             policy_state = policy_state._replace(action=_modes(model, policy_state.latent, is_last))
         action = np.asarray(policy_state.action)
-        if not np.isfinite(action).all():
+        if not is_finite(action).all():
             raise MachineError("The agent's actions are not finite: its training diverged.")
         if record is not None:
             record(step, action)
@@ -176,8 +176,11 @@ _act = eqx.filter_jit(act)
 @eqx.filter_jit
 def _modes(
     model: Dreamer, latent: Latent, is_last: Bool[Array, " env"]
-) -> Float[Array, "env action"]:
+) -> Shaped[Array, "env ..."]:
     """Return the policy's modes; 0 where `act` gives 0."""
+
+    def mode(latent, is_last):
+        return jnp.where(is_last, model.policy.zero(), model.policy(latent.feat()).mode())
+
     with full_products(model.rssm.dtype):
-        modes = jax.vmap(lambda latent: model.policy(latent.feat()).mean)(latent)
-    return jnp.where(is_last[:, None], 0.0, modes)
+        return jax.vmap(mode)(latent, is_last)

@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from ..losses import Batch, observe
-from ..models import Dreamer, Latent, symexp
+from ..models import Dreamer, Latent
 
-Predictions = dict[str, Float[Array, "batch time ..."]]
-"""Observations by name: vectors in their own units, images between 0 and 1."""
+Predictions = dict[str, Shaped[Array, "batch time ..."]]
+"""Observations by name: vectors in their own units, classes, images between 0 and 1."""
 
 
 def predict_open_loop(
@@ -46,12 +46,7 @@ def predict_open_loop(
         return jax.lax.scan(step, latent, (actions, keys))[1]
 
     last = jax.tree.map(lambda x: x[:, -1], seen)
-    actions = batch.prev_action[:, num_seen:]
+    actions = model.policy.encode(batch.prev_action[:, num_seen:])
     dreamed = jax.vmap(dream)(last, actions, jr.split(dream_key, actions.shape[0]))
     latents = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), seen, dreamed)
-
-    def decode(latent: Latent) -> dict[str, Float[Array, "..."]]:
-        decoded = model.decoder(latent)
-        return {name: x if x.ndim == 3 else symexp(x) for name, x in decoded.items()}
-
-    return jax.vmap(jax.vmap(decode))(latents)
+    return jax.vmap(jax.vmap(model.decoder.observation))(latents)

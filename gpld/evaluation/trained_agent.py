@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Float32, PRNGKeyArray
+from jaxtyping import Float32, Int, PRNGKeyArray
 
 from .. import agent
 from ..checkpoints import checkpoint
@@ -41,7 +41,7 @@ class TrainedAgent(eqx.Module):
 
     def act(
         self, step: TimeStep, state: ActingState
-    ) -> tuple[Float32[np.ndarray, " action"], ActingState]:
+    ) -> tuple[Float32[np.ndarray, " action"] | Int[np.ndarray, ""], ActingState]:
         """Sample an action, as in training and evaluation.
 
         Args:
@@ -49,7 +49,7 @@ class TrainedAgent(eqx.Module):
             state: The result of the last call, or of `initial_state`.
 
         Returns:
-            The action, unclipped, and the new state.
+            The action, unclipped, or its number if it is discrete; and the new state.
         """
         observation, _, is_first, is_last, _ = jax.tree.map(lambda x: jnp.asarray(x)[None], step)
         key, act_key = jr.split(state.key)
@@ -73,8 +73,7 @@ def load(run: str | Path, *, env_step: int | None = None) -> TrainedAgent:
     """
     folder = RunFolder(Path(run))
     config, spec = folder.config(), folder.env_spec()
-    shapes = {name: array.shape for name, array in spec.observation.items()}
-    like = eqx.filter_eval_shape(agent.init, config, shapes, spec.action_size, key=jr.key(0))
+    like = eqx.filter_eval_shape(agent.init, config, **spec.sizes, key=jr.key(0))
     checkpoints = folder.checkpoints()
     if env_step is not None and env_step not in checkpoints:
         steps = ", ".join(map(str, checkpoints)) or "none"

@@ -12,7 +12,7 @@ from typing import NamedTuple, Unpack
 
 import imageio_ffmpeg
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Shaped, UInt8
 
 from ..envs import CompleteOptions, EnvOptions, TimeStep, env_factory, env_seed, is_own
 from ..envs.dmc.drawing import Drawing, OwnRepetition, Playback, Repetition
@@ -34,7 +34,7 @@ class FirstEpisode:
         self._actions: list[np.ndarray] = []
         self._ended = False
 
-    def __call__(self, step: TimeStep, action: Float32[np.ndarray, "env action"]) -> None:
+    def __call__(self, step: TimeStep, action: Shaped[np.ndarray, "env ..."]) -> None:
         """Take in one time step of every environment, and the actions that answer it."""
         if self._ended:
             return
@@ -43,7 +43,7 @@ class FirstEpisode:
         self._actions.append(action[0])
 
     @property
-    def actions(self) -> Float32[np.ndarray, "time action"]:
+    def actions(self) -> Shaped[np.ndarray, "time ..."]:
         """Return the actions between its time steps."""
         return np.stack(self._actions[:-1])
 

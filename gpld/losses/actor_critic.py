@@ -87,7 +87,7 @@ def actor_critic_losses(
         "repval": _replay_loss(model, rollout, batch, first_returns, first_slow, config),
     }
     metrics = _metrics(imagined, worth, return_norm, config)
-    return losses, return_norm, metrics | {"ent/action": jnp.mean(entropy)}
+    return losses, return_norm, metrics | model.policy.metrics(jnp.mean(entropy))
 
 
 def _returns(

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ..models import StoredLatent
 
@@ -15,8 +15,8 @@ class Batch(NamedTuple):
     """
 
     observation: dict[str, Shaped[Array, "batch time ..."]]
-    prev_action: Float[Array, "batch time action"]
-    """At t, the action taken after the observation at t - 1, unclipped."""
+    prev_action: Float[Array, "batch time action"] | Int[Array, "batch time"]
+    """At t, the action taken after the observation at t - 1: unclipped, or its number."""
 
     reward: Float[Array, "batch time"]
     is_first: Bool[Array, "batch time"]

@@ -32,7 +32,7 @@ class ReplayedState(NamedTuple):
     """The state before; zeros where an episode begins."""
 
     prev_action: Float[Array, "*states action"]
-    """The action that led here, unclipped; zeros where an episode begins."""
+    """The action that led here, encoded, unclipped; zeros where an episode begins."""
 
 
 Site = Callable[[Dreamer, ReplayedState], tuple[TableFn, Inputs]]
@@ -140,7 +140,7 @@ def replayed_states(model: Dreamer, batch: Batch, rollout: Rollout) -> ReplayedS
     )
     previous, prev_action = jax.tree.map(
         lambda x: jnp.where(jnp.expand_dims(batch.is_first, range(2, x.ndim)), 0, x),
-        (previous, batch.prev_action),
+        (previous, model.policy.encode(batch.prev_action)),
     )
     return ReplayedState(rollout.latent, rollout.embed, previous, prev_action)
 

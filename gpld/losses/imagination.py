@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from ..models import Dreamer, Latent, TwoHotHead, apply_heads, first_layers
 
@@ -29,7 +29,7 @@ class Imagined(NamedTuple):
     first: Float[Array, "*batch length units"]
     """Outputs of the first affine layers of policy and value there."""
 
-    action: Float[Array, "*batch length action"]
+    action: Float[Array, "*batch length action"] | Int[Array, "*batch length"]
     """Actions a_0 to a_{H-1}."""
 
     last: Float[Array, "*batch feat"]
@@ -78,7 +78,7 @@ def imagine(
         feat = latent.feat()
         policy, first, predicted = look(feat)
         action = policy.sample(action_key)
-        latent = model.rssm.imagine(latent, action, key=latent_key)
+        latent = model.rssm.imagine(latent, model.policy.encode(action), key=latent_key)
         return latent, (_as_bits(feat.astype(kept or feat.dtype)), first, action, predicted)
 
     keys, unroll = jr.split(key, length), model.rssm.forms.unroll_of(length)

@@ -16,12 +16,13 @@ def observe(model: Dreamer, batch: Batch, *, key: PRNGKeyArray) -> Rollout:
     """Infer the posterior states along the sequences of a batch, from the stored context on."""
     embed = map_states(model.encoder, batch.observation, in_chunks=model.encoder.in_chunks)
     context = jax.vmap(model.rssm.restore)(batch.context)
+    action = model.policy.encode(batch.prev_action)
     keys = jr.split(key, embed.shape[0])
     return jax.vmap(
         lambda latent, embed, action, first, key: model.rssm.observe_sequence(
             latent, embed, action, first, key=key
         )
-    )(context, embed, batch.prev_action, batch.is_first, keys)
+    )(context, embed, action, batch.is_first, keys)
 
 
 def world_model_losses(

@@ -72,9 +72,19 @@ def run_python(code: str, *, timeout: float, **environment: str) -> Outcome:
         return Outcome(False, f"no answer within {timeout:g} s")
     if result.returncode == 0:
         return Outcome(True, _lines(result.stdout)[-1])
-    if result.returncode < 0:
-        return Outcome(False, f"killed by {signal.Signals(-result.returncode).name}")
-    return Outcome(False, _error(result.stderr) or f"exit code {result.returncode}")
+    return Outcome(False, failure(result.returncode, result.stderr))
+
+
+def failure(code: int, text: str) -> str:
+    """Say in one line why an interpreter failed.
+
+    Args:
+        code: Its exit code, not 0.
+        text: What it wrote to stderr.
+    """
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return _error(text) or f"exit code {code}"
 
 
 class Child:

@@ -5,8 +5,10 @@ from .decoder import Decoder as Decoder
 from .distributions import (
     Binary as Binary,
     BoundedNormal as BoundedNormal,
+    Categorical as Categorical,
     OneHotCategorical as OneHotCategorical,
     SymexpTwoHot as SymexpTwoHot,
+    cross_entropy as cross_entropy,
     symexp as symexp,
     symexp_bins as symexp_bins,
     symlog as symlog,
@@ -19,6 +21,8 @@ from .factored import FactoredMap as FactoredMap
 from .forms import Forms as Forms
 from .heads import (
     ContinueHead as ContinueHead,
+    ContinuousPolicy as ContinuousPolicy,
+    DiscretePolicy as DiscretePolicy,
     PolicyHead as PolicyHead,
     TwoHotHead as TwoHotHead,
     apply_heads as apply_heads,
@@ -39,4 +43,9 @@ from .rssm import (
     Rollout as Rollout,
     StoredLatent as StoredLatent,
 )
-from .vectors import VectorDecoder as VectorDecoder, VectorEncoder as VectorEncoder
+from .vectors import (
+    NO_CLASSES as NO_CLASSES,
+    NumClasses as NumClasses,
+    VectorDecoder as VectorDecoder,
+    VectorEncoder as VectorEncoder,
+)

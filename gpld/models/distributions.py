@@ -115,10 +115,46 @@ class BoundedNormal(eqx.Module):
         log_density = -0.5 * jnp.square(z) - jnp.log(self.std)
         return jnp.sum(log_density - 0.5 * math.log(2 * math.pi))
 
+    def mode(self) -> Float[Array, " action"]:
+        """The likeliest action."""
+        return self.mean
+
     def entropy(self) -> Float[Array, ""]:
         """Differential entropy in nats."""
         constant = 0.5 * math.log(2 * math.pi) + 0.5
         return jnp.sum(jnp.log(self.std) + constant)
+
+
+class Categorical(eqx.Module):
+    """One of several classes, by its number: a discrete action. Nothing is mixed in.
+
+    Samples and mode are int32 and have no gradient. Where a logit is NaN they are -1, the
+    number of no class, so that what they choose does not pass for a choice.
+    """
+
+    logits: Float[Array, " classes"]
+
+    def __init__(self, logits: Float[Array, " classes"]):
+        self.logits = at_least_float32(logits)
+
+    def sample(self, key: PRNGKeyArray) -> Int[Array, ""]:
+        """Draw a class."""
+        return self._checked(jr.categorical(key, self.logits))
+
+    def mode(self) -> Int[Array, ""]:
+        """The likeliest class."""
+        return self._checked(jnp.argmax(self.logits))
+
+    def _checked(self, index: Int[Array, ""]) -> Int[Array, ""]:
+        return jnp.where(jnp.any(jnp.isnan(self.logits)), -1, index).astype(jnp.int32)
+
+    def log_prob(self, x: Int[Array, ""]) -> Float[Array, ""]:
+        """Log-probability in nats."""
+        return -cross_entropy(self.logits, x)
+
+    def entropy(self) -> Float[Array, ""]:
+        """Entropy in nats."""
+        return -jnp.sum(jax.nn.softmax(self.logits) * jax.nn.log_softmax(self.logits))
 
 
 @cache
@@ -196,6 +232,15 @@ class Binary(eqx.Module):
         target = jax.lax.stop_gradient(target).astype(self.logit.dtype)
         on, off = jax.nn.log_sigmoid(self.logit), jax.nn.log_sigmoid(-self.logit)
         return -(target * on + (1 - target) * off)
+
+
+def cross_entropy(
+    logits: Float[Array, "*batch classes"], target: Int[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """Minus the log-probability of each target under `softmax(logits)`, in nats, elementwise."""
+    log_probs = jax.nn.log_softmax(at_least_float32(logits))
+    # Not by its index: the gradient would be a scatter, which is slow.
+    return -jnp.sum(jax.nn.one_hot(target, logits.shape[-1], dtype=log_probs.dtype) * log_probs, -1)
 
 
 def symlog_mse(

@@ -12,8 +12,9 @@ from ..config import ModelConfig
 from .decoder import Decoder
 from .encoder import Encoder
 from .forms import Forms
-from .heads import ContinueHead, PolicyHead, TwoHotHead
+from .heads import ContinueHead, ContinuousPolicy, DiscretePolicy, PolicyHead, TwoHotHead
 from .rssm import RSSM
+from .vectors import NO_CLASSES, NumClasses
 
 
 class Dreamer(eqx.Module):
@@ -33,6 +34,8 @@ class Dreamer(eqx.Module):
         shapes: Mapping[str, tuple[int, ...]],
         action_size: int,
         *,
+        discrete: bool = False,
+        num_classes: NumClasses = NO_CLASSES,
         dtype: jnp.dtype = jnp.dtype("float32"),  # noqa: B008
         forms: Forms = Forms(),  # noqa: B008
         key: PRNGKeyArray,
@@ -42,20 +45,25 @@ class Dreamer(eqx.Module):
         Args:
             config: Sizes.
             shapes: Shape of each observation by its key, without batch axes.
-            action_size: Number of action dimensions.
+            action_size: Number of action dimensions, or of actions if they are discrete.
+            discrete: Whether an action is an integer in [0, action_size).
+            num_classes: Number of classes of each categorical observation by its key.
             dtype: Compute dtype; parameters are float32 whatever it is.
             forms: Forms of computation.
             key: Random key.
         """
         encoder, rssm, decoder, reward, cont, policy, value = jr.split(key, 7)
         units, feat = config.dims.units, config.dims.deter + config.stoch * config.dims.classes
-        self.encoder = Encoder(shapes, config, dtype=dtype, forms=forms, key=encoder)
+        self.encoder = Encoder(
+            shapes, config, dtype=dtype, num_classes=num_classes, forms=forms, key=encoder
+        )
         embed = self.encoder.embed_size
         self.rssm = RSSM(embed, action_size, config, dtype=dtype, forms=forms, key=rssm)
-        self.decoder = Decoder(shapes, config, forms=forms, key=decoder)
+        self.decoder = Decoder(shapes, config, num_classes=num_classes, forms=forms, key=decoder)
         self.reward = TwoHotHead(feat, units=units, num_layers=config.reward_layers, key=reward)
         self.cont = ContinueHead(feat, units=units, num_layers=config.continue_layers, key=cont)
-        self.policy = PolicyHead(
+        make_policy = DiscretePolicy if discrete else ContinuousPolicy
+        self.policy = make_policy(
             feat, action_size, units=units, num_layers=config.policy_layers, key=policy
         )
         self.value = TwoHotHead(feat, units=units, num_layers=config.value_layers, key=value)

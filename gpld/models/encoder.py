@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from ..config import ModelConfig
 from .forms import Forms
 from .images import ImageEncoder
-from .vectors import Shapes, VectorEncoder
+from .vectors import NO_CLASSES, NumClasses, Shapes, VectorEncoder
 
 
 class Encoder(eqx.Module):
@@ -27,6 +27,7 @@ class Encoder(eqx.Module):
         config: ModelConfig,
         *,
         dtype: jnp.dtype,
+        num_classes: NumClasses = NO_CLASSES,
         forms: Forms = Forms(),  # noqa: B008
         key: PRNGKeyArray,
     ):
@@ -36,10 +37,11 @@ class Encoder(eqx.Module):
             shapes: Shape of each observation by its name, without batch axes.
             config: Sizes.
             dtype: Compute dtype of the embedding.
+            num_classes: Of those that are categorical.
             forms: Forms of computation.
             key: Random key.
         """
-        vectors, images = split_shapes(shapes)
+        vectors, images = split_shapes(shapes, num_classes)
         vector_key, image_key = jr.split(key)
         self.vectors = self.images = None
         self.in_chunks = forms.in_chunks and bool(images)
@@ -49,6 +51,7 @@ class Encoder(eqx.Module):
                 units=config.dims.units,
                 num_layers=config.encoder_layers,
                 dtype=dtype,
+                num_classes=num_classes,
                 key=vector_key,
             )
         if images:
@@ -73,8 +76,10 @@ class Encoder(eqx.Module):
         return [part for part in (self.vectors, self.images) if part is not None]
 
 
-def split_shapes(shapes: Shapes) -> tuple[Shapes, Shapes]:
+def split_shapes(shapes: Shapes, num_classes: NumClasses = NO_CLASSES) -> tuple[Shapes, Shapes]:
     """Split into vectors, which have up to two axes, and images, which have three.
+
+    Categorical observations are vectors, however many axes they have.
 
     Raises:
         ValueError: If an observation has more axes, or there is none.
@@ -82,8 +87,10 @@ def split_shapes(shapes: Shapes) -> tuple[Shapes, Shapes]:
     if not shapes:
         raise ValueError("`shapes` must name at least one observation.")
     for name, shape in shapes.items():
-        if len(shape) > 3:
+        if len(shape) > 3 and name not in num_classes:
             raise ValueError(f"Observations must have at most 3 axes, {name} has {shape}.")
-    vectors = {name: shape for name, shape in shapes.items() if len(shape) < 3}
-    images = {name: shape for name, shape in shapes.items() if len(shape) == 3}
+    images = {
+        name: shape for name, shape in shapes.items() if len(shape) == 3 and name not in num_classes
+    }
+    vectors = {name: shape for name, shape in shapes.items() if name not in images}
     return vectors, images

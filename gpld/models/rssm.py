@@ -148,7 +148,7 @@ class RSSM(eqx.Module):
 
         Args:
             embed: Width of the encoder's output.
-            action_size: Number of action dimensions.
+            action_size: Width of an encoded action.
             config: Sizes.
             dtype: Compute dtype of the states.
             forms: Forms of computation.
@@ -239,7 +239,7 @@ class RSSM(eqx.Module):
         Args:
             latent: State at t - 1; replaced by zeros where an episode begins at t.
             embed: Encoder output of the observation at t.
-            action: Action taken after the observation at t - 1; replaced likewise.
+            action: Action taken after the observation at t - 1, encoded; replaced likewise.
             is_first: Whether an episode begins at t.
             key: Random key.
 
@@ -269,7 +269,7 @@ class RSSM(eqx.Module):
         Args:
             latent: State before the first step.
             embed: Encoder outputs.
-            prev_action: At t, the action taken after the observation at t - 1.
+            prev_action: At t, the action taken after the observation at t - 1, encoded.
             is_first: Where episodes begin.
             key: Random key.
 
@@ -291,7 +291,7 @@ class RSSM(eqx.Module):
     def imagine(
         self, latent: Latent, action: Float[Array, " action"], *, key: PRNGKeyArray
     ) -> Latent:
-        """Imagine one step: sample the next state from the prior."""
+        """Imagine one step after an encoded action: sample the next state from the prior."""
         deter = self.core(latent.deter, latent.stoch, action)
         stoch = self.dist(self.prior_logits(deter)).sample(key)
         return Latent(deter, stoch.astype(self.dtype))

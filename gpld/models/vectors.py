@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
@@ -15,24 +17,49 @@ from .rssm import Latent
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each observation by its name, without batch axes."""
 
+NumClasses = Mapping[str, int]
+"""Number of classes of each categorical observation, which is made of integers, by its name."""
+
+NO_CLASSES: NumClasses = MappingProxyType({})
+"""No observation is categorical."""
+
 
 def concat_vectors(
-    values: Mapping[str, Shaped[Array, "..."]], keys: tuple[str, ...], dtype: jnp.dtype
+    values: Mapping[str, Shaped[Array, "..."]],
+    keys: Mapping[str, int | None],
+    dtype: jnp.dtype,
 ) -> Float[Array, " size"]:
     """Flatten the named values of one observation and join them in that order.
 
-    Symlog is taken in float32 before the cast to the compute dtype, because bfloat16
-    would round large observations first.
+    Integers of a categorical observation become one-hot vectors. Symlog of all others is taken
+    in float32 before the cast to the compute dtype, because bfloat16 would round large
+    observations first.
+
+    Args:
+        values: Observation by name.
+        keys: Names, with the number of classes of those that are categorical.
+        dtype: Compute dtype.
     """
-    flat = [symlog(at_least_float32(values[k])).reshape(-1) for k in keys]
+
+    def number(value, classes):
+        if classes is None:
+            return symlog(at_least_float32(value))
+        return jax.nn.one_hot(value, classes, dtype=jnp.float32)
+
+    flat = [number(values[name], classes).reshape(-1) for name, classes in keys.items()]
     return jnp.concatenate(flat).astype(dtype)
 
 
 class VectorEncoder(eqx.Module):
-    """Symlog, then a chain of hidden layers, over all vectors in sorted order of their names."""
+    """Symlog, then a chain of hidden layers, over all vectors in sorted order of their names.
+
+    Those that are categorical are one-hot vectors, without symlog.
+    """
 
     mlp: MLP
-    keys: tuple[str, ...] = eqx.field(static=True)
+    keys: tuple[tuple[str, int | None], ...] = eqx.field(static=True)
+    """Names, with the number of classes of those that are categorical."""
+
     dtype: jnp.dtype = eqx.field(static=True)
 
     def __init__(
@@ -42,6 +69,7 @@ class VectorEncoder(eqx.Module):
         units: int,
         num_layers: int,
         dtype: jnp.dtype,
+        num_classes: NumClasses = NO_CLASSES,
         key: PRNGKeyArray,
     ):
         """Initialise the encoder.
@@ -51,10 +79,11 @@ class VectorEncoder(eqx.Module):
             units: Width of the hidden layers, and of the embedding.
             num_layers: Number of hidden layers.
             dtype: Compute dtype of the embedding.
+            num_classes: Of those that are categorical.
             key: Random key.
         """
-        self.keys = tuple(sorted(shapes))
-        size = sum(math.prod(shape) for shape in shapes.values())
+        self.keys = tuple((name, num_classes.get(name)) for name in sorted(shapes))
+        size = sum(math.prod(shapes[name]) * (classes or 1) for name, classes in self.keys)
         self.mlp = MLP(size, units, num_layers, key=key)
         self.dtype = jnp.dtype(dtype)
 
@@ -65,11 +94,11 @@ class VectorEncoder(eqx.Module):
 
     def __call__(self, observation: Mapping[str, Shaped[Array, "..."]]) -> Float[Array, " embed"]:
         """Embed one observation's vectors."""
-        return self.mlp(concat_vectors(observation, self.keys, self.dtype))
+        return self.mlp(concat_vectors(observation, dict(self.keys), self.dtype))
 
 
 class VectorDecoder(eqx.Module):
-    """Predictor of every vector in symlog space, from one trunk.
+    """Predictor of every vector from one trunk: numbers in symlog space, and logits of classes.
 
     Its input is `stoch` before `deter`, the reverse of the feature that all heads see;
     this is the order in DreamerV3's code.
@@ -78,6 +107,7 @@ class VectorDecoder(eqx.Module):
     mlp: MLP
     outputs: dict[str, Linear]
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
+    """Shapes of the predictions: those of the vectors, and an axis more for logits."""
 
     def __init__(
         self,
@@ -86,6 +116,7 @@ class VectorDecoder(eqx.Module):
         *,
         units: int,
         num_layers: int,
+        num_classes: NumClasses = NO_CLASSES,
         key: PRNGKeyArray,
     ):
         """Initialise the decoder.
@@ -95,10 +126,12 @@ class VectorDecoder(eqx.Module):
             feat_size: Width of `deter` and flattened `stoch` together.
             units: Width of the hidden layers.
             num_layers: Number of hidden layers.
+            num_classes: Of those that are categorical.
             key: Random key.
         """
+        logits = {name: (*shapes[name], n) for name, n in num_classes.items()}
         mlp_key, *out_keys = jr.split(key, 1 + len(shapes))
-        self.shapes = tuple(sorted(shapes.items()))
+        self.shapes = tuple(sorted({**shapes, **logits}.items()))
         self.mlp = MLP(feat_size, units, num_layers, key=mlp_key)
         self.outputs = {
             name: Linear(units, math.prod(shape), key=out_key)
@@ -106,6 +139,6 @@ class VectorDecoder(eqx.Module):
         }
 
     def __call__(self, latent: Latent) -> dict[str, Float[Array, "..."]]:
-        """Predict each vector in its shape, in symlog space."""
+        """Predict each vector in its shape: in symlog space, or logits along a last axis."""
         x = self.mlp(jnp.concatenate([latent.stoch.reshape(-1), latent.deter]))
         return {name: self.outputs[name](x).reshape(s) for name, s in self.shapes}

@@ -45,10 +45,15 @@ class SeedAxis:
 
     def take(self, tree: PyTree, index: int) -> PyTree:
         """Return one agent's part of arrays on the devices."""
-        if self.size == 1:
-            return local(tree)
-        part, index = shard_of(tree, index)
-        return _select(part, jnp.asarray(index))
+        tree, place = self.find(tree, index)
+        return tree if place is None else _select(tree, jnp.asarray(place))
+
+    def find(self, tree: PyTree, index: int) -> tuple[PyTree, int | None]:
+        """Return the arrays of one device that hold an agent's part, and its place in them.
+
+        Nothing is copied. The place is None where they hold nothing else.
+        """
+        return (local(tree), None) if self.size == 1 else shard_of(tree, index)
 
     def vmap(self, fn: Callable, *, shared: Sequence[int] = ()) -> Callable:
         """Map a function of one agent over all of them.

@@ -1,18 +1,39 @@
 """Replay on the device."""
 
+import functools
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import PRNGKeyArray, Shaped
+from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
 from . import functional
 from .abstract_replay import AbstractReplay, stream_length
 from .functional import Counters, Layout, Steps
 from .ring import Ring
 from .storage import StepSpec
+
+
+class _Stacked(NamedTuple):
+    """One replay's steps in an array that holds those of several along its first axis."""
+
+    array: Shaped[Array, "seed stream length ..."]
+    place: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    @property
+    def itemsize(self) -> int:
+        return self.array.dtype.itemsize
 
 
 class DeviceRing(Ring):
@@ -38,7 +59,7 @@ class DeviceRing(Ring):
             self.arrays[name] = np.zeros_like(self._zeros[name], subok=False, order="C")
         super().fill(name, first, values)
 
-    def changed(self, arrays: Steps, counters: Counters) -> None:
+    def changed(self, arrays: Mapping[str, Any], counters: Counters) -> None:
         """Take over what a program has made of it."""
         self.arrays = dict(arrays)
         self.num_added, self.oldest = int(counters.num_added), int(counters.oldest)
@@ -54,13 +75,23 @@ class DeviceRing(Ring):
         del first, stop
         return self.num_changes
 
-    def on_host(self) -> Ring:
-        """Copy the ring, since programs overwrite arrays at any time."""
-        ring = Ring(
-            {k: np.array(x) for k, x in self.arrays.items()}, mutable=self.groups["mutable"]
+    def on_host(self, names: Collection[str], first: int, stop: int) -> Ring:
+        """Copy consecutive steps, since programs overwrite arrays at any time.
+
+        No more than these are copied, on the device as on the host: a replay may fill the device.
+        """
+        count = stop - first
+        arrays = {name: self.arrays[name] for name in names}
+        part = Ring(
+            {
+                k: np.empty((self.num_streams, count, *x.shape[2:]), x.dtype)
+                for k, x in arrays.items()
+            }
         )
-        ring.num_added, ring.oldest = self.num_added, self.oldest
-        return ring
+        for offsets, positions in self.pieces(first, stop):
+            for name, array in arrays.items():
+                part.fill(name, first + offsets.start, _read(array, positions))
+        return part
 
 
 class DeviceReplay(AbstractReplay):
@@ -112,10 +143,17 @@ class DeviceReplay(AbstractReplay):
         self.key: PRNGKeyArray = jr.key(seed)
         self.counters = functional.initial()
 
-    def changed(self, arrays: Steps, counters: Counters) -> None:
-        """Take over what a program has made of arrays and counters."""
+    def changed(self, arrays: Steps, counters: Counters, *, place: int | None = None) -> None:
+        """Take over what a program has made of arrays and counters.
+
+        Args:
+            arrays: Steps by name.
+            counters: What has happened.
+            place: Which replay it is, of arrays that hold several along their first axis.
+        """
         self.counters = counters
-        self.ring.changed(arrays, counters)
+        each = arrays if place is None else {k: _Stacked(x, place) for k, x in arrays.items()}
+        self.ring.changed(each, counters)
 
     def get_state(self) -> dict[str, Any]:
         """Return everything but the steps themselves, as JSON can hold it."""
@@ -129,3 +167,27 @@ class DeviceReplay(AbstractReplay):
             raise ValueError(f"counters must be non-negative integers, got {values}")
         self.counters = Counters(**{name: jnp.int32(value) for name, value in values.items()})
         self.ring.num_added, self.ring.oldest = state["num_added"], oldest
+
+
+def _read(array: Any, positions: slice) -> Shaped[np.ndarray, "stream steps ..."]:
+    """Copy some positions of all streams to the host."""
+    first, count = positions.start, positions.stop - positions.start
+    if isinstance(array, _Stacked):
+        return np.asarray(_part(array.array, array.place, first, count))
+    if isinstance(array, jax.Array):
+        return np.asarray(_part(array, None, first, count))
+    return array[:, positions]  # not on the device yet
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _part(
+    array: Shaped[Array, "..."],
+    place: Int[Array, ""] | int | None,
+    first: Int[Array, ""] | int,
+    count: int,
+) -> Shaped[Array, "stream steps ..."]:
+    """Cut out steps. Where they begin is an argument: parts of one size share one program."""
+    if place is None:
+        return jax.lax.dynamic_slice_in_dim(array, first, count, axis=1)
+    starts = (place, 0, first, *(0 for _ in array.shape[3:]))
+    return jax.lax.dynamic_slice(array, starts, (1, array.shape[1], count, *array.shape[3:]))[0]

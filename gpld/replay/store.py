@@ -73,15 +73,15 @@ class ReplayStore:
                 self._ring, self._current = ring, {}
             if self._chunk_length is None:
                 self._chunk_length = _chunk_length(ring, self._chunk_bytes)
-            current, pending, frozen = [], [], None
+            current, pending = [], []
             for group, chunk, first, stop in _chunks(ring, self._chunk_length):
                 file = self._current.get((group, chunk))
                 if file is not None and self._holds(file, ring, first, stop):
                     current.append(file)
                 else:
                     name = f"{group}-{chunk:06d}-{self._serial:06d}.npy"
-                    frozen = frozen or ring.on_host()
-                    steps = FrozenChunk(frozen, ring.groups[group], first, stop)
+                    names = ring.groups[group]
+                    steps = FrozenChunk(ring.on_host(names, first, stop), names, first, stop)
                     pending.append(PendingFile(name, group, chunk, steps))
             self._serial += 1
             changes = ring.num_changes

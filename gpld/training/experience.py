@@ -26,7 +26,7 @@ def step_specs(config: Config, spec: EnvSpec) -> dict[str, StepSpec]:
     flag, number = np.dtype(bool), np.dtype(np.float32)
     return {
         **{name: StepSpec(array.shape, array.dtype) for name, array in spec.observation.items()},
-        "action": StepSpec((spec.action_size,), number),
+        "action": StepSpec(spec.action.shape, spec.action.dtype),
         "reward": StepSpec((), number),
         "is_first": StepSpec((), flag),
         "is_last": StepSpec((), flag),

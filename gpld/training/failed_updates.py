@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,7 +19,7 @@ from ..config import from_dict, to_dict
 from ..errors import MachineError, UsageError
 from ..losses import Batch
 from ..machine.files import writing
-from ..models import StoredLatent
+from ..models import DiscretePolicy, Dreamer, StoredLatent
 from .seed_run import SeedRun
 
 
@@ -78,8 +79,9 @@ def examine(path: Path) -> list[str]:
         config, arrays = from_dict(fault["config"]), jax.tree.map(jnp.asarray, fault["batch"])
         batch = Batch(**{**arrays, "context": StoredLatent(**arrays["context"])})
         shapes = {name: x.shape[2:] for name, x in batch.observation.items()}
-        action_size = batch.prev_action.shape[-1]
-        like = eqx.filter_eval_shape(agent.init, config, shapes, action_size, key=jr.key(0))
+        # Kept before there were discrete actions, it does not say its sizes.
+        sizes = fault.get("sizes", {"action_size": batch.prev_action.shape[-1]})
+        like = eqx.filter_eval_shape(agent.init, config, shapes, **sizes, key=jr.key(0))
         state = checkpoint.load_agent(saved, like)
         key = jr.wrap_key_data(jnp.asarray(fault["key"]))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -113,13 +115,29 @@ def _save(
     update = int(state.update)
     path = run.folder.path / "faults" / f"update_{update:09d}"
     arrays = batch._asdict() | {"context": batch.context._asdict()}
-    fault = {"config": to_dict(run.config), "batch": arrays, "key": np.asarray(jr.key_data(key))}
+    fault = {
+        "config": to_dict(run.config),
+        "batch": arrays,
+        "sizes": _sizes(state.model),
+        "key": np.asarray(jr.key_data(key)),
+    }
     with writing(path):
         path.parent.mkdir(exist_ok=True)  # without parents: a run may have been moved away
         shutil.rmtree(path, ignore_errors=True)  # of a run that was resumed and failed again
         manifest = {"env_step": env_step, "update": update, "replay": None}
         checkpoint.write(path, state, tree_file.dump(fault), manifest)
     return path
+
+
+def _sizes(model: Dreamer) -> dict[str, Any]:
+    """Return the arguments of `agent.init` that a batch does not tell."""
+    vectors = model.encoder.vectors
+    keys = () if vectors is None else vectors.keys
+    return {
+        "action_size": model.policy.size,
+        "discrete": isinstance(model.policy, DiscretePolicy),
+        "num_classes": {name: classes for name, classes in keys if classes is not None},
+    }
 
 
 def _by_module(model: PyTree) -> dict[str, PyTree]:

@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -24,6 +23,7 @@ from ..machine.memory import available_memory, device_memory
 from ..replay import stream_length
 from ..units import byte_size
 from .experience import latent_bytes, replay_size, step_bytes
+from .update_memory import update_temporaries
 
 # Less than any environment takes, and more than nothing: of MuJoCo, and of others.
 _ENV_BYTES, _PROBE_BYTES = 2**16, 2**10
@@ -35,8 +35,8 @@ class MemoryEstimate(NamedTuple):
     replay: int
     """The replay once it is full."""
 
-    agent: int
-    """Networks, optimiser and gradients, in memory."""
+    update: int
+    """Agents before and after an update, and what it computes with."""
 
     checkpoints: int
     """Checkpoints on disk, without the agents of old ones: what is observed is there once,
@@ -57,12 +57,12 @@ def predict(
     """
     sizes = replay_size(config, saved)
     steps = sizes.num_streams * stream_length(**sizes._asdict())
-    # Gradients and their scaled copy live beside the state during an update.
-    agent = _nbytes(state) + 2 * _nbytes(state.model)
+    shapes = {name: array.shape for name, array in spec.observation.items()}
+    update = 2 * _nbytes(state) + update_temporaries(config, shapes)
     replay = steps * step_bytes(config, spec)
     latents = steps * latent_bytes(config, spec)
     more = config.checkpoint.keep * latents + (config.checkpoint.keep + 1) * _nbytes(state)
-    return MemoryEstimate(*(config.seeds * each for each in (replay, agent, replay + more)))
+    return MemoryEstimate(*(config.seeds * each for each in (replay, update, replay + more)))
 
 
 def check_settings(config: Config, path: Path) -> None:
@@ -104,7 +104,7 @@ def check_settings(config: Config, path: Path) -> None:
         state = eqx.filter_eval_shape(lambda key: agent.init(own, shapes, 1, key=key), jr.key(0))
     except ValueError as error:  # sides of pictures that cannot be halved so often
         raise UsageError(str(error)) from error
-    _check_agent_fits(config, state)
+    _check_update_fits(config, state, shapes)
     if config.offline is None:
         check(own, spec, state, path)
 
@@ -131,20 +131,20 @@ def check(
     """
     sizes = replay_size(config, saved)
     fits = functools.partial(check_replay_fits, **sizes._asdict(), disk=free_disk(path))
-    one, agent = step_bytes(config, spec), predict(config, spec, state, saved=saved).agent
+    all_steps = config.seeds * step_bytes(config, spec)
+    on_host, on_device = available_memory(), device_memory()
+    update = predict(config, spec, state, saved=saved).update
     if config.loop == "host":
-        memory, storage = available_memory(), config.replay.storage
-        fits(step_bytes=config.seeds * one, storage=storage, memory=memory, other_bytes=agent)
+        storage, beside = config.replay.storage, update if on_device is None else 0
+        fits(step_bytes=all_steps, storage=storage, memory=on_host, other_bytes=beside)
         return
-    # The replay of one run at a time is copied to the host, to be saved.
-    memory = device_memory()
-    if memory is None:
-        copies = config.seeds + 1
-        memory = available_memory()
+    # What is saved is on the host until it is written: latent states, nearly all of which change.
+    saved_steps = config.seeds * latent_bytes(config, spec)
+    if on_device is None:
+        all_steps, on_device = all_steps + saved_steps, on_host
     else:
-        copies = config.seeds
-        fits(step_bytes=one, storage="ram", memory=available_memory(), other_bytes=0)
-    fits(step_bytes=copies * one, storage="device", memory=memory, other_bytes=agent)
+        fits(step_bytes=saved_steps, storage="ram", memory=on_host, other_bytes=0)
+    fits(step_bytes=all_steps, storage="device", memory=on_device, other_bytes=update)
 
 
 def free_disk(path: Path) -> int:
@@ -153,7 +153,9 @@ def free_disk(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _check_agent_fits(config: Config, state: AgentState) -> None:
+def _check_update_fits(
+    config: Config, state: AgentState, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     """Refuse networks, or batches of imagined sequences, that no setting of the replay makes fit.
 
     Raises:
@@ -162,16 +164,13 @@ def _check_agent_fits(config: Config, state: AgentState) -> None:
     memory = device_memory()
     memory = available_memory() if memory is None else memory
     # On each of several devices there are some of the agents, or all of one.
-    on_each = -(-config.seeds // config.devices)
-    agent = on_each * (_nbytes(state) + 2 * _nbytes(state.model))
+    agents = 2 * -(-config.seeds // config.devices) * _nbytes(state)
     names = "`model.size` or widths, `env.image_size` or `seeds`"
-    _check_fits("The agent and its gradients", agent, memory, names)
-    model, replay = config.model, config.replay
-    feat = model.dims.deter + model.stoch * model.dims.classes
-    starts = replay.batch_size * replay.batch_length * config.seeds // config.devices
-    imagined = starts * (config.ac.imag_length + 1) * feat * jnp.dtype(jnp.bfloat16).itemsize
-    names = "`replay.batch_size`, `replay.batch_length` or `ac.imag_length`"
-    _check_fits("The states that an update imagines", imagined, memory - agent, names)
+    _check_fits("The agents before and after an update", agents, memory, names)
+    # As much less as the estimate may be wrong.
+    needed = 0.85 * update_temporaries(config, shapes) * config.seeds / config.devices
+    names = "`replay.batch_size`, `replay.batch_length`, `ac.imag_length` or `model.size`"
+    _check_fits("The intermediate results of an update", round(needed), memory - agents, names)
 
 
 def _check_fits(what: str, needed: int, memory: int, names: str) -> None:

@@ -90,14 +90,13 @@ def init_agents(config: Config, spec: EnvSpec, *, keys: Sequence[PRNGKeyArray]) 
         ValueError: If an observation is neither a vector nor an image.
     """
     for name, array in spec.observation.items():
-        if len(array.shape) == 3 and array.dtype != np.uint8:
+        if len(array.shape) == 3 and array.num_classes is None and array.dtype != np.uint8:
             raise ValueError(
                 f"Observation `{name}` has three axes: an image must be uint8, got {array.dtype}."
             )
-    shapes = {name: array.shape for name, array in spec.observation.items()}
     # One compiled program: drawing each kernel by itself takes longer to compile.
     init = eqx.filter_jit(agent.init)
-    return [init(config, shapes, spec.action_size, key=key) for key in keys]
+    return [init(config, **spec.sizes, key=key) for key in keys]
 
 
 def initial_policy_state(seeds: SeedAxis, model: Dreamer, num_envs: int) -> PolicyState:

@@ -37,7 +37,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     """Summarise in a few lines what a run will do."""
     chosen, counts, ratio = choices(config), parameter_counts(state.model), train_ratio(config)
     networks = ", ".join(f"{name} {number:,}" for name, number in counts.items())
-    replay, agent, checkpoints = map(byte_size, predict(config.share, spec, state))
+    replay, update, checkpoints = map(byte_size, predict(config.share, spec, state))
     on_device = device_memory() if config.loop == "device" else None
     free = available_memory() if on_device is None else on_device
     place = _PLACES[config.replay.storage if config.loop == "host" else "device"]
@@ -46,7 +46,8 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     )
     lines = {
         "run": path,
-        "task": f"{config.task}: {count(spec.action_size, 'action')}",
+        "task": f"{config.task}: "
+        f"{count(spec.action_size, 'discrete action' if spec.discrete else 'action')}",
         "engine": None if config.offline else _engine(config),
         "inputs": _inputs(config, spec),
         "episodes": _episodes(config, spec),
@@ -60,8 +61,8 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         f"{config.env_steps * config.action_repeat:,} frames, "
         f"{count(ratio.updates_due(config.env_steps), 'update')}; "
         f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
-        "memory": f"{replay} for replay once it is full ({place}), {agent} for the agent and its "
-        f"gradients; {byte_size(free)} are free",
+        "memory": f"{replay} for replay once it is full ({place}), {update} for an update of the "
+        f"agent; {byte_size(free)} are free",
         "disk": f"up to {checkpoints} for checkpoints; {byte_size(free_disk(path))} are free",
     }
     return "\n".join(f"{name:12}{text}" for name, text in lines.items() if text is not None)
@@ -99,11 +100,18 @@ def _episodes(config: Config, spec: EnvSpec) -> str | None:
 
 def _inputs(config: Config, spec: EnvSpec) -> str:
     """Describe which observations go through which networks, and what draws the images."""
-    parts = split_shapes({name: array.shape for name, array in spec.observation.items()})
+    sizes = spec.sizes
+    parts = split_shapes(sizes["shapes"], sizes["num_classes"])
+
+    def describe(name: str) -> str:
+        classes = sizes["num_classes"].get(name)
+        of = "" if classes is None else f" of {count(classes, 'class', 'es')}"
+        return f"{name} {_shape(sizes['shapes'][name])}{of}"
+
     lines = [
-        f"{kind} {', '.join(f'{name} {_shape(shape)}' for name, shape in shapes.items())}"
-        for kind, shapes in zip(("vectors", "images"), parts, strict=True)
-        if shapes
+        f"{kind} {', '.join(map(describe, names))}"
+        for kind, names in zip(("vectors", "images"), parts, strict=True)
+        if names
     ]
     if config.env.observations != "vectors" and not config.offline and not is_own(config.task):
         lines[-1] += f" (drawn with {find_backend()})"

@@ -36,6 +36,7 @@ from ..runs.start import (
     record_run,
 )
 from . import memory_estimate
+from .compile_ahead import CompiledAhead, update_arguments
 from .device.trainer import DeviceTrainer
 from .evaluator import Evaluator
 from .experience import make_replay
@@ -196,13 +197,18 @@ def _assemble(
     seeds = SeedAxis(config.seeds, choose_placement(config))
     # Not handed out: whoever kept it would keep the initial agents in memory.
     opened = _open(config, path, processes, stack)
+    programs = make_programs(config, seeds)
+    update, done = programs.update, opened.starts[0].manifest["env_step"] or 0
+    if config.loop == "host" and config.distributed.processes == 1 and done < config.env_steps:
+        args = update_arguments(config, opened.sources[0].spec, seeds)
+        update = stack.enter_context(CompiledAhead(update, args))
     starts, console, stopwatch = opened.starts, opened.console, Stopwatch()
     runs = [_seed_run(i, opened, stopwatch, processes, stack) for i in range(len(starts))]
     state = seeds.put(seeds.stack([start.agent for start in starts]))
     # Each run has a key for acting, one for updates and one for reports.
     keys_of_runs = (jr.split(key, 3) for key in opened.loop_keys)
     act_keys, update_keys, report_keys = zip(*keys_of_runs, strict=True)
-    programs, report_key = make_programs(config, seeds), seeds.stack(report_keys)
+    report_key = seeds.stack(report_keys)
     functional, spec = opened.sources[0].functional, opened.sources[0].spec
     if functional is not None:
         env_keys = [jr.key(env_seed(collect_seed(run.config))) for run in runs]
@@ -213,7 +219,6 @@ def _assemble(
         if envs := [source.envs for source in opened.sources if source.envs is not None]:
             own_keys = [_process_key(key, processes.index) for key in act_keys]
             collector = Collector(seeds, runs, envs, programs.act, state.model, keys=own_keys)
-        update = programs.update
         trainer = HostTrainer(seeds, runs, state, spec, update, collector, keys=update_keys)
     stages = Stages(
         config,

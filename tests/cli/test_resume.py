@@ -22,6 +22,7 @@ QUICK = (
     *("--env_steps", "600", "--evaluation.every", "250", "--log.every", "20"),
     *("--log.report_every", "0", "--checkpoint.every", "30", "--gpld.lambda0", "0"),
 )
+DISCRETE = (*QUICK, "--task", "probe_discrete", "--env.workers", "2")
 WORKERS = (
     *("--preset", "debug", "--task", "cartpole_swingup", "--env.workers", "2"),
     *("--deterministic", "--platform", "cpu"),
@@ -132,8 +133,8 @@ def test_two_kills_change_nothing(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "num_kills"),
-    [((*QUICK, "--seeds", "2"), 2), (WORKERS, 2), (GYMNASIUM, 2)],
-    ids=["seeds", "workers", "gymnasium"],
+    [((*QUICK, "--seeds", "2"), 2), (WORKERS, 2), (DISCRETE, 2), (GYMNASIUM, 2)],
+    ids=["seeds", "workers", "discrete", "gymnasium"],
 )
 def test_kills_change_nothing(args, num_kills, tmp_path):
     finish(tmp_path / "whole", args)

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from gpld.envs.probe import (
     TASKS,
     ConstantReward,
     DelayedReward,
+    Discrete,
     Memory,
     Termination,
 )
@@ -17,8 +20,9 @@ def run_episode(env, policy):
     """Time steps of one episode; `policy` maps all time steps so far to an action."""
     timesteps = [env.reset()]
     while not timesteps[-1].is_last:
-        action = np.array([policy(timesteps)], np.float32)
-        timesteps.append(env.step(action))
+        action = policy(timesteps)
+        one = env.spec.action
+        timesteps.append(env.step(np.full(one.shape, action, one.dtype)))
     return timesteps
 
 
@@ -35,6 +39,7 @@ def _brighter(image):
 BEST = {
     "probe_constant": lambda timesteps: 0.0,
     "probe_delayed": lambda timesteps: 0.1,
+    "probe_discrete": lambda timesteps: timesteps[-1].observation["number"],
     "probe_memory": lambda timesteps: timesteps[0].observation["signal"][0],
     "probe_picture": lambda timesteps: _brighter(timesteps[-1].observation["image"]),
     "probe_termination": lambda timesteps: 0.1,
@@ -68,11 +73,16 @@ def test_random_policy_stays_within_the_optimal_return_and_the_spec(task):
     env = TASKS[task](seed=0)
     rng = np.random.default_rng(0)
     for _ in range(NUM_EPISODES):
-        timesteps = run_episode(env, lambda _: rng.uniform(-1, 1))
+        draw = rng.integers if env.discrete else functools.partial(rng.uniform, -1)
+        timesteps = run_episode(env, lambda _, draw=draw: draw(max(env.action_size, 1)))
         assert episode_return(timesteps) <= env.optimal_return
         for index, timestep in enumerate(timesteps):
-            shapes = {k: ArraySpec(v.shape, v.dtype) for k, v in timestep.observation.items()}
-            assert list(shapes.items()) == list(env.spec.observation.items())
+            spec = env.spec.observation
+            assert list(timestep.observation) == list(spec)
+            for name, value in timestep.observation.items():
+                assert (value.shape, value.dtype) == spec[name][:2]
+                if (classes := spec[name].num_classes) is not None:
+                    assert np.all((value >= 0) & (value < classes))
             time = timestep.observation.get("time", np.float32(index / env.length))
             assert time == np.float32(index / env.length)
 
@@ -129,6 +139,20 @@ def test_memory_pays_only_a_match_at_the_last_step():
         ),
     )
     assert episode_return(late_mistake) == 0
+
+
+def test_discrete_pays_for_the_number_that_is_shown_alone():
+    env = Discrete(seed=0)
+    assert (env.spec.discrete, env.spec.action) == (True, ArraySpec((), np.dtype(np.int32), 3))
+    numbers = set()
+    for _ in range(8):
+        timesteps = run_episode(env, lambda _: 1)
+        shown = [int(timestep.observation["number"]) for timestep in timesteps]
+        assert shown == [(shown[0] + i) % 3 for i in range(10)]
+        rewards = [float(timestep.reward) for timestep in timesteps[1:]]
+        assert rewards == [float(number == 1) for number in shown[:-1]]
+        numbers.add(shown[0])
+    assert numbers == {0, 1, 2}
 
 
 def test_a_negative_seed_is_named():

@@ -14,12 +14,13 @@ from gpld.envs.registry import env_factory
 
 def test_task_names_are_grouped_and_sorted():
     names = task_names()
-    num_probes = 5
+    num_probes = 6
     assert len(names) == len(set(names)) == len(suite.ALL_TASKS) + num_probes
     assert list(names[:-num_probes]) == sorted(names[:-num_probes])
     assert names[-num_probes:] == (
         "probe_constant",
         "probe_delayed",
+        "probe_discrete",
         "probe_memory",
         "probe_picture",
         "probe_termination",

@@ -1,5 +1,6 @@
 """Episodes with an agent that does not learn."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -63,6 +64,21 @@ def test_actions_are_those_of_the_agent(model, actions):
     assert np.all(np.stack(tape.actions)[is_last] == 0)
     within = np.abs(np.stack(tape.actions)) <= 1
     assert within.all() == (actions == "modes")
+
+
+@pytest.mark.parametrize("actions", ["sampled", "modes"])
+def test_discrete_actions_are_numbers(actions):
+    with make_vector_env("probe_discrete", num_envs=3, seed=3) as envs:
+        sizes = envs.spec.sizes
+        shapes, num_actions = sizes.pop("shapes"), sizes.pop("action_size")
+        model = build(Dreamer, CONFIG.model, shapes, num_actions, **sizes)
+        # So that all logits but one are small.
+        model = eqx.tree_at(lambda m: m.policy.logits.bias, model, jnp.array([0.0, 1.0, 100.0]))
+        tape = Tape()
+        run_episodes(model, envs, 3, actions=actions, record=tape, key=jr.key(0))
+    taken, is_last = np.stack(tape.actions), np.stack([step.is_last for step in tape.steps])
+    assert taken.dtype == np.int32
+    np.testing.assert_array_equal(taken, np.where(is_last, 0, 2))
 
 
 def test_modes_depend_on_sampled_latents(model):

@@ -8,7 +8,20 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import ACTION_SIZE, CONFIG, SHAPES, build, quick_jit, tiny_batch, tiny_model
+from helpers import (
+    ACTION_SIZE,
+    CONFIG,
+    DISCRETE_SHAPES,
+    NUM_ACTIONS,
+    NUM_CLASSES,
+    SHAPES,
+    build,
+    discrete_batch,
+    discrete_model,
+    quick_jit,
+    tiny_batch,
+    tiny_model,
+)
 
 from gpld.evaluation.open_loop import predict_open_loop
 from gpld.losses import observe
@@ -84,6 +97,21 @@ def test_the_beginning_decides_how_it_goes_on(predict):
     assert np.any(other["image"][:, SEEN:] != predict(batch)["image"][:, SEEN:])
 
 
+def test_classes_are_predicted_from_numbers_of_actions():
+    model, batch = discrete_model(), discrete_batch()
+    program = quick_jit(lambda batch: predict_open_loop(model, batch, SEEN, key=jr.key(0)))
+    predicted = program(batch)
+    assert {name: x.shape[2:] for name, x in predicted.items()} == DISCRETE_SHAPES
+    for name, classes in NUM_CLASSES.items():
+        assert predicted[name].dtype == jnp.int32
+        assert np.all((predicted[name] >= 0) & (predicted[name] < classes))
+    actions = batch.prev_action.at[:, SEEN + 1 :].add(1) % NUM_ACTIONS
+    other = program(batch._replace(prev_action=actions))
+    same = predicted["velocity"] == other["velocity"]
+    assert np.all(same[:, : SEEN + 1])
+    assert not np.any(same[:, SEEN + 1 :])
+
+
 @pytest.mark.parametrize("blocked", [False, True])
 def test_a_run_goes_on_with_or_without_pictures(tmp_path, blocked):
     said = []
@@ -91,7 +119,11 @@ def test_a_run_goes_on_with_or_without_pictures(tmp_path, blocked):
     if blocked:
         (tmp_path / "predictions").write_text("in the way")
     for env_step in (7, 8):
-        pictures.predictions(tiny_model(), tiny_batch(), env_step)
+        discrete = env_step == 8
+        model, batch = discrete_model(), discrete_batch()
+        pictures.predictions(
+            *(model, batch) if discrete else (tiny_model(), tiny_batch()), env_step
+        )
     names = ["000000007-vectors.png", "000000008-vectors.png"]
     if blocked:
         [line] = said

@@ -51,6 +51,13 @@ def test_best_return_is_reached(trained, task, env_steps):
     assert np.mean(np.array(line["scores"]) == TASKS[task].optimal_return) >= 31 / 32
 
 
+def test_discrete_actions_are_learned(trained):
+    """Of 9 decisions in each of 32 episodes, one in a hundred may be wrong: they are sampled."""
+    [line] = trained("probe_discrete", 1400).read("scores")
+    assert len(line["scores"]) == 32
+    assert np.mean(line["scores"]) >= 0.99 * TASKS["probe_discrete"].optimal_return
+
+
 def test_continue_head_learns_the_discount_and_termination(trained):
     """Predicts the discount while an episode goes on, and 0 after a negative action."""
     player = gpld.load(trained("probe_termination", 800).path)

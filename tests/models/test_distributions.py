@@ -14,8 +14,10 @@ from hypothesis.extra.numpy import arrays
 from gpld.models import (
     Binary,
     BoundedNormal,
+    Categorical,
     OneHotCategorical,
     SymexpTwoHot,
+    cross_entropy,
     symexp,
     symexp_bins,
     symlog,
@@ -193,6 +195,59 @@ def test_bounded_normal_is_float32_in_half_precision():
     raw = jnp.array([0.3], jnp.bfloat16)
     dist = BoundedNormal(raw, raw)
     assert dist.mean.dtype == dist.std.dtype == jnp.float32
+
+
+# Categorical
+
+
+def test_categorical_equals_the_softmax_of_its_logits():
+    logits = 3 * np.random.default_rng(0).normal(size=5).astype(np.float32)
+    dist, p = Categorical(jnp.asarray(logits)), _softmax(logits.astype(np.float64))
+    for action in range(5):
+        np.testing.assert_allclose(dist.log_prob(jnp.int32(action)), np.log(p[action]), rtol=1e-5)
+    np.testing.assert_allclose(dist.entropy(), scipy.stats.entropy(p), rtol=1e-5)
+    np.testing.assert_allclose(
+        Categorical(jnp.zeros(7)).entropy(), math.log(7), rtol=1e-6
+    )  # and no share of it is mixed into other logits:
+    assert Categorical(jnp.array([0.0, 50.0])).entropy() < 1e-18
+    assert dist.mode() == np.argmax(logits)
+
+
+def test_categorical_gradients_equal_finite_differences(x64):
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=4))
+    for quantity in (lambda d: d.log_prob(jnp.int32(2)), lambda d: d.entropy()):
+        fn = lambda x, of=quantity: of(Categorical(x))  # noqa: E731
+        step = 1e-6 * np.eye(4)
+        expected = [(fn(logits + e) - fn(logits - e)) / 2e-6 for e in step]
+        np.testing.assert_allclose(jax.grad(fn)(logits), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_categorical_samples_follow_the_probabilities(getkey):
+    p = np.array([0.6, 0.3, 0.08, 0.02])
+    dist = Categorical(jnp.log(jnp.asarray(p)))
+    samples = np.asarray(jax.jit(jax.vmap(dist.sample))(jr.split(getkey(), 20_000)))
+    assert samples.dtype == np.int32
+    _chi_squared(np.bincount(samples, minlength=4), 20_000 * p)
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_categorical_of_a_nan_chooses_no_class(getkey, place):
+    dist = Categorical(jnp.zeros(3).at[place].set(jnp.nan))
+    assert dist.sample(getkey()) == dist.mode() == -1
+
+
+def test_categorical_is_float32_in_half_precision(getkey):
+    dist = Categorical(jnp.array([0.3, 1.0], jnp.bfloat16))
+    assert dist.logits.dtype == dist.entropy().dtype == jnp.float32
+    assert dist.sample(getkey()).dtype == dist.mode().dtype == jnp.int32
+
+
+def test_cross_entropy_is_that_of_each_entry():
+    rng = np.random.default_rng(0)
+    logits, target = rng.normal(size=(2, 3, 5)).astype(np.float32), rng.integers(5, size=(2, 3))
+    expected = -np.log(np.take_along_axis(_softmax(logits), target[..., None], -1)[..., 0])
+    actual = cross_entropy(jnp.asarray(logits), jnp.asarray(target, jnp.int32))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 # Two-hot

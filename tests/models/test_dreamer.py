@@ -8,23 +8,33 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import ACTION_SIZE, CONFIG, SHAPES, build, tiny_model
+from helpers import (
+    ACTION_SIZE,
+    CONFIG,
+    SHAPES,
+    build,
+    discrete_batch,
+    discrete_model,
+    tiny_model,
+)
 
 import gpld.models.layers
 from gpld import agent
 from gpld.config import ModelConfig
 from gpld.models import (
     ContinueHead,
+    ContinuousPolicy,
     Decoder,
+    DiscretePolicy,
     Dreamer,
     Latent,
-    PolicyHead,
     TwoHotHead,
     VectorDecoder,
     VectorEncoder,
     apply_heads,
     first_layers,
     parameter_counts,
+    split_shapes,
 )
 
 FLOAT32 = jnp.dtype("float32")
@@ -50,6 +60,27 @@ def test_encoder_reads_flattened_symlogs_in_sorted_key_order():
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
     assert encoder.embed_size == 8
     assert len(encoder.mlp.layers) == 3
+
+
+def test_encoder_reads_one_hot_vectors_of_classes_in_the_same_order():
+    shapes = {"b": (2,), "a": (2, 2), "c": ()}
+    classes = {"a": 3, "c": 5}
+    encoder = build(
+        VectorEncoder, shapes, units=8, num_layers=1, dtype=FLOAT32, num_classes=classes
+    )
+    values = {"b": np.float32([9, -9]), "a": np.int32([[2, 0], [1, 1]]), "c": np.asarray(4)}
+    flat = np.concatenate([np.eye(3)[[2, 0, 1, 1]].ravel(), _symlog(values["b"]), np.eye(5)[4]])
+    expected = encoder.mlp(jnp.asarray(flat, jnp.float32))
+    np.testing.assert_allclose(encoder(jax.tree.map(jnp.asarray, values)), expected, rtol=1e-5)
+
+
+def test_classes_are_vectors_however_many_axes_they_have():
+    shapes = {"image": (8, 8, 3), "board": (3, 3, 2), "deep": (2, 2, 2, 2), "x": (4,)}
+    vectors, images = split_shapes(shapes, {"board": 5, "deep": 2})
+    assert list(images) == ["image"]
+    assert list(vectors) == ["board", "deep", "x"]
+    with pytest.raises(ValueError, match="must have at most 3 axes, deep has"):
+        split_shapes(shapes)
 
 
 def test_encoder_takes_symlog_before_it_casts():
@@ -152,13 +183,72 @@ def test_policy_starts_almost_uniform(new_agent):
     [
         (lambda: build(TwoHotHead, 28, units=8, num_layers=1), lambda d: d.logits),
         (lambda: build(ContinueHead, 28, units=8, num_layers=1), lambda d: d.logit),
-        (lambda: build(PolicyHead, 28, 2, units=8, num_layers=1), lambda d: (d.mean, d.std)),
+        (lambda: build(ContinuousPolicy, 28, 2, units=8, num_layers=1), lambda d: (d.mean, d.std)),
+        (lambda: build(DiscretePolicy, 28, 2, units=8, num_layers=1), lambda d: d.logits),
     ],
 )
 def test_heads_give_float32_distributions_of_half_precision_features(head, event):
     feat = jax.ShapeDtypeStruct((28,), jnp.bfloat16)
     out = jax.tree.leaves(jax.eval_shape(lambda x: event(head()(x)), feat))
     assert all(x.dtype == jnp.float32 for x in out)
+
+
+def test_discrete_policy_is_the_softmax_of_one_layer():
+    policy = build(DiscretePolicy, 28, 3, units=8, num_layers=2)
+    feat = jnp.asarray(np.random.default_rng(0).normal(size=28), jnp.float32)
+    logits = policy.mlp(feat) @ policy.logits.kernel + policy.logits.bias
+    np.testing.assert_allclose(policy(feat).logits, logits, rtol=1e-5)
+    new = eqx.filter_jit(DiscretePolicy)(28, 3, units=8, num_layers=2, key=jr.key(0))
+    assert 0 < np.abs(new(feat).logits).max() < 0.1  # a scale of 0.01, not of 0
+
+
+def test_what_the_rssm_takes_of_actions():
+    continuous = build(ContinuousPolicy, 28, 2, units=8, num_layers=1)
+    discrete = build(DiscretePolicy, 28, 3, units=8, num_layers=1)
+    assert (continuous.size, discrete.size) == (2, 3)
+    actions = jnp.array([[0.5, -3.0]])
+    np.testing.assert_array_equal(continuous.encode(actions), actions)
+    encoded = discrete.encode(jnp.array([[2, 0]], jnp.int32))
+    np.testing.assert_array_equal(encoded, [[[0, 0, 1], [1, 0, 0]]])
+    assert encoded.dtype == jnp.float32
+    for policy, shape, dtype in ((continuous, (2,), "float32"), (discrete, (), "int32")):
+        zero = policy.zero()
+        assert (zero.shape, zero.dtype, np.any(zero)) == (shape, dtype, False)
+
+
+def test_randomness_of_a_discrete_policy_is_the_share_of_the_largest_entropy():
+    policy = build(DiscretePolicy, 28, 4, units=8, num_layers=1)
+    metrics = policy.metrics(jnp.float32(np.log(4) / 2))
+    np.testing.assert_allclose(metrics["ent/action"], np.log(4) / 2, rtol=1e-6)
+    np.testing.assert_allclose(metrics["rand/action"], 0.5, rtol=1e-6)
+    assert (
+        build(DiscretePolicy, 28, 1, units=8, num_layers=1).metrics(jnp.zeros(()))["rand/action"]
+        == 0
+    )
+    continuous = build(ContinuousPolicy, 28, 4, units=8, num_layers=1)
+    assert continuous.metrics(jnp.ones(())) == {"ent/action": 1.0}
+
+
+def test_classes_are_reconstructed_by_cross_entropy():
+    model, batch = discrete_model(), discrete_batch()
+    latent = model.rssm.restore(jax.tree.map(lambda x: x[0], batch.context))
+    observation = {name: x[0, 0] for name, x in batch.observation.items()}
+    predictions = model.decoder(latent)
+    assert {name: x.shape for name, x in predictions.items()} == {
+        "velocity": (2,),
+        "height": (),
+        "kind": (4,),
+        "grid": (2, 2, 2),
+    }
+    losses = model.decoder.losses(latent, observation)
+    for name in ("kind", "grid"):
+        log_probs = np.log(np.asarray(jax.nn.softmax(predictions[name]), np.float64))
+        chosen = np.take_along_axis(log_probs, np.asarray(observation[name])[..., None], -1)
+        np.testing.assert_allclose(losses[name], -chosen.sum(), rtol=1e-5)
+    seen = model.decoder.observation(latent)
+    np.testing.assert_array_equal(seen["grid"], np.argmax(predictions["grid"], axis=-1))
+    assert seen["kind"].dtype == jnp.int32
+    np.testing.assert_allclose(_symlog(np.asarray(seen["velocity"])), predictions["velocity"], 1e-5)
 
 
 # Sizes

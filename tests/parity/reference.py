@@ -5,16 +5,19 @@ reference's names. It works on anything with the structure of a `Dreamer`: param
 gradients, updated parameters.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import gpld.losses.gpld
 from gpld import agent
 from gpld.config import (
     ActorCriticConfig,
@@ -25,10 +28,22 @@ from gpld.config import (
     ReplayConfig,
     ScheduleConfig,
 )
-from gpld.losses import Batch
-from gpld.models import StoredLatent
+from gpld.losses import Batch, imagine
+from gpld.models import (
+    BoundedNormal,
+    Categorical,
+    DiscretePolicy,
+    Latent,
+    OneHotCategorical,
+    StoredLatent,
+)
 
 FLAGS = ("is_first", "is_last", "is_terminal")
+
+# Tolerances are those of fixtures/README.md: two runs of the reference on different hardware
+# agree to about 1e-5 relative.
+LOSS_RTOL = 2e-4
+NORM_RTOL = 1e-3
 
 
 def named_parameters(model) -> dict:
@@ -90,8 +105,11 @@ def named_parameters(model) -> dict:
     head("con", model.cont)
     linear("con/head/logit", model.cont.out)
     head("pol", model.policy)
-    linear("pol/head/action/mean", model.policy.mean)
-    linear("pol/head/action/stddev", model.policy.std)
+    if isinstance(model.policy, DiscretePolicy):
+        linear("pol/head/action/logits", model.policy.logits)
+    else:
+        linear("pol/head/action/mean", model.policy.mean)
+        linear("pol/head/action/stddev", model.policy.std)
     names |= value_parameters(model.value, "val")
     return names
 
@@ -138,14 +156,21 @@ class Recording:
     action_size: int
     params: dict[str, np.ndarray]
     policy_offset: float
-    """Policy samples are the mean plus this many standard deviations."""
+    """Policy samples are the mean plus this many standard deviations, or the mode of a discrete
+    policy."""
 
     updates: list[Update]
+    discrete: bool = False
 
     def initial_state(self) -> agent.AgentState:
         """The agent with the reference's initial parameters, every one of which is given."""
         state = eqx.filter_eval_shape(
-            agent.init, self.config, self.shapes, self.action_size, key=jax.random.key(0)
+            agent.init,
+            self.config,
+            self.shapes,
+            self.action_size,
+            discrete=self.discrete,
+            key=jax.random.key(0),
         )
         is_shape = lambda x: isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
         state = jax.tree.map(
@@ -171,13 +196,14 @@ def is_blocks(path: Path) -> bool:
         return "twohot/bins" in data
 
 
-def load(file: Path, *, path: str = "gram") -> Recording:
+def load(file: Path, *, path: str = "gram", precision: str = "float32") -> Recording:
     """Reads a file of either layout; the penalty takes one of its two paths."""
     with np.load(file) as arrays:
         data = {name: arrays[name] for name in arrays.files}
     recording = _load_agent(data) if "cfg" in data else _load_sequence(data)
-    gpld = dataclasses.replace(recording.config.gpld, path=path)
-    return dataclasses.replace(recording, config=dataclasses.replace(recording.config, gpld=gpld))
+    penalty = dataclasses.replace(recording.config.gpld, path=path)
+    config = dataclasses.replace(recording.config, gpld=penalty, precision=precision)
+    return dataclasses.replace(recording, config=config)
 
 
 def _under(data: dict, prefix: str) -> dict:
@@ -238,6 +264,7 @@ def _load_agent(data: dict) -> Recording:
         config=config,
         shapes={k: v.shape[2:] for k, v in observation.items()},
         action_size=cfg["actdim"],
+        discrete=cfg.get("discrete", False),
         params=params,
         policy_offset=0.5,
         updates=[Update(batch, data["gp/indices"], probes, e) for e in expected],
@@ -309,3 +336,103 @@ def paths(folders: list[Path]) -> Iterator[Path]:
     """All files of recorded numbers in some folders and below."""
     for folder in folders:
         yield from sorted(folder.rglob("*.npz"))
+
+
+def run(recording: Recording) -> list[tuple[dict, dict]]:
+    """What every update of a recording gives here, and what it gave there.
+
+    Sampling is replaced by the recorded draws or by the reference's deterministic choices;
+    everything else is the code that trains.
+    """
+    update = eqx.filter_jit(lambda *args: _update(recording, *args))  # compiles once
+    state, results = recording.initial_state(), []
+    for recorded in recording.updates:
+        draws = jax.tree.map(jnp.asarray, (recorded.states, recorded.probes))
+        outputs, state = update(state, recorded.batch, *draws)
+        results.append((outputs, recorded.expected))
+    return results
+
+
+def _update(recording, state, batch, states, probes):
+    """One update with given draws, and all that the reference recorded of it."""
+    config, key = recording.config, jax.random.key(1)
+    captured = {}
+
+    def capture(*args, **kwargs):
+        captured["result"] = loss_and_grads(*args, **kwargs)
+        return captured["result"]
+
+    def policy_sample(dist, key):
+        return dist.mean + recording.policy_offset * dist.std
+
+    loss_and_grads = agent.loss_and_grads
+    with contextlib.ExitStack() as stack:
+        for owner, name, function in (
+            (OneHotCategorical, "sample", lambda dist, key: dist.mode()),
+            (BoundedNormal, "sample", policy_sample),
+            (Categorical, "sample", lambda dist, key: dist.mode()),
+            (gpld.losses.gpld, "draw_states", lambda *_: states),
+            # One probe per row: an axis between states and rows.
+            (gpld.losses.gpld, "draw_state_probes", lambda *args: probes[args[-1]][:, None]),
+            (agent, "loss_and_grads", capture),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, function))
+        new_state, latents, metrics = agent.update(state, batch, config=config, key=key)
+        (loss, output), grads = captured["result"]
+        rssm, rollout = state.model.rssm, output.rollout
+        starts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.latent)
+        imagined = jax.vmap(
+            lambda s: imagine(state.model, state.slow_value, s, config.ac.imag_length, key=key)
+        )(starts)
+    feat = jnp.concatenate([imagined.feat[:, 1:], imagined.last[:, None]], axis=1)
+    deter, stoch = jnp.split(feat, [rssm.deter], axis=-1)
+    later = Latent(deter, stoch.reshape(*stoch.shape[:2], rssm.stoch, rssm.classes))
+    restored = jax.vmap(jax.vmap(rssm.restore))(latents)
+    outputs = {
+        "loss": loss,
+        "tokens": rollout.embed,
+        "feat/deter": restored.deter,
+        "feat/stoch": restored.stoch,
+        "feat/logit": rollout.posterior_logits,
+        "prior_logit": jax.vmap(jax.vmap(rssm.prior_logits))(rollout.latent.deter),
+        "imag/deter": later.deter,
+        "imag/stoch": later.stoch,
+        "imag/logit": jax.vmap(jax.vmap(rssm.prior_logits))(later.deter),
+        "imag/action": imagined.action,
+        "state/retnorm/lo/value": output.return_norm.low,
+        "state/retnorm/hi/value": output.return_norm.high,
+    }
+    named = {
+        "losses": output.losses,
+        "metrics": metrics,
+        "grads": named_parameters(grads),
+        "params": state_parameters(new_state),
+    }
+    for group, values in named.items():
+        outputs |= {f"{group}/{name}": value for name, value in values.items()}
+    return outputs, new_state
+
+
+# What the reference records beside its results, under other definitions or names.
+NOT_COMPARED = {
+    "metrics/opt/updates",
+    "metrics/opt/grad_rms",
+    "metrics/opt/update_rms",
+    "metrics/opt/param_rms",
+    "metrics/opt/param_count",
+    "params/slowval_count/value",
+}
+for _name in ("gp_post", "gp_prior"):
+    NOT_COMPARED |= {f"metrics/{_name}_row_mean", f"metrics/{_name}_rows_used"}
+
+
+def pairs(updates, *prefixes):
+    """Results and expectations under some prefixes; every recorded name must exist."""
+    found = [
+        (f"update {i}: {name}", np.asarray(outputs[name]), expected)
+        for i, (outputs, recorded) in enumerate(updates)
+        for name, expected in recorded.items()
+        if name.startswith(prefixes) and name not in NOT_COMPARED
+    ]
+    assert all(actual.shape == expected.shape for _, actual, expected in found)
+    return found

@@ -11,7 +11,7 @@ from driven_replay import DrivenReplay as DeviceReplay
 from hypothesis import given, settings, strategies as st
 from list_replay import MUTABLE, SPECS, random_latents, random_steps
 
-from gpld.replay import Replay, ReplayStore, Sample, functional
+from gpld.replay import Replay, ReplayStore, Sample, device_replay, functional
 from gpld.runs.folder import RunFolder
 from gpld.training.source import take_over
 
@@ -240,6 +240,43 @@ def test_a_snapshot_holds_what_was_there_when_it_was_made(tmp_path):
     loaded = make(DeviceReplay)
     ReplayStore(tmp_path).load(snapshot.write(), loaded)
     assert contents(loaded) == before != contents(replay)
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_replay_among_several_is_saved_from_where_it_lies(tmp_path, monkeypatch, place):
+    [one] = fill([make(DeviceReplay)], 12)
+    arrays = {
+        k: jnp.stack([x * (i == place) for i in range(3)]) for k, x in one.ring.arrays.items()
+    }
+    copied = []
+    part = device_replay._part
+    monkeypatch.setattr(device_replay, "_part", lambda *args: copied.append(y := part(*args)) or y)
+    among = make(DeviceReplay)
+    among.changed(arrays, one.counters, place=place)
+    snapshot = ReplayStore(tmp_path, chunk_bytes=200).snapshot(among)
+    among.ring.take()  # the program goes on with the arrays
+    loaded = make(DeviceReplay)
+    ReplayStore(tmp_path).load(snapshot.write(), loaded)
+    assert contents(loaded) == contents(one)
+    # The device has held one part at a time, of whole chunks at most, of one replay.
+    assert max(x.nbytes for x in copied) <= 200
+    whole = sum(x[:, : one.num_added - one.ring.oldest].nbytes for x in one.ring.arrays.values())
+    assert sum(x.nbytes for x in copied) == whole
+
+
+def test_what_is_saved_already_is_not_copied_again(tmp_path, monkeypatch):
+    store = ReplayStore(tmp_path, chunk_bytes=200)
+    [replay] = fill([make(DeviceReplay, SIZES[3])], 20)
+    store.snapshot(replay).write()
+    fill([replay], 1)
+    names = []
+    copy = device_replay.DeviceRing.on_host
+    monkeypatch.setattr(
+        device_replay.DeviceRing, "on_host", lambda *args: names.append(args[1]) or copy(*args)
+    )
+    store.snapshot(replay)
+    never = sum("time" in group for group in names)
+    assert 1 <= never <= 2 < len(names)
 
 
 def test_files_of_steps_that_never_change_are_written_once(tmp_path):

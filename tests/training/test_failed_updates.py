@@ -52,11 +52,11 @@ def test_a_finite_update_is_not_skipped(state, update):
     assert not eqx.tree_equal(after.opt_state, state.opt_state)
 
 
-def _config(**optimizer):
+def _config(task="probe_delayed", **optimizer):
     debug = PRESETS["debug"]
     return dataclasses.replace(
         debug,
-        task="probe_delayed",
+        task=task,
         env_steps=120,
         env=dataclasses.replace(debug.env, action_repeat=1),
         optimizer=dataclasses.replace(debug.optimizer, **optimizer),
@@ -85,18 +85,21 @@ def test_a_run_goes_on_after_a_bad_observation(monkeypatch, tmp_path):
     assert np.isfinite(last["train/opt/loss"])
 
 
-def test_many_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("task", "other"), [("probe_delayed", "signal"), ("probe_discrete", "number")]
+)
+def test_many_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path, task, other):
     _plant(monkeypatch, lambda step: step >= 25)
     with pytest.raises(MachineError, match="not finite in 3 updates in a row") as error:
-        train(_config(), tmp_path / "run")
+        train(_config(task), tmp_path / "run")
     assert "\n" not in str(error.value)
     [path] = (tmp_path / "run" / "faults").iterdir()
     assert f"python scripts/replay_update.py {path}" in str(error.value)
     lines = failed_updates.examine(path)
-    assert "probe_delayed: loss nan" in lines[0]
+    assert f"{task}: loss nan" in lines[0]
     bad = {tuple(line.split()[:2]) for line in lines if "not finite" in line}
     assert ("batch", "observation/time") in bad
-    assert ("batch", "observation/signal") not in bad
+    assert ("batch", f"observation/{other}") not in bad
     assert ("losses", "time") in bad
     assert not any(kind == "parameters" for kind, _ in bad)
     # All networks see the observation.

@@ -31,12 +31,12 @@ def test_what_is_usual_passes(tmp_path):
     [
         (
             ["--model.units", "1000000000"],
-            r"The agent and its gradients take at least 156,\d{3},\d{3},\d{3}\.\d\d GiB of "
-            r"memory, but .* are free; choose less for `model\.size` or widths",
+            r"The agents before and after an update take at least 193,\d{3},\d{3},\d{3}\.\d\d "
+            r"GiB of memory, but .* are free; choose less for `model\.size` or widths",
         ),
         (
             ["--env.observations", "pixels", "--env.image_size", "1000000"],
-            r"The agent .*image_size`",
+            r"The agents .*image_size`",
         ),
         (["--seeds", "100000000"], r"200,000,000 environments take .* `env\.num_envs` or `seeds`"),
         (
@@ -50,7 +50,7 @@ def test_what_is_usual_passes(tmp_path):
             ["--evaluation.num_envs", "1000000000", "--evaluation.episodes", "1000000000"],
             r"1,000,000,000 environments take .* less for `evaluation\.num_envs`",
         ),
-        (["--ac.imag_length", "1000000000"], r"an update imagines .* or `ac\.imag_length`"),
+        (["--ac.imag_length", "1000000000"], r"intermediate results .* `ac\.imag_length` or"),
         (
             ["--env_steps", "4000000000", "--replay.capacity", "4000000000"],
             r"The replay takes 547\.62 GiB of memory once it is full.* It fits with",

@@ -1,3 +1,3 @@
-"""GPU programs, compiled for a described card on a machine that has none."""
+"""GPUs: programs that are compiled for a described card, and the check of one that is there."""
 
 from .matrix import compile_matrix as compile_matrix

@@ -17,6 +17,12 @@ from .rows import Row, matrix_rows
 # Compiling one takes a minute or two; the simulation of a humanoid is the longest.
 _SECONDS = 3600
 
+CHECKOUT = Path(__file__).parents[3]
+"""The checkout, of which only this package is there where it was installed from a wheel."""
+
+MATRIX = CHECKOUT / "benchmarks" / "h100_described" / "gpu-program.json"
+"""The matrix as it was compiled last."""
+
 _CODE = "from gpld.benchmark.gpu.row import main; main()"
 
 

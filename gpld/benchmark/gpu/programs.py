@@ -108,10 +108,9 @@ def _device_program(config: Config, seeds: SeedAxis) -> tuple[jax.stages.Wrapped
     replay = make_replay(config, env.spec, None)
     assert isinstance(replay, DeviceReplay)
     program = DeviceProgram(config, seeds, env, replay.layout, max_steps=MAX_STEPS)
-    shapes = {name: array.shape for name, array in env.spec.observation.items()}
 
     def begin() -> PyTree:
-        state = agent.init(config, shapes, env.spec.action_size, key=jr.key(0))
+        state = agent.init(config, **env.spec.sizes, key=jr.key(0))
         return program.begin(seeds.stack([state] * seeds.size), [jr.key(0)] * seeds.size)
 
     training = eqx.filter_eval_shape(begin)

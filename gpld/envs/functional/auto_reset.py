@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Float, Int, Int8, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, Int8, Key, PRNGKeyArray, Shaped
 
 from ..failures import find_spoilt
 from ..timestep import EnvSpec, TimeStep
@@ -94,7 +94,7 @@ class AutoReset:
         return AutoResetState(blank, keys, left, due=jnp.ones(self.num_envs, bool))
 
     def step(
-        self, state: AutoResetState, action: Float[Array, "num_envs action"]
+        self, state: AutoResetState, action: Shaped[Array, "num_envs ..."]
     ) -> tuple[AutoResetState, TimeStep]:
         """Step every environment, and reset those whose last time step had `is_last`."""
         stepped = jax.vmap(self._env.step)(state.env, action)

@@ -31,12 +31,13 @@ class FunctionalEnv(Protocol):
         ...
 
     def step(self, state: Any, action: Any) -> Any:
-        """Apply `action`, clipped to [-1, 1], for `spec.action_repeat` control steps.
+        """Apply `action` for `spec.action_repeat` control steps.
 
         After a time step with `is_last`, what it returns means nothing.
 
         Args:
             state: From `reset` or `step`.
-            action: Array of `spec.action_size` entries.
+            action: Array as `spec.action` describes it: floats, which are clipped to [-1, 1], or
+                an integer.
         """
         ...

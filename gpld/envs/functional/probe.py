@@ -20,7 +20,7 @@ class ProbeState(NamedTuple):
     timestep: TimeStep
     elapsed: Int[Array, ""]
     memory: Float[Array, ""]
-    """Sign that the first step has chosen, or the cue that it was shown."""
+    """Sign that the first step has chosen, or the cue or number that was shown."""
 
 
 class FunctionalProbe(abc.ABC):
@@ -38,19 +38,20 @@ class FunctionalProbe(abc.ABC):
         memory = self._begin(key)
         return self._state(memory, memory, 0.0, jnp.int32(0), is_terminal=jnp.zeros((), bool))
 
-    def step(self, state: ProbeState, action: Float[Array, " action"]) -> ProbeState:
-        """Advance the clock and answer the sign of `action`."""
+    def step(
+        self, state: ProbeState, action: Float[Array, " action"] | Int[Array, ""]
+    ) -> ProbeState:
+        """Advance the clock and answer the sign of `action`, or its number."""
         elapsed = state.elapsed + 1
-        memory, signal, reward, is_terminal = self._answer(
-            state.memory, jnp.sign(action[0]), elapsed
-        )
+        chosen = action if self.original.discrete else jnp.sign(action[0])
+        memory, signal, reward, is_terminal = self._answer(state.memory, chosen, elapsed)
         return self._state(memory, signal, reward, elapsed, is_terminal=is_terminal)
 
     def _state(self, memory, signal, reward, elapsed, *, is_terminal) -> ProbeState:
         length = self.original.length
         timestep = TimeStep(
             observation={
-                "signal": jnp.asarray(signal, jnp.float32)[None],
+                **self._shown(signal),
                 "time": elapsed.astype(jnp.float32) / length,
             },
             reward=jnp.asarray(reward, jnp.float32),
@@ -60,6 +61,10 @@ class FunctionalProbe(abc.ABC):
         )
         return ProbeState(timestep, elapsed, jnp.asarray(memory, jnp.float32))
 
+    def _shown(self, signal) -> dict[str, Array]:
+        """Return what is observed of the signal."""
+        return {"signal": jnp.asarray(signal, jnp.float32)[None]}
+
     def _begin(self, key: PRNGKeyArray) -> Float[Array, ""]:
         """Return memory and signal of the first observation."""
         del key
@@ -67,7 +72,7 @@ class FunctionalProbe(abc.ABC):
 
     @abc.abstractmethod
     def _answer(self, memory, sign, elapsed) -> tuple[Array, Array, Array, Bool[Array, ""]]:
-        """Return memory, signal, reward and `is_terminal` for an action of this sign."""
+        """Return memory, signal, reward and `is_terminal` for this sign or number."""
 
 
 class DelayedReward(FunctionalProbe):
@@ -103,8 +108,25 @@ class Memory(FunctionalProbe):
         return memory, jnp.zeros(()), right.astype(jnp.float32), jnp.zeros((), bool)
 
 
+class Discrete(FunctionalProbe):
+    """Probe that pays 1 for the action whose number is shown."""
+
+    original = probe.Discrete
+
+    def _shown(self, signal):
+        return {"number": jnp.asarray(signal, jnp.int32)}
+
+    def _begin(self, key):
+        return jr.randint(key, (), 0, self.original.action_size).astype(jnp.float32)
+
+    def _answer(self, memory, sign, elapsed):
+        after = (memory + 1) % self.original.action_size
+        return after, after, sign == memory, jnp.zeros((), bool)
+
+
 TASKS = {
     "probe_delayed": DelayedReward,
+    "probe_discrete": Discrete,
     "probe_memory": Memory,
     "probe_termination": Termination,
 }

@@ -4,7 +4,7 @@ import abc
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Shaped
 
 from ..timestep import (
     ANEW,
@@ -16,7 +16,9 @@ from ..timestep import (
     join_timesteps,
 )
 
-Actions = Float32[np.ndarray, "num_envs action"]
+Actions = Shaped[np.ndarray, "num_envs ..."]
+"""Of all environments: an axis before those of `EnvSpec.action`."""
+
 Mask = Bool[np.ndarray, " num_envs"]
 """Some of the environments."""
 
@@ -90,7 +92,7 @@ class EnvGroup(Group):
     def recv(self) -> TimeStep:
         """Step every environment."""
         timesteps = [
-            self._skipped if skip else env.reset() if reset else env.step(action)
+            self._skipped if skip else env.reset() if reset else env.step(np.asarray(action))
             for env, action, skip, reset in zip(
                 self._envs, self._action, self._skip, self._reset_next, strict=True
             )

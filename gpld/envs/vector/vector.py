@@ -105,11 +105,15 @@ class VectorEnv(contextlib.AbstractContextManager):
         """Messages of what failed here and what became of it, in order."""
         return self._failures.messages
 
+    def no_action(self) -> Actions:
+        """Return actions for a step that heeds none, as the first does: zeros."""
+        return np.zeros((self.num_envs, *self.spec.action.shape), self.spec.action.dtype)
+
     def send(self, action: Actions) -> None:
         """Start a step; workers or threads carry it out while the caller goes on.
 
         Raises:
-            ValueError: If `action` has the wrong shape.
+            ValueError: If `action` has the wrong shape, or is no integer where it is discrete.
             RuntimeError: If the previous step has not been received, or after `close`.
         """
         self._send(action)
@@ -225,9 +229,12 @@ class VectorEnv(contextlib.AbstractContextManager):
             raise RuntimeError(f"`send` must be called before `{caller}`.")
 
     def _send(self, action: Actions) -> None:
-        shape = (self.num_envs, self.spec.action_size)
+        one = self.spec.action
+        shape = (self.num_envs, *one.shape)
         if action.shape != shape:
             raise ValueError(f"`action` must have shape {shape}, got {action.shape}.")
+        if action.dtype.kind != one.dtype.kind:
+            raise ValueError(f"`action` must be of {one.dtype}, got {action.dtype}.")
         self._check_idle("send")
         for group, part in zip(self._groups, self._parts, strict=True):
             group.send(action[part], self._renewed[part], self.newest.is_last[part])
@@ -272,8 +279,7 @@ class VectorEnv(contextlib.AbstractContextManager):
                 self._renew(index, error)
                 # Their first step resets or skips new environments: no action is heeded.
                 part = self._parts[index]
-                action = np.zeros((self.num_envs, self.spec.action_size), np.float32)
-                self._groups[index].send(action[part], self._renewed[part])
+                self._groups[index].send(self.no_action()[part], self._renewed[part])
 
     def _get_states(self, index: int) -> list[EnvState]:
         while True:

@@ -190,7 +190,7 @@ class DeviceProgram:
             policy_state,
             envs,
             records,
-            jnp.all(jnp.isfinite(policy_state.action), axis=1),
+            agent.is_finite(policy_state.action),
         )
 
     def _learn(self, now: Progress, *, keys: Keys) -> Progress:

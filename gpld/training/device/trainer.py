@@ -114,10 +114,11 @@ class DeviceTrainer:
         return None if batch is None else jax.device_get(self._seeds.take(batch, index))
 
     def snapshot(self, index: int) -> Snapshot:
-        """Return the replay of one run as it is now, copied to the host."""
+        """Return the replay of one run as it is now; what is to be written is on the host."""
         run = self._runs[index]
         replay = _on_device(run)
-        replay.changed(self._seeds.take(self._steps, index), self._counters)
+        steps, place = self._seeds.find(self._steps, index)
+        replay.changed(steps, self._counters, place=place)
         snapshot = run.archive.store.snapshot(replay)
         replay.ring.take()
         return snapshot

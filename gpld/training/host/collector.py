@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from ...agent import is_finite
 from ...envs import VectorEnv
 from ...errors import MachineError
 from ...models import Dreamer
@@ -65,7 +66,7 @@ class Collector:
         with self._stopwatch("environment"):
             for envs in self._envs:
                 if not envs.pending:  # at the very beginning: all reset, whatever the action
-                    envs.send(np.zeros((envs.num_envs, envs.spec.action_size), np.float32))
+                    envs.send(envs.no_action())
             for run, envs in zip(runs, self._envs, strict=True):
                 self._wait(run, envs)
         with self._stopwatch("policy"):
@@ -121,8 +122,8 @@ def check_finite(action: np.ndarray, env_step: int) -> None:
     Raises:
         MachineError: If one is not finite.
     """
-    if not np.all(np.isfinite(action)):
-        where = np.flatnonzero(~np.all(np.isfinite(action), axis=1))
+    if not np.all(finite := is_finite(action)):
+        where = np.flatnonzero(~finite)
         raise MachineError(
             f"The policy's action is not finite at env step {env_step}, in environments "
             f"{where.tolist()}: an observation there or a parameter is not finite either."

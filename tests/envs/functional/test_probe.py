@@ -10,6 +10,9 @@ import pytest
 from gpld.envs import make_functional_env
 from gpld.envs.functional.probe import TASKS
 
+# First signals of probes that draw them.
+RANDOM = {"probe_memory": {-1.0, 1.0}, "probe_discrete": {0.0, 1.0, 2.0}}
+
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_episode_is_that_of_the_probe(task):
@@ -21,9 +24,10 @@ def test_an_episode_is_that_of_the_probe(task):
         state = reset(jax.random.key(episode))
         original = env.original(seed=0)
         expected = original.reset()
-        cue = float(state.timestep.observation["signal"][0])
+        shown = "number" if env.spec.discrete else "signal"
+        cue = float(state.timestep.observation[shown].sum())
         cues.add(cue)
-        if task == "probe_memory":  # what is random is drawn by others
+        if task in RANDOM:  # what is random is drawn by others
             original._cue = original._signal = cue
             expected = expected._replace(observation=original._observation())
         while True:
@@ -36,8 +40,10 @@ def test_an_episode_is_that_of_the_probe(task):
             if expected.is_last:
                 break
             action = rng.normal(size=1).astype(np.float32)
+            if env.spec.discrete:
+                action = np.asarray(rng.integers(env.spec.action_size), np.int32)
             state, expected = step(state, jnp.asarray(action)), original.step(action)
-    assert cues == ({-1.0, 1.0} if task == "probe_memory" else {0.0})
+    assert cues == RANDOM.get(task, {0.0})
 
 
 def test_what_has_no_functional_environment_is_refused():

@@ -55,6 +55,35 @@ def test_equals_single_environments_reset_by_hand(workers):
     assert len(set(num_lasts.sum(0))) > 1  # the environments end independently
 
 
+@pytest.mark.parametrize(("backend", "workers"), [("dmc", 0), ("dmc", 2), ("mjx", 0)])
+def test_discrete_actions_are_integers(backend, workers):
+    """In this process, over pipes and in a program: the best ones earn everything."""
+    with make_vector_env(
+        "probe_discrete", num_envs=5, seed=0, workers=workers, backend=backend
+    ) as env:
+        action = env.no_action()
+        assert (action.shape, action.dtype) == ((5,), np.int32)
+        rewards = []
+        for _ in range(20):  # episodes take 10
+            step = env.step(action)
+            action, number = step.observation["number"], env.spec.observation["number"]
+            assert action.dtype == number.dtype
+            rewards.append(step.reward)
+        np.testing.assert_array_equal(np.sum(rewards, axis=0), [18] * 5)
+        assert len(set(action.tolist())) > 1  # of environments that differ
+        with pytest.raises(ValueError, match=r"`action` must be of int32, got float32"):
+            env.step(np.zeros(5, np.float32))
+        with pytest.raises(ValueError, match=r"`action` must have shape \(5,\), got \(5, 1\)"):
+            env.step(np.zeros((5, 1), np.float32))
+
+
+def test_continuous_actions_are_floats():
+    with make_vector_env("probe_memory", num_envs=2, seed=0) as env:
+        assert (env.no_action().shape, env.no_action().dtype) == ((2, 1), np.float32)
+        with pytest.raises(ValueError, match="`action` must be of float32, got int64"):
+            env.step(np.zeros((2, 1), np.int64))
+
+
 def test_shapes_and_dtypes():
     with make_vector_env("walker_walk", num_envs=3, seed=0) as env:
         timestep = env.step(np.zeros((3, 6), np.float32))

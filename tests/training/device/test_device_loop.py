@@ -158,6 +158,25 @@ def test_a_run_that_is_resumed_is_the_one_that_never_stopped(whole, tmp_path):
     assert replays[0] == replays[1]
 
 
+def test_discrete_actions_on_host_and_device(on_host, tmp_path):
+    """The same episodes by either loop; interrupted and resumed, bit for bit the same run."""
+    host, device = (
+        dataclasses.replace(config, task="probe_discrete", env_steps=360, log=log)
+        for config in (HOST, DEVICE)
+        for log in [dataclasses.replace(HOST.log, report_every=0)]
+    )
+    whole = train(device, tmp_path / "device")
+    path = tmp_path / "resumed"
+    with pytest.raises(Interrupted):
+        terminated_after(100, path, lambda: train(device, path))
+    train(device, path)
+    for name in ("metrics", "episodes", "scores"):
+        assert timeless(RunFolder(path), name) == timeless(whole, name)
+    apart = on_host(host, tmp_path / "host")
+    assert timeless(whole, "episodes") == timeless(apart, "episodes")
+    assert_close(timeless(whole, "metrics"), timeless(apart, "metrics"))
+
+
 def test_many_skips_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
     plant(monkeypatch, lambda step: step >= 25)
     config = dataclasses.replace(DEVICE, optimizer=DEBUG.optimizer)

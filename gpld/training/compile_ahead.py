@@ -1,0 +1,94 @@
+"""Compilation of the update in a thread, while the rest of a run starts."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.random as jr
+from jax.sharding import NamedSharding
+from jaxtyping import PyTree
+
+from .. import agent
+from ..config import Config
+from ..envs import EnvSpec
+from ..parallel.seeds import SeedAxis
+from .experience import step_specs, to_batch
+
+
+class CompiledAhead(contextlib.AbstractContextManager):
+    """Compiles a program in a thread; it is called as the program itself.
+
+    The first call waits for the thread, and so does the exit, since nothing can stop a
+    compilation.
+    """
+
+    def __init__(self, program: jax.stages.Wrapped, args: tuple[PyTree, ...]):
+        """Begin to compile.
+
+        Args:
+            program: What `jax.jit` returned, which is not called before.
+            args: Shapes of its arguments, with their shardings.
+        """
+        self._program, self._args = program, args
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._compile, name="compile ahead", daemon=True)
+        self._thread.start()
+
+    def __call__(self, *args: PyTree) -> PyTree:
+        """Call the program."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._program(*args)
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the thread."""
+        self._thread.join()
+
+    def _compile(self) -> None:
+        try:
+            # A call with such arguments finds what was compiled here.
+            self._program.lower(*self._args).compile()
+        except Exception as error:
+            self._error = error
+
+
+def update_arguments(config: Config, spec: EnvSpec, seeds: SeedAxis) -> tuple[PyTree, ...]:
+    """Describe the arguments of `Programs.update`: state, batch and key of all agents.
+
+    Args:
+        config: Settings.
+        spec: Shapes and sizes of the task.
+        seeds: The axis along which agents are stacked.
+    """
+    state = eqx.filter_eval_shape(lambda key: agent.init(config, **spec.sizes, key=key), jr.key(0))
+    sequences, window = config.replay.batch_size, config.replay.batch_length + 1
+    steps = {
+        name: jax.ShapeDtypeStruct((sequences, window, *step.shape), step.dtype)
+        for name, step in step_specs(config, spec).items()
+    }
+    batch = jax.eval_shape(lambda steps: to_batch(steps, spec), steps)
+    key = jax.eval_shape(lambda: jr.key(0))
+    placement, described = seeds.placement, _describer(seeds.size)
+    return (
+        described(state, placement.agents),
+        described(batch, placement.batches),
+        described(key, None),
+    )
+
+
+def _describer(size: int) -> Callable[[PyTree, NamedSharding | None], PyTree]:
+    """Return a function that stacks the shapes of so many agents and places them."""
+    axes = () if size == 1 else (size,)
+
+    def described(tree: PyTree, sharding: NamedSharding | None) -> PyTree:
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (*axes, *x.shape), x.dtype, sharding=sharding, weak_type=x.weak_type
+            ),
+            tree,
+        )
+
+    return described

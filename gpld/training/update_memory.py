@@ -1,0 +1,42 @@
+"""Memory of an update: what its program needs beside its arguments, without compiling it."""
+
+import math
+from collections.abc import Mapping
+
+from ..agent import choices
+from ..config import Config
+
+_BINS = 255  # of the values and rewards
+
+
+def update_temporaries(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Estimate the bytes that an update of one agent needs beside its arguments and results.
+
+    Each term is the largest thing that is in memory at one time: the states that an update imagines
+    with the layers of all heads on them, or the world model on the replayed steps, or the pictures
+    in it. The factors are those with which the sum is closest to what XLA has planned
+    (`benchmarks/h100_described`, and CPUs), within 15 %. Several agents in one program take so
+    much each, and several devices divide it.
+
+    Args:
+        config: Settings.
+        shapes: Shape of each observation by its key, without batch axes.
+    """
+    chosen, model = choices(config), config.model
+    itemsize = {"float32": 4, "mixed": 3, "bfloat16": 2}[chosen.precision]
+    steps = config.replay.batch_size * config.replay.batch_length
+    feat = model.dims.deter + model.stoch * model.dims.classes
+    states = steps * config.ac.imag_length if config.learn == "agent" else 0
+    imagined = states * (2.5 * feat + 5.5 * _BINS)
+    world_model = steps * 36 * model.dims.deter
+    # The first convolution makes the most of a picture.
+    pictures = sum(math.prod(shape[:2]) for shape in shapes.values() if len(shape) == 3)
+    pictures *= steps * model.channels[0]
+    if chosen.in_chunks:
+        total = max(1.4 * imagined, world_model) + 0.5 * pictures
+    else:
+        total = max(imagined, world_model, 3.2 * pictures + 30 / 36 * world_model)
+    if config.gpld.coefficients and config.gpld.estimator == "exact" and not chosen.row_by_row:
+        rows = config.gpld.rho * steps * model.stoch * model.dims.classes
+        total += 5 * rows * model.dims.hidden
+    return round(itemsize * total)
