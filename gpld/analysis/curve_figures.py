@@ -17,8 +17,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ..errors import UsageError
 from ..machine.files import writing
+from ..suite import BEST_RETURN
 from .curves import (
-    BEST_RETURN,
     Arm,
     Curve,
     arm_scores,
@@ -26,6 +26,7 @@ from .curves import (
     curve,
     interquartile_mean_of_best,
     relative_to,
+    without_scale,
 )
 from .plain import plain
 from .published import PAPER_FRAMES, paper_table3, published_curves
@@ -94,7 +95,7 @@ def draw_task_curves(
         axes.set_xlim(0, max(c.frames[-1] for c in curves.values()) * 1.04)
         if published:
             _draw_published(axes, task, styles, pixels=all(run.pixels for run in own))
-        axes.set_ylim(bottom=0)
+        from_zero(axes)
         axes.set_title(plain(task), fontsize="medium")
         finish(axes)
     for axes in list(panels):  # those that no task was left for
@@ -148,12 +149,16 @@ def draw_aggregates(
     *over_time, profiles = figure.subplots(1, 3 if baseline else 2)
     if baseline is not None:
         _draw_ratios(over_time[0], arms, baseline, styles)
-    best = {name: curve(arm, interquartile_mean_of_best) for name, arm in arms.items()}
-    draw_arms(over_time[-1], best, styles)
-    over_time[-1].set_title("return / 1000,\ninterquartile mean over all runs", fontsize="medium")
+    if unknown := without_scale(tasks):
+        title = f"left out: the scale of returns\nis not known of {plain(unknown[0])}"
+    else:
+        best = {name: curve(arm, interquartile_mean_of_best) for name, arm in arms.items()}
+        draw_arms(over_time[-1], best, styles)
+        title = "return / 1000,\ninterquartile mean over all runs"
+    over_time[-1].set_title(title, fontsize="medium")
     for axes in over_time:
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        from_zero(axes)
         axes.set_xlabel(_LABEL)
         finish(axes)
     _draw_profiles(profiles, table, names, styles)
@@ -253,13 +258,23 @@ def _draw_profiles(
     axes: Axes, table: ScoreTable, arms: Sequence[str], styles: Mapping[str, Style]
 ) -> None:
     """Share of runs above each return, at the moment of the table."""
+    common = table.common(*arms)
     thresholds = np.linspace(0, BEST_RETURN, 101)
-    for arm, scores in zip(arms, table.common(*arms), strict=True):
+    if without_scale(common[0]):  # of whatever returns there are
+        returns = np.concatenate([runs for scores in common for runs in scores.values()])
+        thresholds = np.linspace(returns.min(), returns.max(), 101)
+    for arm, scores in zip(arms, common, strict=True):
         profile = stratified_bootstrap(lambda s: performance_profile(s, thresholds), scores)
         _draw_line(axes, thresholds, profile, styles[arm])
     axes.set_title(f"performance profile at {_frames(table.frame)}", fontsize="medium")
     axes.set(xlabel="return", ylabel="share of runs with more", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def from_zero(axes: Axes) -> None:
+    """Let returns begin at 0, unless some are lower."""
+    if axes.dataLim.y0 >= 0:
+        axes.set_ylim(bottom=0)
 
 
 def finish(axes: Axes) -> None:

@@ -8,10 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..errors import UsageError
+from ..suite import BEST_RETURN, TASKS
 from .scores import RunScores, TaskScores, interquartile_mean, mean, stratified_bootstrap
-
-BEST_RETURN = 1000.0
-"""The highest return of an episode of DeepMind Control: a reward of 1 in each of its frames."""
 
 
 class Curve(NamedTuple):
@@ -100,6 +98,11 @@ def relative_to(references: Mapping[str, float]) -> Callable[[TaskScores], Any]:
 def interquartile_mean_of_best(scores: TaskScores) -> Any:
     """Interquartile mean of all runs, as a share of the highest return."""
     return interquartile_mean({task: runs / BEST_RETURN for task, runs in scores.items()})
+
+
+def without_scale(tasks: Iterable[str]) -> list[str]:
+    """Return the tasks of which no lowest and best return is known, so that no share is either."""
+    return [task for task in tasks if task not in TASKS and not task.startswith("probe_")]
 
 
 def by_arm(runs: Iterable[RunScores]) -> dict[str, list[RunScores]]:

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from ..config import Config
 from ..errors import UsageError
 from ..runs.folder import RunFolder
+from .curve_figures import from_zero
 from .curves import arm_scores
 from .packed import unpacked
 from .pictures import save_picture
@@ -67,9 +68,9 @@ def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
         label = None if i else f"each of {len(found)} seeds"
         axes.plot(run.env_steps, run.scores, ".-", color="0.65", linewidth=1, label=label)
     seeds = arm_scores(found)
-    steps = seeds.frames / config.env.action_repeat
+    steps = seeds.frames / config.action_repeat
     axes.plot(steps, seeds.scores[task].mean(axis=-1), "o-C0", label="their mean")
-    axes.set_ylim(0)
+    from_zero(axes)
     axes.legend(loc="upper left", frameon=False)
     save_picture(figure, path)
 
@@ -139,4 +140,4 @@ def _title(config: Config) -> str:
 
 
 def _env_steps(config: Config) -> str:
-    return f"env steps (x {config.env.action_repeat} = frames)"
+    return f"env steps (x {config.action_repeat} = frames)"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .curves import interquartile_mean_of_best
+from .curves import interquartile_mean_of_best, without_scale
 from .published import PAPER_FRAMES, paper_table3
 from .scores import (
     RELATIVE,
@@ -98,13 +98,17 @@ def aggregate_table(table: ScoreTable, *, baseline: str) -> Table:
         _estimate(probability_of_improvement, s, reference) if has_interval(s, reference) else "-"
         for s in scores
     ]
+    unknown = without_scale(reference)
+    scaled = {
+        "interquartile mean of return / 1000": interquartile_mean_of_best,
+        "optimality gap of return / 1000": _gap,
+    }
     rows = [
         row("mean return", mean, 1),
-        row("interquartile mean of return / 1000", interquartile_mean_of_best),
-        row("optimality gap of return / 1000", _gap),
+        *(row(name, statistic) for name, statistic in scaled.items() if not unknown),
         [f"chance of a better run than {baseline}", "-", *chances],
     ]
-    for name, aggregate in RELATIVE.items():
+    for name, aggregate in RELATIVE.items() if not unknown else ():
 
         def relative(ours: TaskScores, theirs: TaskScores, aggregate=aggregate):
             return aggregate(means(ours), means(theirs))
@@ -115,6 +119,11 @@ def aggregate_table(table: ScoreTable, *, baseline: str) -> Table:
         f"({', '.join(reference)}). Ratios have the uncertainty of both arms; where the baseline "
         "has a return of 0 they are undefined."
     ]
+    if unknown:
+        notes.append(
+            "Interquartile means, optimality gaps and ratios are left out: no lowest and best "
+            f"return is known of {', '.join(unknown)}."
+        )
     if not has_interval(*arms):
         notes.append("Where an arm has a single run of a task, nothing is known of other seeds.")
     return Table(

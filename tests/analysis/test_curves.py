@@ -13,7 +13,8 @@ from gpld.analysis.curves import (
     moving_average,
     relative_to,
 )
-from gpld.analysis.scores import read_runs
+from gpld.analysis.scores import ScoreTable, read_runs
+from gpld.analysis.tables import aggregate_table
 from gpld.errors import UsageError
 
 
@@ -88,3 +89,26 @@ def test_there_are_no_panels_without_a_task(tmp_path, monkeypatch):
     runs = [run for task in tasks for run in runs_of(tmp_path / task, [[1, 2]], task=task)]
     draw_task_curves(runs, tmp_path / "x", published=False)
     assert [axes.get_title() for axes in figures[0].axes] == tasks
+
+
+def test_returns_of_no_known_scale_are_raw_and_what_needs_one_is_left_out(tmp_path):
+    runs = runs_of(tmp_path, [[-900, -300]], task="gymnasium:Pendulum-v1")
+    panels = {}
+
+    def kept(self, *shape, **kwargs):
+        panels["axes"] = subplots(self, *shape, **kwargs)
+        return panels["axes"]
+
+    subplots = Figure.subplots
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "subplots", kept)
+        draw_task_curves(runs, tmp_path / "curves", published=False)
+    low, high = panels["axes"].flat[0].get_ylim()
+    assert low < -900
+    assert high > -300
+
+    scores = {"a": {"gymnasium:Pendulum-v1": np.array([-300.0, -200.0])}}
+    table = ScoreTable(20_000, 0, scores | {"b": scores["a"]}, [], {})
+    aggregates = aggregate_table(table, baseline="a")
+    assert [row[0] for row in aggregates.rows] == ["mean return", "chance of a better run than a"]
+    assert "no lowest and best return is known of gymnasium:Pendulum-v1." in aggregates.notes[1]
