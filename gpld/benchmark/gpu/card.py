@@ -1,6 +1,7 @@
 """A described NVIDIA GPU: XLA compiles for it on a machine that has none."""
 
 import importlib.util
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from jax.sharding import Mesh
 
 from ...errors import MachineError
 from .launches import Launches, count_launches
+from .thunks import DUMP_FLAGS, count_started, read_thunks
 
 CARD = "NVIDIA H100 SXM"
 _DESCRIPTION = Path(__file__).with_name("h100_sxm.txtpb")
@@ -25,6 +27,9 @@ class Compiled(NamedTuple):
     """Facts of a program that was compiled and cannot run here."""
 
     launches: Launches
+    started: int | None
+    """Launches by the host in one call, CUDA graphs each as one; None if XLA does not tell."""
+
     temporaries: int
     """Bytes beside arguments and results."""
 
@@ -68,13 +73,17 @@ def compile_for_card(function: jax.stages.Wrapped, args: Any) -> Compiled:
     began = time.perf_counter()
     lowered = function.lower(*args)
     traced = time.perf_counter()
-    compiled = lowered.compile()
-    ended = time.perf_counter()
+    with tempfile.TemporaryDirectory() as dump:
+        compiled = lowered.compile({"xla_dump_to": dump, **DUMP_FLAGS})
+        ended = time.perf_counter()
+        thunks = read_thunks(Path(dump))
     text, memory = compiled.as_text(), compiled.memory_analysis()
     assert text is not None  # which GPU programs have
     assert memory is not None
+    launches = count_launches(text)
     return Compiled(
-        launches=count_launches(text),
+        launches=launches,
+        started=None if thunks is None else count_started(thunks, launches.loops),
         temporaries=memory.temp_size_in_bytes,
         arguments=memory.argument_size_in_bytes,
         results=memory.output_size_in_bytes,

@@ -57,21 +57,10 @@ class Launches:
     loops: list[Loop] = dataclasses.field(default_factory=list)
     """Loops in the order of the program."""
 
-    captured: int = 0
-    """Launches that are inside of command buffers, which start as one each."""
-
-    buffers: int = 0
-    """Command buffers started."""
-
     @property
     def total(self) -> int:
-        """All launches, those in command buffers each by itself."""
+        """All launches, those in CUDA graphs each by itself."""
         return sum(self.kinds.values())
-
-    @property
-    def started(self) -> int:
-        """Launches by the host: a command buffer is one."""
-        return self.total - self.captured + self.buffers
 
     @property
     def host_reads(self) -> int:
@@ -99,7 +88,7 @@ def count_launches(text: str) -> Launches:
     if entry is None:
         raise ValueError("`text` must be a module of HLO with an entry computation.")
     walk = _Walk(computations, Launches())
-    walk.visit(entry, _Place(times=1, path="", captured=False))
+    walk.visit(entry, _Place(times=1, path=""))
     return walk.found
 
 
@@ -139,9 +128,6 @@ class _Place(NamedTuple):
     path: str
     """Names of the loops around it."""
 
-    captured: bool
-    """True inside of a command buffer."""
-
 
 class _Walk(NamedTuple):
     """A walk through the computations of a program, which adds to what was found."""
@@ -158,13 +144,9 @@ class _Walk(NamedTuple):
                 self._visit_loop(instruction, place)
             elif opcode in ("call", "conditional"):
                 # Of the branches of a conditional one runs; all are counted, as an upper bound.
-                for called in _called(operation):
-                    buffer = "command_buffer" in called
-                    found.buffers += times * (buffer and not place.captured)
-                    own += self.visit(called, place._replace(captured=place.captured or buffer))
+                own += sum(self.visit(called, place) for called in _called(operation))
             elif opcode not in _FREE and not opcode.endswith("-done"):
                 found.kinds[_kind(opcode, operation)] += times
-                found.captured += times * place.captured
                 own += 1
         return own
 

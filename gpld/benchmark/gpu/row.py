@@ -37,8 +37,6 @@ def compile_row(row: Row) -> dict[str, Any]:
         "program": row.program,
         "flags": " ".join(row.flags),
         "launches": launches.total,
-        "started": launches.started,
-        "command_buffers": launches.buffers,
         "host_reads": launches.host_reads,
         **rest,
         "kinds": dict(launches.kinds.most_common()),

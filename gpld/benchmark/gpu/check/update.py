@@ -123,7 +123,6 @@ def _facts(update: Update, described: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "launches": None if launches is None else launches.total,
         "described": described.get("launches"),
-        "started": None if launches is None else launches.started,
         "temp. MiB": temporaries,
         "described MiB": None if known is None else known / 2**20,
         "compile s": update.compile_seconds,
