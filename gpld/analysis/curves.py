@@ -8,10 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..errors import UsageError
-from .scores import RunScores, TaskScores, interquartile_mean, mean, stratified_bootstrap
-
-BEST_RETURN = 1000.0
-"""The highest return of an episode of DeepMind Control: a reward of 1 in each of its frames."""
+from .scores import RunScores, TaskScores, mean, stratified_bootstrap
 
 
 class Curve(NamedTuple):
@@ -95,11 +92,6 @@ def relative_to(references: Mapping[str, float]) -> Callable[[TaskScores], Any]:
             are held fixed: intervals do not have their uncertainty.
     """
     return lambda scores: mean({task: runs / references[task] for task, runs in scores.items()})
-
-
-def interquartile_mean_of_best(scores: TaskScores) -> Any:
-    """Interquartile mean of all runs, as a share of the highest return."""
-    return interquartile_mean({task: runs / BEST_RETURN for task, runs in scores.items()})
 
 
 def by_arm(runs: Iterable[RunScores]) -> dict[str, list[RunScores]]:

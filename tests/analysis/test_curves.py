@@ -9,11 +9,11 @@ from gpld.analysis.curve_figures import draw_task_curves
 from gpld.analysis.curves import (
     arm_scores,
     curve,
-    interquartile_mean_of_best,
     moving_average,
     relative_to,
 )
-from gpld.analysis.scores import read_runs
+from gpld.analysis.figures import seed_curves
+from gpld.analysis.scores import interquartile_mean, normalised, read_runs
 from gpld.errors import UsageError
 
 
@@ -56,7 +56,7 @@ def test_aggregates_over_tasks(tmp_path):
     np.testing.assert_allclose(ratio.estimate, [(0.5 + 1) / 2, (0.75 + 2) / 2])
     assert ratio.seeds == (1, 2)
     # Three runs: none is left out.
-    iqm = curve(arm, interquartile_mean_of_best)
+    iqm = curve(arm._replace(scores=normalised(arm.scores)), interquartile_mean)
     np.testing.assert_allclose(iqm.estimate, [0.41 / 3, 0.62 / 3])
 
 
@@ -79,6 +79,31 @@ def test_nothing_is_interpolated(tmp_path):
     with pytest.raises(UsageError, match="runs of GPLD have no evaluations at the same frames"):
         arm_scores(read_runs([tmp_path]))
     assert len(runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "ends"),
+    [
+        ("walker_run", [900, 950], (0, 960)),
+        ("probe_delayed", [-0.5, 0.5], (-1, 1.6)),
+        ("gymnasium:Pendulum-v1", [-1200, -150], (-1260, -90)),
+    ],
+)
+def test_axes_begin_at_the_lowest_return_or_else_at_the_data(
+    tmp_path, monkeypatch, task, values, ends
+):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    runs = runs_of(tmp_path, [values], task=task)
+    draw_task_curves(runs, tmp_path / "x", published=False)
+    seed_curves(tmp_path, tmp_path / "y.png", arm="GPLD", task=task)
+    for figure in (figures[0], figures[-1]):
+        low, high = figure.axes[0].get_ylim()
+        if task.startswith("gymnasium"):
+            assert ends[0] < low < values[0]
+        else:
+            assert low == ends[0]
+        assert values[1] < high < ends[1]
 
 
 def test_there_are_no_panels_without_a_task(tmp_path, monkeypatch):
