@@ -16,7 +16,7 @@ limit_fusions()
 if TYPE_CHECKING:
     from .config import Config as Config
     from .config.presets import PRESETS as PRESETS
-    from .envs import make_env as make_env, task_names as task_names
+    from .envs import make_env as make_env, register as register, task_names as task_names
     from .evaluation.trained_agent import load as load
     from .training.train import train as train
 
@@ -25,6 +25,7 @@ _HOMES = {
     "PRESETS": "config.presets",
     "load": "evaluation.trained_agent",
     "make_env": "envs",
+    "register": "envs",
     "task_names": "envs",
     "train": "training.train",
 }

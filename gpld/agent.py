@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from .config import Config
+from .envs.timestep import RESERVED
 from .losses import Batch, LossOutput, ReturnNorm, make_loss, smoothness_report
 from .models import NO_CLASSES, Dreamer, Forms, Latent, NumClasses, StoredLatent, TwoHotHead
 from .optim import make_optimizer, norm
@@ -238,13 +239,8 @@ def _params(model: Dreamer) -> PyTree:
     return eqx.filter(model, eqx.is_inexact_array)
 
 
-# Losses and stored arrays that are not observations.
-_TAKEN = {"rew", "con", "dyn", "rep", "policy", "value", "repval", "gp_post", "gp_prior"}
-_TAKEN |= {"action", "reward", "is_first", "is_last", "is_terminal"}
-
-
 def _check_observations(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    taken = sorted(set(shapes) & _TAKEN)
+    taken = sorted(set(shapes) & RESERVED)
     if taken:
         raise ValueError(
             f"Observations may not have the names of losses or flags; rename {', '.join(taken)}."

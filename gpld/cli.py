@@ -18,7 +18,7 @@ from .errors import Interrupted, LeftOut, MachineError, UsageError
 from .machine import output
 from .machine.files import file_error
 from .runs.folder import RunFolder
-from .runs.start import check_task
+from .runs.start import allow_task, check_task
 from .xla.flags import make_deterministic
 
 
@@ -69,6 +69,7 @@ def parse_config(args: Sequence[str]) -> Config:
                 raise UsageError(f"`{flag}` cannot be combined with `--resume`, which {reason}.")
         stored = RunFolder(Path(resume)).config()
     config = parse_settings(args, stored)
+    allow_task(value_of(args, "--task"))
     if config.resume is not None:
         config = dataclasses.replace(config, run=config.resume, resume=None)
     if config.task != "list":

@@ -24,7 +24,7 @@ CONFIG = PRESETS["small"]  # cartpole_balance, in minutes on two CPU cores
 def train(config: Config) -> list[float]:
     """Train an agent, and return the score of every episode on the way."""
     num_envs, batch_size = config.env.num_envs, config.replay.batch_size
-    envs = make_vector_env(config.task, num_envs=num_envs, seed=config.seed, **config.env.options)
+    envs = make_vector_env(config.task, num_envs=num_envs, seed=config.seed, **config.env_options)
     # Each environment writes one endless stream of steps, of which windows are drawn. Latent
     # states are stored with the steps, and refreshed with the ones recomputed in updates.
     replay = Replay(

@@ -34,7 +34,7 @@ def write_run(path, config, evaluations):
         [
             {
                 "env_step": env_step,
-                "frame": env_step * config.env.action_repeat,
+                "frame": env_step * config.action_repeat,
                 "update": 0,
                 "mean": float(np.mean(scores)),
                 "std": float(np.std(scores)),
@@ -55,7 +55,7 @@ def learning(config, final, *, scale=150_000, noise=0.06):
     evaluations = []
     for due in range(every, config.env_steps + 1, every):
         env_step = -(-due // envs) * envs
-        mean = own * (1 - np.exp(-(env_step * config.env.action_repeat) / (2 * scale)))
+        mean = own * (1 - np.exp(-(env_step * config.action_repeat) / (2 * scale)))
         scores = mean * (1 + noise * rng.normal(size=config.evaluation.episodes))
         evaluations.append((env_step, np.clip(scores, 0, 1000)))
     return evaluations

@@ -28,6 +28,7 @@ from gpld.commands.sweep import SweepArgs
 from gpld.config import Config, to_dict
 from gpld.config.flags import parse, parse_known
 from gpld.config.presets import PRESETS
+from gpld.envs import own
 from gpld.errors import UsageError
 from gpld.sweep import plan, read_sweep
 
@@ -45,6 +46,12 @@ _SHELL = {"srun", "if", "then", "fi", "exit", "$code"}
 # What may begin a command that is none of ours.
 OTHERS = {"git", "cd", "python3", "source", "pip", "ruff", "pyright", "pytest", ".ci/run"}
 OTHERS |= {"#SBATCH", "scontrol", "tensorboard"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_registered(monkeypatch):
+    """What a document registers is a task there alone."""
+    monkeypatch.setattr(own, "_registered", {})
 
 
 def benchmark(args):

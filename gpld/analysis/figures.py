@@ -68,7 +68,7 @@ def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
         label = None if i else f"each of {len(found)} seeds"
         axes.plot(run.env_steps, run.scores, ".-", color="0.65", linewidth=1, label=label)
     seeds = arm_scores(found)
-    steps = seeds.frames / config.env.action_repeat
+    steps = seeds.frames / config.action_repeat
     axes.plot(steps, seeds.scores[task].mean(axis=-1), "o-C0", label="their mean")
     from_lowest(axes, task)
     axes.legend(loc="upper left", frameon=False)
@@ -140,4 +140,4 @@ def _title(config: Config) -> str:
 
 
 def _env_steps(config: Config) -> str:
-    return f"env steps (x {config.env.action_repeat} = frames)"
+    return f"env steps (x {config.action_repeat} = frames)"

@@ -113,14 +113,14 @@ def measure_sensitivity(
                 config.task,
                 num_envs=min(num_envs, num_states),
                 seed=seed,
-                **config.env.options,
+                **config.env_options,
                 max_restarts=config.env.max_restarts,
             ) as envs,
             full_products(state.model.rssm.dtype),
         ):
             states = visit_states(state.model, envs, num_states, key=act_key)
             posterior, prior = measure(state.model.rssm, states, key=perturb_key)
-        frame = env_step * config.env.action_repeat
+        frame = env_step * config.action_repeat
         yield CheckpointSensitivity(env_step, frame, int(state.update), posterior, prior)
 
 

@@ -33,7 +33,7 @@ def benchmark_collect(config: Config, *, repetitions: int) -> Report:
     settings = describe(config) | {
         "task": config.task,
         "num_envs": envs.num_envs,
-        "action_repeat": config.env.action_repeat,
+        "action_repeat": config.action_repeat,
         "workers": config.env.workers,
         "repetitions": repetitions,
     }

@@ -63,13 +63,13 @@ def benchmark_env(
         measurements[UNIT].seconds.extend(measured[UNIT].seconds)
         for name, engine in engines.items():
             own = measured[name]._replace(compile_seconds=engine.compile_seconds)
-            rate = engine.size * config.env.action_repeat / own.median_seconds
+            rate = engine.size * config.action_repeat / own.median_seconds
             measurements[name] = own
             figures[name] = Figure(rate, "control steps / s")
     settings = {
         "tasks": list(tasks),
         "batch_sizes": list(batch_sizes),
-        "action_repeat": config.env.action_repeat,
+        "action_repeat": config.action_repeat,
         "num_envs": config.env.num_envs,
         "mjx_impl": config.env.mjx_impl,
         "repetitions": repetitions,
@@ -88,7 +88,7 @@ def mjx_engine(config: Config, task: str, size: int) -> Engine:
     from ..envs.mjx import MJXEnv
 
     began = time.perf_counter()
-    repeat, impl = config.env.action_repeat, config.env.mjx_impl
+    repeat, impl = config.action_repeat, config.env.mjx_impl
     env = MJXEnv(task, action_repeat=repeat, impl=impl, max_envs=size)
     options = flags.simulation_options()
     reset = jax.jit(jax.vmap(env.reset), compiler_options=options)
@@ -129,7 +129,7 @@ def _case(step: Callable[[], Any], baseline: str) -> Case:
 
 def _host(config: Config, task: str, backend: Backend) -> Engine:
     """Environments of the processor, in this process and on one thread."""
-    num_envs, repeat = config.env.num_envs, config.env.action_repeat
+    num_envs, repeat = config.env.num_envs, config.action_repeat
     envs = make_vector_env(task, num_envs=num_envs, seed=0, action_repeat=repeat, backend=backend)
     rng = np.random.default_rng(0)
     shape = (64, num_envs, envs.spec.action_size)

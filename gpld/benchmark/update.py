@@ -81,7 +81,7 @@ def update_cases(variants: dict[str, tuple[Config, str]]) -> dict[str, Case]:
 
 def observation_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Shapes of what is observed of walker_walk, by name."""
-    side = config.env.image_size
+    side = config.image_size
     images = {IMAGE: (side, side, 3)}
     return {
         "vectors": _VECTORS,

@@ -22,7 +22,7 @@ from ..evaluation.video import FirstEpisode, check_name, record_video
 from ..machine.files import check_file, check_folder, file_error, write_json
 from ..machine.provenance import provenance
 from ..runs.folder import RunFolder
-from ..runs.start import check_task
+from ..runs.start import allow_task, check_task
 from ..seeding import derive_seed
 from ..xla.cache import cache_compilations
 
@@ -62,6 +62,9 @@ class EvaluateArgs:
     """Video of the first episode of the first seed: a file (.mp4 or .gif), or a folder for
     those of all checkpoints. A machine that cannot draw says so and does the rest."""
 
+    task: str | None = None
+    """Task of the runs, once more, if it is code of your own: what is stored runs none."""
+
     def __post_init__(self):
         check_fields(self)
         if not self.runs:
@@ -72,6 +75,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Evaluate the checkpoints that the arguments name."""
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
+        allow_task(options.task)
         checkpoints = _find(options)
         _check_written(options)
         videos = _videos(options, checkpoints)
@@ -139,7 +143,7 @@ def _videos(
         return {}
     for run in options.runs:
         if not can_draw(task := RunFolder(run).config().task):
-            raise UsageError(f"`--video` needs tasks of dm_control, but {run} has learned {task}.")
+            raise UsageError(f"`--video` needs a task that can be drawn, which {task} is not.")
     if path.suffix and not path.is_dir():
         check_name(path)
         if len(checkpoints) > 1:
@@ -168,7 +172,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Evaluate one checkpoint with every seed, and print the scores."""
     trained = trained_agent.load(run, env_step=env_step)
-    task, action_repeat = trained.config.task, trained.config.env.action_repeat
+    task, action_repeat = trained.config.task, trained.config.action_repeat
     evaluations: dict[int, Evaluation] = {}
     for seed in options.seeds:
         first_episode = FirstEpisode() if video is not None and not evaluations else None
@@ -179,7 +183,7 @@ def _evaluate(
             num_episodes=options.episodes,
             num_envs=options.num_envs,
             seed=env_seed,
-            **trained.config.env.options,
+            **trained.config.env_options,
             actions=options.actions,
             max_restarts=trained.config.env.max_restarts,
             record=first_episode,
@@ -190,9 +194,9 @@ def _evaluate(
             print(f"{prefix}episode {i + 1:3d}: return {score:.3f}", flush=True)
         if first_episode is not None and video is not None:
             try:
-                where = {"task": task, "seed": env_seed, "action_repeat": action_repeat}
+                where = {"task": task, "seed": env_seed, **trained.config.env_options}
                 print(record_video(video, first_episode, **where), flush=True)
-            except MachineError as error:
+            except (UsageError, MachineError) as error:
                 _warn(f"no video: {error}")
     scores = np.concatenate([evaluation.scores for evaluation in evaluations.values()])
     update = int(trained.state.update)

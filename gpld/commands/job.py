@@ -37,7 +37,9 @@ def main() -> None:
         for run in map(Path, order["evaluate"]):
             if not evaluated(run, order["episodes"]):
                 out = f"--out={run / CHECKPOINT_SCORES}"
-                evaluate([str(run), f"--episodes={order['episodes']}", out])
+                # The file of the sweep, which the user has named, names the task.
+                task = f"--task={order['task']}"
+                evaluate([str(run), f"--episodes={order['episodes']}", out, task])
 
 
 def _leave_warnings_to_the_parent() -> None:

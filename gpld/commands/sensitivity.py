@@ -15,7 +15,7 @@ from ..config.checks import at_least, check_fields
 from ..config.flags import parse
 from ..machine.files import check_file
 from ..runs.folder import RunFolder
-from ..runs.start import check_task
+from ..runs.start import allow_task, check_task
 from ..xla.cache import cache_compilations
 
 
@@ -39,6 +39,9 @@ class SensitivityArgs:
     seed: Annotated[int, at_least(0)] = 0
     """Seeds environments, actions and perturbations."""
 
+    task: str | None = None
+    """Task of the run, once more, if it is code of your own: what is stored runs none."""
+
     def __post_init__(self):
         check_fields(self)
 
@@ -47,6 +50,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Measure the run that the arguments name."""
     with one_line_errors():
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
+        allow_task(options.task)
         folder = RunFolder(options.run)
         check_task(folder.config())
         folder.check_links()

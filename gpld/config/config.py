@@ -1,10 +1,12 @@
 """All settings of a run, and their form in files."""
 
 import dataclasses
+import json
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from ..short_names import canonical_name
+from ..suite import TASKS
 from .checks import NON_NEGATIVE, at_least, check, check_fields, check_type
 from .data import EnvConfig, ReplayConfig
 from .model import ComputeConfig, InitConfig, ModelConfig, Precision
@@ -18,7 +20,8 @@ class Config:
 
     task: str = "walker_walk"
     """DeepMind Control task as domain_task; `list` prints all of them. Short forms of names
-    become the names."""
+    become the names. Environments of one's own: gymnasium:ID, package.module:FUNCTION or
+    ./file.py:FUNCTION."""
 
     preset: Literal[
         "paper",
@@ -105,6 +108,14 @@ class Config:
 
     def __post_init__(self):
         object.__setattr__(self, "task", canonical_name(self.task))
+        # A number that is the task's default is None: equal settings are equal, and settings that
+        # are taken over for another task take its defaults.
+        implied = {
+            name: None
+            for name, value in _task_defaults(self.task).items()
+            if getattr(self.env, name) == value
+        }
+        object.__setattr__(self, "env", dataclasses.replace(self.env, **implied))
         check_fields(self)
         # JAX takes a seed modulo 2**32.
         right = 0 <= self.seed <= 2**32 - self.seeds
@@ -123,6 +134,27 @@ class Config:
             self._check_device_loop()
         rows, stoch = self.gpld.rows, self.model.stoch
         self._check("gpld.rows", rows is None or rows <= stoch, f"at most `model.stoch` ({stoch})")
+
+    @property
+    def action_repeat(self) -> int:
+        """Frames per env step."""
+        return self.env.action_repeat or _task_defaults(self.task)["action_repeat"] or 1
+
+    @property
+    def image_size(self) -> int | None:
+        """Pixels along both sides of a picture; None leaves pictures as they are."""
+        return self.env.image_size or _task_defaults(self.task)["image_size"]
+
+    @property
+    def env_options(self) -> dict[str, Any]:
+        """Arguments of `make_env` besides the task and a seed."""
+        return {
+            "action_repeat": self.action_repeat,
+            "observations": self.env.observations,
+            "image_size": self.image_size,
+            "episode_steps": self.env.episode_steps,
+            "kwargs": json.loads(self.env.kwargs),
+        }
 
     @property
     def share(self) -> "Config":
@@ -184,13 +216,22 @@ class Config:
         self._check("checkpoint.keep", self.checkpoint.keep >= 2, f"at least 2 {several}")
 
 
+def _task_defaults(task: str) -> dict[str, int | None]:
+    """Return the settings of `env` that depend on the task where they are None."""
+    if task in TASKS:
+        return {"action_repeat": 2, "image_size": 64}
+    return {"action_repeat": 1, "image_size": 64 if task.startswith("probe_") else None}
+
+
 def to_dict(config: Config) -> dict:
-    """Return the settings as nested dictionaries that JSON can hold."""
-    return dataclasses.asdict(config)
+    """Return the settings as nested dictionaries that JSON can hold, defaults of the task too."""
+    values = dataclasses.asdict(config)
+    values["env"] |= {"action_repeat": config.action_repeat, "image_size": config.image_size}
+    return values
 
 
 # What runs had that are older than a setting; a new setting belongs here.
-_BEFORE = {"compute.rewrite": True}
+_BEFORE = {"compute.rewrite": True, "env.episode_steps": None, "env.kwargs": "{}"}
 
 # Settings that there are no more, and the only value that their runs can go on with.
 _RETIRED = {"compute.blocks": "auto", "compute.sampling": "auto", "compute.unroll": None}

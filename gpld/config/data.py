@@ -1,7 +1,8 @@
 """Settings of environments and replay."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Literal
 
 from .checks import FINITE, POSITIVE, at_least, check, check_fields
 
@@ -13,14 +14,23 @@ class EnvConfig:
     num_envs: Annotated[int, at_least(1)] = 16
     """Environments that collect experience in parallel (paper, table 2)."""
 
-    action_repeat: Annotated[int, at_least(1)] = 2
-    """Frames per env step: how often each action is repeated (paper, table 2)."""
+    action_repeat: Annotated[int | None, at_least(1)] = None
+    """Frames per env step: how often each action is repeated. None is 2 for tasks of the DeepMind
+    Control suite (paper, table 2), and 1 for all others."""
 
     observations: Literal["vectors", "pixels", "both"] = "vectors"
-    """vectors: what dm_control calls the observation. pixels: a picture instead. both."""
+    """vectors: what the task itself calls the observation. pixels: a picture instead. both."""
 
-    image_size: Annotated[int, at_least(1)] = 64
-    """Pixels along both sides of a picture, a multiple of 16 in the default model."""
+    image_size: Annotated[int | None, at_least(1)] = None
+    """Pixels along both sides of a picture, a multiple of 16 in the default model. None is 64 for
+    tasks of the DeepMind Control suite; pictures of other environments keep their size."""
+
+    episode_steps: Annotated[int | None, at_least(1)] = None
+    """Env steps after which an episode is truncated, for environments of one's own that have no
+    time limit; None sets none."""
+
+    kwargs: str = "{}"
+    """Arguments of the constructor of an environment of one's own, as a JSON object."""
 
     backend: Literal["auto", "dmc", "batch", "mjx"] = "auto"
     """What steps the environments. dmc: dm_control, every task. batch: MuJoCo's batched engine,
@@ -51,17 +61,19 @@ class EnvConfig:
 
     def __post_init__(self):
         check_fields(self, "env.")
+        object.__setattr__(self, "kwargs", _json_object(self.kwargs))
         possible = not self.stagger or self.backend == "mjx"
         check(possible, "env.stagger", "False unless `env.backend` is mjx", self.stagger)
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Arguments of `make_env` besides the task and a seed."""
-        return {
-            "action_repeat": self.action_repeat,
-            "observations": self.observations,
-            "image_size": self.image_size,
-        }
+
+def _json_object(text: str) -> str:
+    """Return a JSON object as text that is the same for equal ones."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    check(isinstance(values, dict), "env.kwargs", "a JSON object such as '{\"size\": 3}'", text)
+    return json.dumps(values, sort_keys=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,16 @@ from ..short_names import canonical_name as canonical_name
 from .backend import Backend as Backend, choose_backend as choose_backend
 from .failures import WorkerError as WorkerError
 from .functional.env import FunctionalEnv as FunctionalEnv
+from .own import (
+    in_workers as in_workers,
+    is_own as is_own,
+    name_of as name_of,
+    register as register,
+    runs_code as runs_code,
+)
 from .registry import (
+    CompleteOptions as CompleteOptions,
     EnvOptions as EnvOptions,
-    complete_options as complete_options,
     env_factory as env_factory,
     env_seed as env_seed,
     make_env as make_env,

@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 from ..short_names import canonical_name
 from . import probe
+from .own import is_own
 
 Backend = Literal["auto", "dmc", "batch", "mjx"]
 
@@ -16,7 +17,8 @@ def choose_backend(
 ) -> Literal["dmc", "batch", "mjx"]:
     """Return the engine that steps a task; `auto` takes batch where it can.
 
-    Probes are stepped as tasks of dmc are, one after the other; for mjx some are functions too.
+    Probes and environments of one's own are stepped as tasks of dmc are, one after the other; for
+    mjx some probes are functions too.
 
     Args:
         task: A known task, or a short form.
@@ -51,6 +53,8 @@ def _why_not(task: str, backend: str, observations: str) -> str | None:
         return None if task in TASKS else "this probe is no function in JAX"
     if task in probe.TASKS:
         return "a probe is no task of MuJoCo"
+    if is_own(task):
+        return "it is an environment of your own"
     if observations != "vectors":
         return "it draws no pictures"
     from .dmc import env  # noqa: F401 (chooses OpenGL before mujoco is imported)

@@ -6,18 +6,22 @@ worker processes do without.
 
 import difflib
 import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, get_args
 
 import numpy as np
 
 from ..short_names import SHORT_NAMES, canonical_name
+from ..suite import EPISODE_STEPS, TASKS
 from . import probe
 from .backend import Backend, Implementation, check_implementation, choose_backend
 from .dmc.opengl import find_backend
-from .dmc.tasks import EPISODE_STEPS, TASKS
+from .own import in_workers, is_own, own_factory, registered_names
 from .timestep import Environment
 from .vector.group import EnvGroup
+from .vector.local import LocalGroup
 from .vector.vector import VectorEnv
 from .vector.worker import Worker
 
@@ -28,7 +32,7 @@ Observations = Literal["vectors", "pixels", "both"]
 
 
 class EnvOptions(TypedDict, total=False):
-    """Options of an environment; `complete_options` has their defaults."""
+    """Options of an environment; `CompleteOptions` has their defaults."""
 
     action_repeat: int
     """Control steps per environment step, at least 1; 1 for a probe."""
@@ -36,20 +40,30 @@ class EnvOptions(TypedDict, total=False):
     observations: Observations
     """A probe has its own."""
 
-    image_size: int
-    """Pixels along both sides of a picture, at least 1."""
+    image_size: int | None
+    """Pixels along both sides of a picture, at least 1; None is 64, or what an environment of
+    one's own gives."""
+
+    episode_steps: int | None
+    """Env steps after which an episode of an environment of one's own is truncated."""
+
+    kwargs: Mapping[str, Any]
+    """Arguments of the constructor of an environment of one's own."""
 
 
-def complete_options(
-    *, action_repeat: int = 1, observations: Observations = "vectors", image_size: int = 64
-) -> tuple[int, Observations, int]:
-    """Return `EnvOptions` in order, with the defaults of those that are not given."""
-    return action_repeat, observations, image_size
+class CompleteOptions(NamedTuple):
+    """`EnvOptions`, with the defaults of those that are not given."""
+
+    action_repeat: int = 1
+    observations: Observations = "vectors"
+    image_size: int | None = None
+    episode_steps: int | None = None
+    kwargs: Mapping[str, Any] = MappingProxyType({})
 
 
 def task_names() -> tuple[str, ...]:
-    """Return the names of all tasks: those of the DeepMind Control suite, then the probes."""
-    return (*sorted(TASKS), *sorted(probe.TASKS))
+    """Return the names of all tasks: the DeepMind Control suite, probes, what was registered."""
+    return (*sorted(TASKS), *sorted(probe.TASKS), *registered_names())
 
 
 def env_factory(task: str, **options: Unpack[EnvOptions]) -> Callable[..., Environment]:
@@ -59,8 +73,9 @@ def env_factory(task: str, **options: Unpack[EnvOptions]) -> Callable[..., Envir
     engine gives its tasks a branch here and their names to `task_names`.
 
     Args:
-        task: One of `task_names()`, or the usual short form `cup_catch`.
-        **options: See `EnvOptions`: `action_repeat`, `observations`, `image_size`.
+        task: One of `task_names()`, the usual short form `cup_catch`, or the name of an environment
+            of one's own.
+        **options: See `EnvOptions`.
 
     Returns:
         `factory(seed=...)`, a new environment.
@@ -69,40 +84,47 @@ def env_factory(task: str, **options: Unpack[EnvOptions]) -> Callable[..., Envir
         ValueError: If `task` is unknown or an argument is not allowed with it.
         MachineError: If there are pictures and no OpenGL library can draw them here.
     """
-    action_repeat, observations, image_size = complete_options(**options)
-    if action_repeat < 1:
-        raise ValueError(f"`action_repeat` must be at least 1, got {action_repeat}.")
-    if observations not in get_args(Observations):
+    task, given = canonical_name(task), CompleteOptions(**options)
+    for name in ("action_repeat", "image_size", "episode_steps"):
+        if (number := getattr(given, name)) is not None and number < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {number}.")
+    if given.observations not in get_args(Observations):
         allowed = ", ".join(get_args(Observations))
-        raise ValueError(f"`observations` must be one of {allowed}, got {observations!r}.")
-    if image_size < 1:
-        raise ValueError(f"`image_size` must be at least 1, got {image_size}.")
+        raise ValueError(f"`observations` must be one of {allowed}, got {given.observations!r}.")
+    if is_own(task):
+        return own_factory(task, **given._asdict())
+    if task in probe.TASKS or task in TASKS:
+        for name, only in (("episode_steps", None), ("kwargs", {})):
+            if (value := getattr(given, name)) != only:
+                raise ValueError(f"`{name}` must be {only} for {task}, got {value}.")
     if task in probe.TASKS:
-        if action_repeat != 1:
-            raise ValueError(f"`action_repeat` must be 1 for {task}, got {action_repeat}.")
-        if observations != "vectors":
+        if given.action_repeat != 1:
+            raise ValueError(f"`action_repeat` must be 1 for {task}, got {given.action_repeat}.")
+        if given.observations != "vectors":
             raise ValueError(
                 f"`observations` must be vectors for {task}, which chooses its own, got "
-                f"{observations}."
+                f"{given.observations}."
             )
         return probe.TASKS[task]
 
-    if canonical_name(task) in TASKS:
+    if task in TASKS:
         from .dmc.env import DMControl
 
-        if action_repeat > EPISODE_STEPS:
+        if given.action_repeat > EPISODE_STEPS:
             raise ValueError(
                 f"`action_repeat` must be at most {EPISODE_STEPS}, the control steps of an "
-                f"episode, got {action_repeat}."
+                f"episode, got {given.action_repeat}."
             )
-        make = functools.partial(
-            DMControl, task, action_repeat=action_repeat, observations=observations
-        )
+        repeat, observations = given.action_repeat, given.observations
+        make = functools.partial(DMControl, task, action_repeat=repeat, observations=observations)
         if observations == "vectors":
             return make
-        return functools.partial(make, image_size=image_size, backend=find_backend())
-    matches = difflib.get_close_matches(task, (*task_names(), *SHORT_NAMES))
+        return functools.partial(make, image_size=given.image_size or 64, backend=find_backend())
+    known = (*task_names(), *SHORT_NAMES)
+    matches = difflib.get_close_matches(task, known)
     hint = f"did you mean {' or '.join(matches)}? " if matches else ""
+    if re.fullmatch(r"(\w+/)?\w+-v\d+", task):
+        hint = f"Gymnasium's are gymnasium:{task}; {hint}"
     raise ValueError(f"`task` must be a known task, got {task!r}; {hint}`--task list` shows all.")
 
 
@@ -112,7 +134,7 @@ def make_env(task: str, *, seed: int, **options: Unpack[EnvOptions]) -> Environm
     Args:
         task: One of `task_names()`, or the usual short form `cup_catch`.
         seed: Seeds everything that the environment draws, in [0, 2**32).
-        **options: See `EnvOptions`: `action_repeat`, `observations`, `image_size`.
+        **options: See `EnvOptions`.
 
     Raises:
         ValueError: If `task` is unknown or an argument is not allowed with it.
@@ -150,7 +172,8 @@ def make_vector_env(
             random number of steps.
         workers: Processes that share the environments, one per environment at most; 0
             steps them in this process, where an exception of theirs is raised as it is
-            and nothing can be restarted. With batch: threads of this process, at least one.
+            and nothing can be restarted, except for environments of one's own: one that raises is
+            made anew as one in a worker is. With batch: threads of this process, at least one.
         timeout: Seconds, positive, in which a worker must answer; it fails otherwise. One that
             replaces another must start and take its first step within them.
         max_restarts: How many failures are allowed in all, at least 0: workers that are
@@ -159,7 +182,7 @@ def make_vector_env(
             `seed`, i and n.
         replace_workers: Whether workers are replaced at all; otherwise the first that fails is
             the last.
-        **options: See `EnvOptions`: `action_repeat`, `observations`, `image_size`.
+        **options: See `EnvOptions`.
 
     Raises:
         ValueError: If an argument is out of range, `task` is unknown, or `backend` cannot
@@ -176,21 +199,34 @@ def make_vector_env(
     if not timeout > 0:
         raise ValueError(f"`timeout` must be positive, got {timeout}.")
     factory = env_factory(task, **options)
-    action_repeat, observations, _ = complete_options(**options)
-    engine = choose_backend(task, backend, observations)
+    task, given = canonical_name(task), CompleteOptions(**options)
+    engine = choose_backend(task, backend, given.observations)
     seeds = [env_seed(seed, i) for i in range(num_envs)]
     replace = None
     if engine == "mjx":
         from .vector.jax_group import FunctionalGroup
 
         envs = make_functional_env(
-            task, num_envs=num_envs, action_repeat=action_repeat, impl=mjx_impl, stagger=stagger
+            task,
+            num_envs=num_envs,
+            action_repeat=given.action_repeat,
+            impl=mjx_impl,
+            stagger=stagger,
         )
         groups = [FunctionalGroup(envs, seed=env_seed(seed))]
     elif engine == "batch":
         from .vector.batch import BatchGroup
 
-        groups = [BatchGroup(task, seeds, action_repeat=action_repeat, threads=max(workers, 1))]
+        threads = max(workers, 1)
+        groups = [BatchGroup(task, seeds, action_repeat=given.action_repeat, threads=threads)]
+    elif is_own(task) and (workers == 0 or not in_workers(task)):
+
+        def make(index: int, *restart: int) -> LocalGroup:
+            own = env_seed(seed, index, *restart)
+            return LocalGroup(factory, own, name=f"Environment {index} of {task}")
+
+        # What fails here fails again, so that others may take its place in any case.
+        groups, replace = [make(index) for index in range(num_envs)], make
     elif workers == 0:
         groups = [EnvGroup([factory(seed=seed) for seed in seeds])]
     else:

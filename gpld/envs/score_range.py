@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from ..short_names import canonical_name
+from ..suite import EPISODE_STEPS, TASKS
 from . import probe
-from .dmc.tasks import EPISODE_STEPS, TASKS
 
 
 class ScoreRange(NamedTuple):

@@ -9,6 +9,15 @@ from jaxtyping import Bool, Float32, Int, Shaped
 IMAGE = "image"
 """Name of the observation that is a picture."""
 
+RESERVED = frozenset(
+    {"rew", "con", "dyn", "rep", "policy", "value", "repval", "gp_post", "gp_prior", "latent"}
+    | {"action", "reward", "is_first", "is_last", "is_terminal"}
+)
+"""Names of losses and stored arrays, which observations may not have."""
+
+ANEW = "anew"
+"""Key of a state with which an episode cannot go on: a new one begins in its place."""
+
 EnvState = dict[str, Any]
 """State with which something continues bit for bit.
 
@@ -43,8 +52,10 @@ class EnvSpec(NamedTuple):
         action_size: Length of the action, whose entries lie in [-1, 1]; or the number of actions
             that there are, if it is discrete.
         action_repeat: Control steps of the simulator per environment step.
-        episode_steps: Most environment steps that follow a reset in one episode.
+        episode_steps: Most environment steps that follow a reset in one episode; 0 if there is no
+            limit that is known.
         discrete: Whether an action is an integer in [0, action_size).
+        resumable: Whether a state of an environment is enough to go on with its episode.
     """
 
     observation: dict[str, ArraySpec]
@@ -52,6 +63,7 @@ class EnvSpec(NamedTuple):
     action_repeat: int
     episode_steps: int
     discrete: bool = False
+    resumable: bool = True
 
     @property
     def action(self) -> ArraySpec:
@@ -120,7 +132,11 @@ class Environment(Protocol):
         ...
 
     def get_state(self) -> EnvState:
-        """Return the state, random numbers included; shares no memory with the environment."""
+        """Return the state, random numbers included; shares no memory with the environment.
+
+        One that has none to give returns a state in which `ANEW` is true: whoever sets it resets
+        the environment.
+        """
         ...
 
     def set_state(self, state: EnvState) -> None:

@@ -12,11 +12,11 @@ from jaxtyping import Array, Bool, PRNGKeyArray, Shaped
 
 from ..agent import act, initial_policy_state, is_finite
 from ..envs import (
+    CompleteOptions,
     EnvOptions,
     TimeStep,
     VectorEnv,
     choose_backend,
-    complete_options,
     make_vector_env,
 )
 from ..errors import Interrupted, MachineError
@@ -73,7 +73,7 @@ def evaluate(
         should_stop: Asked at every step.
         record: Told every step.
         warn: Told of each failure.
-        **options: As for `make_env`: `action_repeat`, `observations`, `image_size`.
+        **options: As for `make_env`.
 
     Raises:
         Interrupted: If it should stop.
@@ -83,7 +83,7 @@ def evaluate(
     """
     num_envs = min(num_episodes, num_envs)
     # Threads cost nothing; pictures take longer than steps, and are drawn in parallel.
-    _, observations, _ = complete_options(**options)
+    observations = CompleteOptions(**options).observations
     parallel = choose_backend(task, "auto", observations) == "batch" or observations != "vectors"
     with make_vector_env(
         task,

@@ -8,14 +8,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import imageio_ffmpeg
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from ..envs import TimeStep, env_seed
-from ..envs.dmc.drawing import Drawing, Playback, Repetition
+from ..envs import CompleteOptions, EnvOptions, TimeStep, env_factory, env_seed, is_own
+from ..envs.dmc.drawing import Drawing, OwnRepetition, Playback, Repetition
 from ..errors import Interrupted, MachineError, UsageError
 from ..machine.files import create
 
@@ -77,8 +77,8 @@ def record_video(
     *,
     task: str,
     seed: int,
-    action_repeat: int = 1,
     should_stop: Callable[[], bool] | None = None,
+    **options: Unpack[EnvOptions],
 ) -> Video:
     """Repeat an episode in a process that draws it, and write a video in simulated time.
 
@@ -87,8 +87,8 @@ def record_video(
         episode: The episode, or as much of it as was recorded.
         task: Its task.
         seed: Seed that `make_vector_env` was given.
-        action_repeat: Control steps per env step.
         should_stop: Asked at every frame whether to give up.
+        **options: As for `make_env`.
 
     Raises:
         Interrupted: If it should stop; there is no file then.
@@ -96,12 +96,21 @@ def record_video(
         MachineError: If nothing can be drawn here, or the file cannot be written.
     """
     seed = env_seed(seed, 0)
-    repetition = Repetition(task, seed, action_repeat, episode.actions, episode.score)
+    if is_own(task):
+        drawn = {**options, "observations": "both", "image_size": None}
+        factory = env_factory(task, **drawn)
+        repetition = OwnRepetition(task, factory, seed, episode.actions, episode.score)
+    else:
+        repeat = CompleteOptions(**options).action_repeat
+        repetition = Repetition(task, seed, repeat, episode.actions, episode.score)
     return play_video(path, repetition, should_stop=should_stop)
 
 
 def play_video(
-    path: Path, episode: Repetition | Playback, *, should_stop: Callable[[], bool] | None = None
+    path: Path,
+    episode: Repetition | OwnRepetition | Playback,
+    *,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Video:
     """Draw an episode in a process, and write a video in simulated time.
 

@@ -8,12 +8,23 @@ import socket
 import struct
 import subprocess
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from ..errors import UsageError
+
+# Code of ours and of others, in which no user would look for a mistake.
+_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
+_INSTALLED = [
+    Path(__file__).parents[1],
+    *(Path(sysconfig.get_path(name)) for name in _LIBRARIES),
+]
 
 # Seconds that a child gets to exit before it is killed.
 _EXIT_SECONDS = 5
@@ -137,6 +148,7 @@ class Child:
         Raises:
             Exception: That of the constructor, if the process has died, has raised an
                 exception, whose traceback is a note, or does not answer in time, which ends it.
+            UsageError: If it has raised one.
         """
         try:
             message = self._connection.recv()
@@ -149,6 +161,8 @@ class Child:
             self.close()
             code = self._process.returncode
             raise self._error(f"{self._name} died with exit code {code}.") from None
+        if isinstance(message, UsageError):
+            raise message
         if isinstance(message, _Failure):
             error = self._error(f"{self._name} failed: {message.reason}.")
             error.add_note(message.traceback)
@@ -204,11 +218,24 @@ def serve(function: Callable[[Connection], None], descriptor: int) -> None:
     with Connection(descriptor) as connection:
         try:
             function(connection)
+        except UsageError as error:
+            with contextlib.suppress(OSError):
+                connection.send(error)
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
+            reason = describe_error(error)
             # Nobody reads the report of the EOFError that a closed pipe raises.
             with contextlib.suppress(OSError):
                 connection.send(_Failure(reason, traceback.format_exc()))
+
+
+def describe_error(error: Exception) -> str:
+    """Return an exception in one line, with the last place in code that nobody has installed."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if not any(path.is_relative_to(folder) for folder in _INSTALLED) and path.is_file():
+            return f"{reason} ({path.name}, line {frame.lineno})"
+    return reason
 
 
 def _lines(text: str) -> list[str]:

@@ -171,7 +171,7 @@ class Recorder(contextlib.AbstractContextManager):
 
     def _append(self, clock: Clock, name: str, line: Mapping[str, Any]) -> None:
         """Write a line that begins with the three clocks."""
-        frame = clock.env_step * self._config.env.action_repeat
+        frame = clock.env_step * self._config.action_repeat
         clocks = {"env_step": clock.env_step, "frame": frame, "update": clock.update}
         self._folder.append(name, [{**clocks, **line}])
         numbers = {k: v for k, v in line.items() if isinstance(v, float | int)}

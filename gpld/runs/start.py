@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Config, differences, flatten, lasting, to_dict
-from ..envs import EnvSpec, choose_backend, env_factory
+from ..envs import EnvSpec, choose_backend, env_factory, register, runs_code
 from ..errors import MachineError, UsageError
 from ..machine.files import lock, open_to_append, write_json, writing
 from ..machine.output import show
@@ -59,7 +59,14 @@ def default_path(config: Config) -> Path:
     seeds = f"seed{config.seed}"
     if config.seeds > 1:
         seeds = f"seeds{config.seed}-{config.seed + config.seeds - 1}"
-    return Path("runs") / f"{config.task}-{config.preset}-{seeds}-{time}"
+    task = re.sub(r"[^\w.-]+", "_", config.task.rpartition("/")[2])
+    return Path("runs") / f"{task}-{config.preset}-{seeds}-{time}"
+
+
+def allow_task(task: str | None) -> None:
+    """Allow the code of an environment of one's own to run, whose name the user has given now."""
+    if task is not None and runs_code(task):
+        register(task)
 
 
 def check_task(config: Config) -> None:
@@ -69,7 +76,7 @@ def check_task(config: Config) -> None:
         UsageError: If it cannot.
     """
     try:
-        env_factory(config.task, **config.env.options)
+        env_factory(config.task, **config.env_options)
         choose_backend(config.task, config.env.backend, config.env.observations)
     except ValueError as error:
         raise UsageError(str(error)) from None

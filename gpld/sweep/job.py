@@ -96,7 +96,7 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
     Raises:
         UsageError: If settings are bad, or the folder has runs with others.
     """
-    folders = {arm: re.sub(r"[^\w.,=+-]+", "_", arm) for arm in sweep.arms}
+    folders = {arm: _folder(arm) for arm in sweep.arms}
     if len(set(folders.values())) < len(folders):
         raise UsageError(f"`arms` must differ in letters and digits, got {', '.join(folders)}.")
     for arm, folder in folders.items():  # `..` would lie beside the sweep's folder
@@ -109,7 +109,7 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
         own = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
         for task in sweep.tasks:
             for arm, folder in folders.items():
-                name = f"{folder}/{task}/{own}"
+                name = f"{folder}/{_folder(task)}/{own}"
                 path = root / name
                 key = (arm, task, len(seeds))
                 if key not in parsed:
@@ -127,6 +127,11 @@ def plan(sweep: Sweep, root: Path) -> list[Job]:
     return jobs
 
 
+def _folder(name: str) -> str:
+    """Return the name of the folder of an arm or task."""
+    return re.sub(r"[^\w.,=+-]+", "_", name)
+
+
 def record(sweep: Sweep, root: Path) -> None:
     """Write the sweep and the names of its arms into its folder.
 
@@ -142,7 +147,7 @@ def record(sweep: Sweep, root: Path) -> None:
                 f"`seeds_per_program` must be {before}, as in {path}, got "
                 f"{sweep.seeds_per_program}."
             )
-    arms = {re.sub(r"[^\w.,=+-]+", "_", arm): arm for arm in sweep.arms}
+    arms = {_folder(arm): arm for arm in sweep.arms}
     try:
         (root / "logs").mkdir(parents=True, exist_ok=True)
         if os.path.lexists(root / ARMS):  # arms of before, which the file has no more

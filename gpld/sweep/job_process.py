@@ -36,6 +36,7 @@ def start(
         "cores": list(cores),
         "path": str(job.path),
         "train": [] if job.trained else job.flags,
+        "task": job.config.task,
         "evaluate": [str(run) for run in job.runs if job.evaluation_episodes and evaluates],
         "episodes": job.evaluation_episodes,
         "platform": job.config.platform,

@@ -13,7 +13,8 @@ from ..config.checks import Bound, at_least, check, check_fields, check_type
 from ..config.flags import parse_settings
 from ..errors import UsageError
 from ..machine.files import read_bytes
-from ..runs.start import check_task
+from ..runs.start import allow_task, check_task
+from ..short_names import canonical_name
 
 _GIVEN = ("task", "seed", "seeds", "preset", "run", "resume", "offline")  # by the sweep itself
 
@@ -90,6 +91,7 @@ class Sweep:
 
     def flags(self, arm: str, task: str, seeds: Sequence[int], path: Path) -> list[str]:
         """Return the flags of `scripts/train.py` for one job, whose run goes to `path`."""
+        task = canonical_name(task)  # a path that holds in any working directory
         flags = ["--preset", self.preset, "--task", task, "--seed", str(seeds[0])]
         if len(seeds) > 1:
             flags += ["--seeds", str(len(seeds))]
@@ -105,6 +107,7 @@ class Sweep:
         """
         try:
             config = parse_settings(self.flags(arm, task, seeds, path))
+            allow_task(task)  # it is in the file that the user has named
             check_task(config)
             return config
         except UsageError as error:

@@ -12,6 +12,7 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.writer import NothingToResumeError
 from ..config import Config
 from ..config.flags import value_of
+from ..envs import runs_code
 from ..errors import LeftOut, MachineError, UsageError
 from ..machine.output import show
 from ..runs.folder import RunFolder
@@ -62,7 +63,9 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
         The lines.
     """
     runs = [RunFolder(run.path) for run in planned_runs(config, path)]
-    resume = ("--resume", str(path))
+    # What is stored runs no code of the user's.
+    own = ("--task", config.task) if runs_code(config.task) else ()
+    resume = ("--resume", str(path), *own)
     if not all(run.checkpoint_paths() for run in runs):
         resumed = value_of(args, "--resume") is not None  # it has the settings
         anew = resume if resumed else args
@@ -83,10 +86,10 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
         ]
     else:
         # Each of several machines has a command of its own.
-        own = args if config.distributed.processes > 1 else resume
+        again = args if config.distributed.processes > 1 else resume
         lines = [
             f"saved       {path}: {env_step:,} of {config.env_steps:,} env steps{made}",
-            f"go on       {_command('train', *own)}",
+            f"go on       {_command('train', *again)}",
         ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeftOut)  # nothing is made of the lines here
@@ -94,7 +97,7 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
     if scored:
         look = _command("plot", str(path))
     else:
-        look = _command("evaluate", *(str(run.path) for run in runs))
+        look = _command("evaluate", *(str(run.path) for run in runs), *own)
     return [*lines, f"look        {look}"]
 
 

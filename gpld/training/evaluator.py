@@ -74,7 +74,7 @@ class Evaluator:
             num_episodes=config.evaluation.episodes,
             num_envs=config.evaluation.num_envs,
             seed=seed,
-            **config.env.options,
+            **config.env_options,
             max_restarts=config.env.max_restarts,
             should_stop=self._should_stop,
             record=first,
@@ -93,7 +93,7 @@ class Evaluator:
                 episode,
                 task=config.task,
                 seed=seed,
-                action_repeat=config.env.action_repeat,
+                **config.env_options,
                 should_stop=self._should_stop,
             )
             self._say(str(video))

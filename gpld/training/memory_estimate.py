@@ -96,8 +96,8 @@ def check_settings(config: Config, path: Path) -> None:
         needed = number * (_PROBE_BYTES if probed else _ENV_BYTES)
         _check_fits(f"{number:,} environments", needed, memory, names)
     spec = EnvSpec({"vector": ArraySpec((1,), np.dtype(np.float32))}, 1, 1, 1)
-    if config.env.observations != "vectors" and not probed:
-        side = config.env.image_size
+    side = config.image_size  # None: it is known when there is an environment
+    if config.env.observations != "vectors" and not probed and side is not None:
         spec = spec._replace(observation={IMAGE: ArraySpec((side, side, 3), np.dtype(np.uint8))})
     shapes = {name: array.shape for name, array in spec.observation.items()}
     try:

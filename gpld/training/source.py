@@ -1,13 +1,14 @@
 """Source of a run's experience: environments, or what another run has stored."""
 
 import contextlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checkpoints import checkpoint
 from ..config import Config
-from ..envs import EnvSpec, VectorEnv, make_functional_env, make_vector_env
+from ..envs import EnvSpec, VectorEnv, in_workers, make_functional_env, make_vector_env
 from ..envs.functional.auto_reset import AutoReset
 from ..errors import MachineError, Unsuitable, UsageError
 from ..machine.provenance import num_cores
@@ -49,7 +50,7 @@ def open_source(
         env = make_functional_env(
             run.config.task,
             num_envs=run.config.env.num_envs,
-            action_repeat=run.config.env.action_repeat,
+            action_repeat=run.config.action_repeat,
             impl=run.config.env.mjx_impl,
             stagger=run.config.env.stagger,
             num_copies=num_runs,
@@ -71,7 +72,7 @@ def make_envs(config: Config, num_runs: int = 1, process: int = 0) -> VectorEnv:
         config.task,
         num_envs=config.env.num_envs,
         seed=collect_seed(config, process),
-        **config.env.options,
+        **config.env_options,
         backend=config.env.backend,
         mjx_impl=config.env.mjx_impl,
         stagger=config.env.stagger,
@@ -95,6 +96,8 @@ def num_workers(config: Config, num_runs: int = 1) -> int:
         config: Settings.
         num_runs: Runs that are trained together and share the cores.
     """
+    if not in_workers(config.task):
+        return 0
     if config.env.workers is not None:
         return min(config.env.workers, config.env.num_envs)
     return min(config.env.num_envs, max(1, num_cores() // num_runs))
@@ -138,9 +141,12 @@ def _find_stored(config: Config, path: Path) -> Source:
     own = RunFolder(path)
     folder = own if own.checkpoint_paths() else RunFolder(Path(config.offline or ""))
     settings = folder.config()
-    if (config.task, config.env.options) != (settings.task, settings.env.options):
+    if (config.task, config.env_options) != (settings.task, settings.env_options):
         flags = [f"--task {settings.task}"]
-        flags += [f"--env.{name} {value}" for name, value in settings.env.options.items()]
+        for name, value in settings.env_options.items():
+            if value != config.env_options[name]:
+                value = settings.env.kwargs if name == "kwargs" else value
+                flags.append(f"--env.{name} {shlex.quote(str(value))}")
         raise UsageError(
             f"`--offline` {folder.path} holds steps that were taken with other settings; add "
             f"`{' '.join(flags)}`."

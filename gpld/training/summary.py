@@ -8,7 +8,7 @@ import jax
 from ..agent import AgentState, choices
 from ..config import Config
 from ..config.train_ratio import train_ratio
-from ..envs import EnvSpec, choose_backend, probe
+from ..envs import EnvSpec, choose_backend, in_workers, is_own, probe
 from ..envs.dmc.opengl import find_backend
 from ..machine.memory import available_memory, device_memory
 from ..models import parameter_counts, split_shapes
@@ -50,6 +50,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         f"{count(spec.action_size, 'discrete action' if spec.discrete else 'action')}",
         "engine": None if config.offline else _engine(config),
         "inputs": _inputs(config, spec),
+        "episodes": _episodes(config, spec),
         "settings": f"preset {config.preset}, {_seeds(config)}, "
         f"penalty {penalty or 'off (DreamerV3)'}",
         "device": f"{_devices(config)}, computing in {_PRECISIONS[chosen.precision]}",
@@ -57,7 +58,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         "products": describe_products(chosen),
         "parameters": f"{sum(counts.values()):,}: {networks}",
         "length": f"{'each ' * (config.seeds > 1)}{config.env_steps:,} env steps = "
-        f"{config.env_steps * config.env.action_repeat:,} frames, "
+        f"{config.env_steps * config.action_repeat:,} frames, "
         f"{count(ratio.updates_due(config.env_steps), 'update')}; "
         f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
         "memory": f"{replay} for replay once it is full ({place}), {update} for an update of the "
@@ -79,7 +80,22 @@ def _engine(config: Config) -> str:
             f"mjx: {simulator} in JAX, {env.num_envs} environments in one program ({env.mjx_impl})"
         )
     where = count(workers, "process", "es") if workers else "in the training process"
-    return f"{'Python' if config.task in probe.TASKS else 'dmc: dm_control'}, {where}"
+    if not in_workers(config.task):
+        where += ", since no other can import what makes them"
+    dmc = config.task not in probe.TASKS and not is_own(config.task)
+    return f"{'dmc: dm_control' if dmc else 'Python'}, {where}"
+
+
+def _episodes(config: Config, spec: EnvSpec) -> str | None:
+    """Describe what ends the episodes of an environment of one's own, and what a resume does."""
+    if not is_own(config.task) or config.offline:
+        return None
+    limit = "no time limit is known (`--env.episode_steps` sets one)"
+    if spec.episode_steps:
+        limit = f"at most {count(spec.episode_steps, 'env step')}"
+        limit += " (`--env.episode_steps`)" if config.env.episode_steps else ""
+    anew = "" if spec.resumable else "; those under way begin anew when the run is resumed"
+    return f"{limit}{anew}"
 
 
 def _inputs(config: Config, spec: EnvSpec) -> str:
@@ -97,7 +113,7 @@ def _inputs(config: Config, spec: EnvSpec) -> str:
         for kind, names in zip(("vectors", "images"), parts, strict=True)
         if names
     ]
-    if config.env.observations != "vectors" and not config.offline:
+    if config.env.observations != "vectors" and not config.offline and not is_own(config.task):
         lines[-1] += f" (drawn with {find_backend()})"
     return "; ".join(lines)
 

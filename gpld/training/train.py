@@ -1,11 +1,12 @@
 """Build a run from its settings, resume it where it exists, and train."""
 
 import contextlib
+import dataclasses
 import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
@@ -14,8 +15,8 @@ from ..agent import AgentState, choices
 from ..checkpoints.retention import Archive, Start
 from ..checkpoints.writer import Checkpointer
 from ..config import Config
-from ..envs import env_seed
-from ..errors import Interrupted
+from ..envs import EnvSpec, env_seed, name_of, register
+from ..errors import Interrupted, UsageError
 from ..machine.signals import Interrupts
 from ..models import parameter_counts
 from ..parallel.devices import choose_placement
@@ -52,7 +53,7 @@ from .summary import describe
 from .warm_start import warm_start
 
 
-def train(config: Config, path: Path) -> RunFolder:
+def train(config: Config, path: Path, *, env: Callable[..., Any] | None = None) -> RunFolder:
     """Train an agent and leave a run folder behind, or go on with the run in there.
 
     With several `seeds` there is an agent for each of them, with a run folder in `path`.
@@ -62,6 +63,8 @@ def train(config: Config, path: Path) -> RunFolder:
     Args:
         config: Settings.
         path: Folder of the run: new, empty, or that of a run with the same settings.
+        env: Makes an environment of one's own, as for `gpld.register`, and is needed again
+            whenever the run goes on. The run has its name as the task.
 
     Returns:
         The folder `path`; with several seeds it holds a run folder for each.
@@ -75,6 +78,9 @@ def train(config: Config, path: Path) -> RunFolder:
         WorkerError: If environments failed too often.
         Interrupted: If a signal stopped the run, which is saved, or came before its first step.
     """
+    if env is not None:
+        config = dataclasses.replace(config, task=name_of(env))
+        register(config.task, env)
     memory_estimate.check_settings(config, path)
     processes = find_processes()
     with processes.explained(), contextlib.ExitStack() as stack:
@@ -116,6 +122,7 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     interrupts = enter(Interrupts(console.print, outlook))
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
     spec = sources[0].spec
+    _check_images(config, spec)
     init_keys, loop_keys = zip(*(jr.split(jr.key(run.config.seed)) for run in runs), strict=True)
     agents = init_agents(config, spec, keys=init_keys)
     if not any(RunFolder(run.path).checkpoint_paths() for run in runs):
@@ -139,6 +146,23 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     console.print(description)
     checkpointer.prepare()
     return _Opened(runs, sources, checkpointer, starts, loop_keys, console, interrupts)
+
+
+def _check_images(config: Config, spec: EnvSpec) -> None:
+    """Check that the convolutions can halve the images of an environment.
+
+    Raises:
+        UsageError: If they cannot; names a size that they can.
+    """
+    sizes = {array.shape[:2] for array in spec.observation.values() if len(array.shape) == 3}
+    multiple = 2 ** len(config.model.channels)
+    if len(sizes) > 1 or any(side % multiple for size in sizes for side in size):
+        found = ", ".join(sorted(f"{height} x {width}" for height, width in sizes))
+        near = max(1, round(min(map(min, sizes)) / multiple)) * multiple
+        raise UsageError(
+            f"The images of {config.task} must be equally large, with sides that are multiples of "
+            f"{multiple}, got {found}; `--env.image_size {near}` resizes them."
+        )
 
 
 def _find_starts(

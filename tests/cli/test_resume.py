@@ -31,6 +31,10 @@ WORKERS = (
 )
 
 
+# Whose state is taken from Gymnasium's class and its time limit.
+GYMNASIUM = (*QUICK, "--task", "gymnasium:Hopper-v5", "--env.workers", "2")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def interruptible():
     """Whoever runs the tests may have SIGINT ignored, as scripts have in the background."""
@@ -129,8 +133,8 @@ def test_two_kills_change_nothing(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "num_kills"),
-    [((*QUICK, "--seeds", "2"), 2), (WORKERS, 2), (DISCRETE, 2)],
-    ids=["seeds", "workers", "discrete"],
+    [((*QUICK, "--seeds", "2"), 2), (WORKERS, 2), (DISCRETE, 2), (GYMNASIUM, 2)],
+    ids=["seeds", "workers", "discrete", "gymnasium"],
 )
 def test_kills_change_nothing(args, num_kills, tmp_path):
     finish(tmp_path / "whole", args)

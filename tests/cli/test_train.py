@@ -102,7 +102,7 @@ def test_evaluate_prints_every_return(finished):
 @pytest.mark.slow
 def test_five_lines_of_python(finished):
     agent = gpld.load(finished[0])
-    env = gpld.make_env(agent.config.task, seed=0, action_repeat=agent.config.env.action_repeat)
+    env = gpld.make_env(agent.config.task, seed=0, action_repeat=agent.config.action_repeat)
     step, state, length = env.reset(), agent.initial_state(), 1
     while not step.is_last:
         action, state = agent.act(step, state)
@@ -152,7 +152,10 @@ def test_other_files_are_not_overwritten(tmp_path):
             ["--task", "dog_run", "--env.backend", "batch"],
             r"auto or dmc for dog_run, got batch: it",
         ),
-        (["--task", "probe_memory"], r"`action_repeat` must be 1 for probe_memory, got 2"),
+        (
+            ["--task", "probe_memory", "--env.action_repeat", "2"],
+            r"`action_repeat` must be 1 for probe_memory, got 2",
+        ),
     ],
 )
 def test_bad_usage_is_one_line(args, message):

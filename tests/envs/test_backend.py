@@ -2,9 +2,9 @@ import pytest
 
 from gpld.envs import choose_backend
 from gpld.envs.backend import check_implementation
-from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.probe import TASKS as PROBES
 from gpld.envs.rewards import COVERED
+from gpld.suite import TASKS
 
 
 def test_auto_takes_batch_where_it_can():

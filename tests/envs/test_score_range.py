@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from gpld.envs import task_names
+from gpld.envs import probe
 from gpld.envs.score_range import ScoreRange, score_range
+from gpld.suite import TASKS
 
 
 @pytest.mark.parametrize(
@@ -32,9 +33,10 @@ def test_other_ranges_are_not_known(task):
 
 
 def test_all_tasks_have_a_range_but_those_whose_rewards_are_not_bounded():
-    unknown = [task for task in task_names() if score_range(task) is None]
+    tasks = [*TASKS, *probe.TASKS]
+    unknown = [task for task in tasks if score_range(task) is None]
     assert unknown == ["lqr_lqr_2_1", "lqr_lqr_6_2"]
-    assert all(own.lowest < own.best for task in task_names() if (own := score_range(task)))
+    assert all(own.lowest < own.best for task in tasks if (own := score_range(task)))
 
 
 def test_no_simulator_is_imported():

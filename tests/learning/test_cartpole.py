@@ -58,7 +58,7 @@ def test_scores_are_the_same_on_mjx_and_on_mujoco(trained, request):
             config.task,
             num_envs=NUM_EPISODES,
             seed=1,
-            action_repeat=config.env.action_repeat,
+            action_repeat=config.action_repeat,
             backend=backend,
         ) as envs:
             episodes = run_episodes(player.state.model, envs, NUM_EPISODES, key=jr.key(2))
@@ -74,7 +74,7 @@ def random_score(config, episodes: int = 5) -> float:
     """Mean return of uniformly random actions."""
     rng, scores = np.random.default_rng(0), []
     for seed in range(episodes):
-        env = gpld.make_env(config.task, seed=seed, action_repeat=config.env.action_repeat)
+        env = gpld.make_env(config.task, seed=seed, action_repeat=config.action_repeat)
         step, score = env.reset(), 0.0
         while not step.is_last:
             step = env.step(rng.uniform(-1, 1, env.spec.action_size).astype(np.float32))

@@ -1,12 +1,14 @@
 """Children at the other end of a pipe: answers, errors, time limits and ends."""
 
+import json
 import os
+import re
 import signal
 import time
 
 import pytest
 
-from gpld.machine.subprocesses import Child, run_python
+from gpld.machine.subprocesses import Child, describe_error, run_python
 
 LARGE = bytes(10**7)  # more than a pipe buffers
 
@@ -60,8 +62,20 @@ def test_answers_until_it_is_closed(child):
 def test_an_exception_is_one_line_and_a_note(child):
     with pytest.raises(ChildError) as error:
         ask(child, "fail")
-    assert str(error.value) == "It failed: ValueError: It is bad. Very bad."
+    message = r"It failed: ValueError: It is bad\. Very bad \(test_subprocesses\.py, line \d+\)\."
+    assert re.fullmatch(message, str(error.value))
     assert "in answer" in error.value.__notes__[0]
+
+
+def test_the_place_of_an_exception_is_in_code_of_the_user():
+    with pytest.raises(ValueError, match="invalid literal") as error:
+        json.loads("1", parse_int=lambda text: int(f"{text}a"))
+    described = describe_error(error.value)
+    assert described.endswith(f"(test_subprocesses.py, line {error.traceback[-1].lineno + 1})")
+    with pytest.raises(ValueError, match="Expecting value") as error:
+        json.loads("")
+    assert "(test_subprocesses.py, line " in describe_error(error.value)  # which called it
+    assert describe_error(ValueError("It is bad.\nVery.")) == "ValueError: It is bad. Very"
 
 
 def test_a_death_is_said_with_its_exit_code(child):

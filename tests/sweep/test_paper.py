@@ -28,7 +28,7 @@ def test_table_3_is_what_the_paper_says(tmp_path):
     ((_, sweep),) = EXPERIMENTS["table3"].stages(tmp_path)
     assert (len(sweep.tasks), len(sweep.seeds), sweep.evaluation_episodes) == (18, 5, 20)
     gpld = sweep.config("GPLD", "walker_run", [0], Path())
-    assert (gpld.preset, gpld.env_steps, gpld.env.action_repeat) == ("paper", 500_000, 2)
+    assert (gpld.preset, gpld.env_steps, gpld.action_repeat) == ("paper", 500_000, 2)
     assert gpld.gpld.coefficients == {"gp_post": 0.5}
 
 

@@ -224,7 +224,7 @@ def _read(path: Path, config: Config, arm: str, source: Source) -> RunScores:
         arm=arm,
         seed=config.seed,
         pixels=config.env.observations == "pixels",
-        action_repeat=config.env.action_repeat,
+        action_repeat=config.action_repeat,
         num_envs=config.env.num_envs,
         every_env_steps=every,
         env_steps=np.array(sorted(evaluations), int),

@@ -102,7 +102,7 @@ def _device_program(config: Config, seeds: SeedAxis) -> tuple[jax.stages.Wrapped
     env = make_functional_env(
         config.task,
         num_envs=config.env.num_envs,
-        action_repeat=config.env.action_repeat,
+        action_repeat=config.action_repeat,
         num_copies=seeds.size,
     )
     replay = make_replay(config, env.spec, None)

@@ -6,18 +6,20 @@ to be handed over. One that another engine has simulated is drawn from its state
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 
 from ...errors import MachineError, UsageError
 from ...machine.subprocesses import Child
-from .. import probe
+from ...short_names import canonical_name
+from ...suite import TASKS
+from ..own import in_workers, is_own
+from ..timestep import Environment
 from .opengl import CAMERAS, find_backend
-from .tasks import TASKS
 
 # Seconds within which the process must have sent its first picture, and the next ones.
 _PATIENCE = 120
@@ -35,6 +37,19 @@ class Repetition(NamedTuple):
 
     height: int = 240
     width: int = 320
+
+
+class OwnRepetition(NamedTuple):
+    """Episode of an environment of one's own, which draws its pictures itself."""
+
+    task: str
+    factory: Callable[..., Environment]
+    """Makes the environment from a seed, with its pictures among what it observes."""
+
+    seed: int
+    actions: Shaped[np.ndarray, "time ..."]
+    score: float
+    """Return of the episode, as far as the actions go."""
 
 
 class Playback(NamedTuple):
@@ -68,25 +83,25 @@ class Drawing(contextlib.AbstractContextManager):
     fps: float
     score: float
 
-    def __init__(self, episode: Repetition | Playback):
+    def __init__(self, episode: Repetition | OwnRepetition | Playback):
         """Start the process, which resets its environment.
 
         Args:
             episode: The episode; the seed of one to repeat is the one of `make_env`.
 
         Raises:
-            UsageError: If tasks of this kind cannot be drawn.
+            UsageError: If tasks of this kind, or this one, cannot be drawn.
             MachineError: If no OpenGL library works, or the process failed.
         """
         if not can_draw(episode.task):
-            raise UsageError(f"{episode.task} has no picture: only tasks of dm_control do.")
+            raise UsageError(f"{episode.task} has no picture, or none that a process can draw.")
         self._child = Child(
             draw_on_request,
             name="The drawing process",
             error=MachineError,
             timeout=_PATIENCE,
             quiet=True,
-            MUJOCO_GL=find_backend(),
+            MUJOCO_GL=_backend(episode.task),
         )
         try:
             self._child.send(episode)
@@ -112,7 +127,17 @@ class Drawing(contextlib.AbstractContextManager):
 
 def can_draw(task: str) -> bool:
     """Return whether there is anything to see of a task."""
-    return task not in probe.TASKS
+    return canonical_name(task) in TASKS or (is_own(task) and in_workers(task))
+
+
+def _backend(task: str) -> str:
+    """Return the OpenGL library to draw a task with; environments of one's own may need none."""
+    try:
+        return find_backend()
+    except MachineError:
+        if not is_own(task):
+            raise
+        return ""
 
 
 def draw_on_request(connection: Connection) -> None:
@@ -121,9 +146,12 @@ def draw_on_request(connection: Connection) -> None:
     Args:
         connection: The process's end of the pipe.
     """
+    episode = connection.recv()
+    if isinstance(episode, OwnRepetition):
+        _draw_own(connection, episode)
+        return
     from .env import DMControl  # imports dm_control
 
-    episode = connection.recv()
     seed = episode.seed if isinstance(episode, Repetition) else 0
     env = DMControl(episode.task, action_repeat=episode.action_repeat, seed=seed)
     physics = env._env.physics
@@ -142,6 +170,22 @@ def draw_on_request(connection: Connection) -> None:
             render_flag_overrides={"shadow": False, "reflection": False},
         )
         connection.send(picture)
+    env.close()
+    connection.send(score)
+
+
+def _draw_own(connection: Connection, episode: OwnRepetition) -> None:
+    """Send frames per second, pictures and return of an episode that draws itself."""
+    env: Any = episode.factory(seed=episode.seed)
+    connection.send(env.fps)
+    step, score = env.reset(), 0.0
+    connection.send(step.observation[env.frame_name])
+    for action in episode.actions:
+        step = env.step(action)
+        score += float(step.reward)
+        connection.send(step.observation[env.frame_name])
+        if step.is_last:
+            break
     env.close()
     connection.send(score)
 

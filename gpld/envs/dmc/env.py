@@ -31,10 +31,10 @@ except (AttributeError, ImportError, RuntimeError) as error:
     ) from error
 
 from ...short_names import canonical_name
+from ...suite import EPISODE_STEPS, TASKS
 from ..timestep import IMAGE, ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 from .opengl import CAMERAS, draw_with
 from .state import Snapshots
-from .tasks import EPISODE_STEPS, TASKS
 
 # MuJoCo's compiler objects to an attribute in dm_control's own cheetah.
 logging.getLogger("absl").addFilter(lambda record: "compiler attribute" not in record.getMessage())

@@ -18,7 +18,7 @@ class TaskModel(NamedTuple):
     """Model and sizes of a task, for an engine."""
 
     name: str
-    """Name of the task, a key of `gpld.envs.dmc.tasks.TASKS`."""
+    """Name of the task, a key of `gpld.suite.TASKS`."""
 
     spec: EnvSpec
     model: Any

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from ..timestep import Environment, EnvSpec, EnvState, TimeStep, blank_timestep, join_timesteps
+from ..timestep import (
+    ANEW,
+    Environment,
+    EnvSpec,
+    EnvState,
+    TimeStep,
+    blank_timestep,
+    join_timesteps,
+)
 
 Actions = Shaped[np.ndarray, "num_envs ..."]
 """Of all environments: an axis before those of `EnvSpec.action`."""
@@ -94,10 +102,13 @@ class EnvGroup(Group):
 
     def get_states(self) -> list[EnvState]:
         """Return the state of each environment in order, and whether the next step resets it."""
-        return [
-            {"env": env.get_state(), "reset_next": reset}
-            for env, reset in zip(self._envs, self._reset_next, strict=True)
-        ]
+        states = []
+        for env, reset in zip(self._envs, self._reset_next, strict=True):
+            own = env.get_state()
+            # One that begins anew is reset wherever it was; `VectorEnv` ends its episode.
+            anew = {ANEW: True} if ANEW in own else {}
+            states.append({"env": own, "reset_next": reset or bool(anew), **anew})
+        return states
 
     def set_states(self, states: Sequence[EnvState]) -> None:
         """Continue from `states`, one per environment."""

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ..failures import Failures, WorkerError, find_spoilt
-from ..timestep import EnvSpec, EnvState, TimeStep, blank_timestep, join_timesteps, map_timestep
+from ..timestep import (
+    ANEW,
+    EnvSpec,
+    EnvState,
+    TimeStep,
+    blank_timestep,
+    join_timesteps,
+    map_timestep,
+)
 from .group import Actions, Group, Mask
 from .worker import Worker
 
@@ -18,7 +26,8 @@ class VectorEnv(contextlib.AbstractContextManager):
     had `is_last` is reset by the step that follows: its action is ignored, its reward
     is 0 and its time step has `is_first`. As a context manager it closes itself.
 
-    A worker that dies, raises an exception or does not answer in time is replaced, if
+    A worker that dies, raises an exception or does not answer in time is replaced, and so is an
+    environment of one's own in this process that raises one, if
     more failures are allowed, by one with new environments. The episodes that went with it
     are truncated: their time step repeats the observation before it, with reward 0 and
     `is_last`, and the next step resets. An environment that was due for its reset has
@@ -51,7 +60,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         *,
         task: str = "the task",
         max_failures: int = 0,
-        replace: Callable[[int, int], Worker] | None = None,
+        replace: Callable[[int, int], Group] | None = None,
     ):
         """Take over `groups`, at least one; their environments keep their order.
 
@@ -59,9 +68,9 @@ class VectorEnv(contextlib.AbstractContextManager):
             groups: The environments.
             task: What messages call the task.
             max_failures: Failures that are allowed in all.
-            replace: Starts another worker in place of the group of an index. The second
-                argument is the number of the failure, counted over all environments, for seeds
-                that none had before. None where there are no workers, or none is replaced.
+            replace: Makes another group in place of the one of an index. The second argument is
+                the number of the failure, counted over all environments, for seeds that none had
+                before. None where nothing is replaced.
 
         Raises:
             WorkerError: If a worker could not make its environments; all are closed.
@@ -166,6 +175,8 @@ class VectorEnv(contextlib.AbstractContextManager):
     def set_state(self, state: EnvState) -> None:
         """Continue where a vector environment made with the same arguments was.
 
+        Episodes of environments that have no state end as those that went with a failed worker.
+
         Args:
             state: From `get_state`. The number of workers may have been another.
 
@@ -184,6 +195,8 @@ class VectorEnv(contextlib.AbstractContextManager):
                 group.set_states([envs[str(i)] for i in range(part.start, part.stop)])
         self._renewed = state["renewed"].copy()
         self.newest = map_timestep(np.copy, TimeStep(**state["timestep"]))
+        anew = [ANEW in envs[str(i)] for i in range(self.num_envs)]
+        self._renewed |= anew & ~self.newest.is_last
         self._interrupted = self.interrupted = state["interrupted"].copy()
         self._failures.count = state["num_restarts"]
         self.pending = state["pending"]

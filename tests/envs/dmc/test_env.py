@@ -7,8 +7,8 @@ from dm_control import suite
 
 from gpld.envs import ArraySpec
 from gpld.envs.dmc.env import DMControl, convert
-from gpld.envs.dmc.tasks import TASKS
 from gpld.short_names import SHORT_NAMES, canonical_name
+from gpld.suite import TASKS
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -269,7 +269,7 @@ SCRIPT = """
 import os, sys
 import numpy as np
 from gpld.envs.dmc.env import DMControl
-from gpld.envs.dmc.tasks import TASKS
+from gpld.suite import TASKS
 for task, size in [("quadruped_escape", 12), ("cheetah_run", 6)]:
     env = DMControl(task, seed=0)
     env.reset()

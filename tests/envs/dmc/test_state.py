@@ -8,8 +8,8 @@ import pytest
 
 from gpld.envs import make_env
 from gpld.envs.dmc.env import DMControl
-from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.probe import TASKS as PROBES
+from gpld.suite import TASKS
 
 # Each changes the model, or remembers, in another way.
 VARIED = [

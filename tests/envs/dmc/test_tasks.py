@@ -5,7 +5,7 @@ import sys
 
 from dm_control import suite
 
-from gpld.envs.dmc.tasks import TASKS
+from gpld.suite import TASKS
 
 
 def test_they_are_those_of_the_suite():

@@ -10,11 +10,11 @@ from dmc_targets import read_target
 from scipy import stats
 
 from gpld.envs.dmc.env import DMControl
-from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.mjx.model import load_model
 from gpld.envs.mjx.simulation import Simulation
 from gpld.envs.mjx.starts import _DOMAINS, drawing, lift
 from gpld.envs.rewards import COVERED
+from gpld.suite import TASKS
 
 # One task for each way of drawing, and how many are drawn here and there.
 QUICK = {

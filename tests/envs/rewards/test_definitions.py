@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from dm_control import suite
 
-from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.rewards import COVERED, Physics, make_task
+from gpld.suite import TASKS
 
 # Rewards that are 0 or 1.
 SPARSE = {

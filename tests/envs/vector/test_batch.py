@@ -10,11 +10,11 @@ import pytest
 
 from gpld.envs import env_seed, make_vector_env
 from gpld.envs.dmc.env import DMControl
-from gpld.envs.dmc.tasks import TASKS
 from gpld.envs.rewards import COVERED
 from gpld.envs.vector.batch import BatchGroup
 from gpld.envs.vector.group import EnvGroup
 from gpld.envs.vector.vector import VectorEnv
+from gpld.suite import TASKS
 
 SEEDS = [11, 12]
 

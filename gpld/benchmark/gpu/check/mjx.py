@@ -33,7 +33,7 @@ def mjx(task: Task) -> Iterator[Row]:
                 yield row, {"error": f"{error}".partition("\n")[0][:300]}
                 broken += [name] if impl == "jax" else []
                 continue
-            rate = engine.size * env.action_repeat / seconds
+            rate = engine.size * config.action_repeat / seconds
             yield row, {"control steps / s": rate, "compile s": engine.compile_seconds}
     if broken:
         raise MachineError(f"MJX does not simulate {', '.join(broken)}.")

@@ -1,0 +1,84 @@
+"""Actions of ours in the form that environments of others take them in."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from ...errors import UsageError
+
+
+class Discrete(NamedTuple):
+    """Actions that are one of several integers in a row."""
+
+    size: int
+    start: int = 0
+    """The lowest of them."""
+
+    discrete = True
+
+    def convert(self, action: Any) -> np.int64:
+        """Return their integer of ours: a number of whatever type, or an array of one number.
+
+        Raises:
+            ValueError: If there is no such action.
+        """
+        array = np.asarray(action)
+        if array.size != 1 or array.dtype.kind not in "iu" or not 0 <= array.item() < self.size:
+            raise ValueError(f"`action` must be an integer in [0, {self.size}), got {action}.")
+        return np.int64(array.item() + self.start)
+
+
+class Continuous:
+    """Actions between bounds, each entry with its own.
+
+    Attributes:
+        size: Number of entries.
+    """
+
+    discrete = False
+    size: int
+
+    def __init__(self, low: Any, high: Any, shape: tuple[int, ...], dtype: np.dtype, *, space: str):
+        """Take over the bounds.
+
+        Args:
+            low: Lowest values, or one for all.
+            high: Highest values, or one for all.
+            shape: Axes of an action.
+            dtype: Its dtype; integers are rounded to.
+            space: What errors call the space.
+
+        Raises:
+            UsageError: If a bound is infinite, or actions are empty.
+        """
+        self._low = np.broadcast_to(np.asarray(low, np.float64), shape)
+        self._high = np.broadcast_to(np.asarray(high, np.float64), shape)
+        self._shape, self._dtype = shape, dtype
+        self.size = int(np.prod(shape))
+        if self.size == 0:
+            raise UsageError(f"Actions must have at least one number, but the space is {space}.")
+        # Between the largest numbers of float32 lies nothing that an action of theirs could mean.
+        largest = np.finfo(np.float32).max
+        finite = (self._low > -largest).all() and (self._high < largest).all()
+        if not finite or (self._low > self._high).any():
+            raise UsageError(
+                f"Actions must have finite bounds, but the space is {space}; wrap the environment "
+                "so that it takes actions within some, as gymnasium.wrappers.RescaleAction and "
+                "ClipAction do."
+            )
+
+    def convert(self, action: Any) -> Shaped[np.ndarray, "..."]:
+        """Scale each entry from [-1, 1], to which it is clipped, to its bounds.
+
+        Raises:
+            ValueError: If entries are missing or not finite.
+        """
+        array = np.asarray(action, np.float64)
+        if array.shape != (self.size,) or not np.isfinite(array).all():
+            raise ValueError(f"`action` must be {self.size} finite numbers, got {action}.")
+        fraction = (np.clip(array, -1, 1).reshape(self._shape) + 1) / 2
+        # By two products: the difference of two bounds may be too large for a number.
+        scaled = np.clip(fraction * self._high + (1 - fraction) * self._low, self._low, self._high)
+        rounded = np.rint(scaled) if self._dtype.kind in "iu" else scaled
+        return np.asarray(rounded, self._dtype)

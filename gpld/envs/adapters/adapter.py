@@ -1,0 +1,250 @@
+"""Environment of others as one of ours: time steps, action repeat, time limit, pictures."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from ...errors import UsageError
+from ..timestep import ANEW, IMAGE, EnvSpec, EnvState, TimeStep, single_timestep
+from .actions import Continuous, Discrete
+from .arrays import Announced, Place, announce, read
+
+Observations = Literal["vectors", "pixels", "both"]
+
+
+class Outcome(NamedTuple):
+    """Result of one step of an environment of others."""
+
+    observation: Any
+    reward: Any
+    terminated: bool
+    truncated: bool
+
+
+@runtime_checkable
+class Foreign(Protocol):
+    """Environment of others, as far as ecosystems differ.
+
+    Attributes:
+        action: Conversion of actions.
+        limit: Its own steps after which it truncates an episode itself; None if none is known.
+        resumable: Whether `get_state` and `set_state` go on with an episode bit for bit.
+        fps: Its own steps per second of what its pictures show.
+    """
+
+    action: Discrete | Continuous
+    limit: int | None
+    fps: float
+    resumable: bool
+
+    def places(self) -> Iterable[Place]:
+        """Return the arrays of an observation."""
+        ...
+
+    def reset(self, seed: int | None) -> Any:
+        """Begin an episode, with another seed if one is given; return its observation."""
+        ...
+
+    def step(self, action: Any) -> Outcome:
+        """Take one step with an action of its own kind."""
+        ...
+
+    def frame(self) -> Any:
+        """Return a picture of where it is.
+
+        Raises:
+            UsageError: If it draws none.
+        """
+        ...
+
+    def get_state(self) -> EnvState:
+        """Return its state, if it is resumable."""
+        ...
+
+    def set_state(self, state: EnvState) -> None:
+        """Go on with an episode, if it is resumable."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
+
+
+class Adapter:
+    """Environment of others behind our interface.
+
+    It is seeded at its first reset alone. Rewards of repeated actions are summed, up to the end of
+    the episode. What it raises is raised as it is, and an observation that its space does not
+    announce raises a `ValueError`.
+
+    Attributes:
+        spec: Shapes and sizes of the task.
+        frame_name: Name of the picture among its observations, where it was asked for one.
+    """
+
+    spec: EnvSpec
+    frame_name: str
+
+    def __init__(
+        self,
+        env: Foreign,
+        *,
+        seed: int,
+        action_repeat: int = 1,
+        observations: Observations = "vectors",
+        image_size: int | None = None,
+        episode_steps: int | None = None,
+    ):
+        """Take over `env`, which was never reset; `close` closes it.
+
+        Args:
+            env: The environment.
+            seed: Seed of its first reset.
+            action_repeat: Its steps per env step.
+            observations: vectors: what it observes itself. pixels: a picture instead. both.
+            image_size: Sides of pictures; None leaves them as they are.
+            episode_steps: Env steps after which an episode is truncated.
+
+        Raises:
+            UsageError: If its spaces are not possible here, it draws no pictures, or it has a time
+                limit besides the one that is given.
+        """
+        if episode_steps is not None and env.limit is not None:
+            raise UsageError(
+                f"`env.episode_steps` must be None for an environment that ends its episodes after "
+                f"{env.limit} steps itself, got {episode_steps}."
+            )
+        self._env, self._seed, self._image_size = env, seed, image_size
+        self._episode_steps = episode_steps
+        self._pending_seed: int | None = seed
+        self._num_resets = self._elapsed = 0
+        self._arrays: dict[str, Announced] = {}
+        if observations != "pixels":
+            self._arrays = announce(env.places(), image_size)
+        self._frame: Announced | None = None
+        observed = {name: array.spec for name, array in self._arrays.items()}
+        if observations != "vectors":
+            self.frame_name = IMAGE if IMAGE not in observed else "obs/frame"
+            self._frame = self._measure_frame()
+            observed[self.frame_name] = self._frame.spec
+        self.spec = EnvSpec(
+            observation={name: observed[name] for name in sorted(observed)},
+            action_size=env.action.size,
+            action_repeat=action_repeat,
+            episode_steps=episode_steps or math.ceil((env.limit or 0) / action_repeat),
+            discrete=env.action.discrete,
+            resumable=env.resumable,
+        )
+
+    @property
+    def fps(self) -> float:
+        """Env steps per second of what its pictures show."""
+        return self._env.fps / self.spec.action_repeat
+
+    def reset(self) -> TimeStep:
+        """Start an episode."""
+        seed, self._pending_seed = self._pending_seed, None
+        self._num_resets += 1
+        self._elapsed = 0
+        return single_timestep(self._observe(self._env.reset(seed)), is_first=True)
+
+    def step(self, action: Any) -> TimeStep:
+        """Apply `action` for up to `spec.action_repeat` of its steps.
+
+        Raises:
+            ValueError: If `action` is none, or the observation is not what was announced.
+        """
+        own = self._env.action.convert(action)
+        outcome = self._env.step(own)
+        reward = float(np.asarray(outcome.reward).item())
+        for _ in range(self.spec.action_repeat - 1):
+            if outcome.terminated or outcome.truncated:
+                break
+            outcome = self._env.step(own)
+            reward += float(np.asarray(outcome.reward).item())
+        self._elapsed += 1
+        is_last = outcome.terminated or outcome.truncated or self._elapsed == self._episode_steps
+        with np.errstate(over="ignore"):  # infinite rewards are dealt with by who steps it
+            reward = np.float32(reward)
+        return single_timestep(
+            self._observe(outcome.observation),
+            reward=reward,
+            is_last=bool(is_last),
+            is_terminal=bool(outcome.terminated),
+        )
+
+    def get_state(self) -> EnvState:
+        """Return the state; of an environment that has none, only how often it was reset.
+
+        Raises:
+            UsageError: If its own state holds something that files cannot.
+        """
+        state = {"num_resets": self._num_resets, "elapsed": self._elapsed}
+        if not self._env.resumable:
+            return {**state, ANEW: True}
+        if self._pending_seed is not None:  # nothing has begun
+            return {**state, "env": None}
+        own = self._env.get_state()
+        _check_state(own)
+        return {**state, "env": own}
+
+    def set_state(self, state: EnvState) -> None:
+        """Continue where the environment of `state` was, or with a new episode if it has none.
+
+        That one is seeded by how many there were, so that the first ones are not repeated.
+        """
+        self._num_resets, self._elapsed = state["num_resets"], state["elapsed"]
+        if state.get(ANEW):
+            if self._num_resets:
+                entropy = np.random.SeedSequence((self._seed, self._num_resets))
+                self._pending_seed = int(entropy.generate_state(1)[0])
+        elif state["env"] is not None:
+            self._env.set_state(state["env"])
+            self._pending_seed = None
+
+    def close(self) -> None:
+        """Release what the environment holds."""
+        self._env.close()
+
+    def _observe(self, observation: Any) -> dict[str, np.ndarray]:
+        with np.errstate(over="ignore"):
+            arrays = read(observation, self._arrays)
+        if self._frame is not None:
+            arrays[self.frame_name] = self._frame.convert(self._env.frame())
+        return arrays
+
+    def _measure_frame(self) -> Announced:
+        """Return the form of a picture, which is known once there is one."""
+        self._env.reset(self._seed)
+        frame = np.asarray(self._env.frame())
+        place = Place((self.frame_name,), frame.shape, frame.dtype)
+        announced = announce([place], self._image_size)[self.frame_name]
+        if len(announced.spec.shape) != 3:
+            raise UsageError(
+                f"`env.observations` must be vectors for an environment whose pictures have shape "
+                f"{frame.shape} and dtype {frame.dtype}."
+            )
+        return announced
+
+
+def _check_state(state: Any) -> None:
+    """Check that a state is one that files can hold.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            if not isinstance(key, str):
+                raise UsageError(f"`get_state` must return keys that are texts, got {key!r:.80}.")
+            _check_state(value)
+    elif not (
+        (isinstance(state, np.ndarray) and state.dtype.kind in "biuf")
+        or type(state) in (type(None), bool, int, float, str)
+    ):
+        raise UsageError(
+            "`get_state` must return dictionaries of NumPy arrays, numbers, texts and None, got "
+            f"{type(state).__name__}."
+        )

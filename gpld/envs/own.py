@@ -1,0 +1,294 @@
+"""Environments of one's own: their names, and functions that make them.
+
+A name is `gymnasium:ID`, `package.module:FUNCTION`, `file.py:FUNCTION`, or one that this process
+has registered. A name may come from a file that somebody else has written, so none runs code
+unless the user has asked for it in this process: on the command line, or by `register`.
+"""
+
+import contextlib
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..errors import MachineError, UsageError
+from ..short_names import canonical_name
+from ..suite import TASKS
+from . import probe
+from .dmc.opengl import find_backend
+from .timestep import Environment, EnvSpec
+
+GYMNASIUM = "gymnasium"
+"""Source of environments that Gymnasium has registered."""
+
+_registered: dict[str, Callable[..., Any]] = {}
+_allowed: set[str] = set()
+
+
+def register(task: str, make: Callable[..., Any] | None = None) -> None:
+    """Make a task of one's own known in this process.
+
+    Args:
+        task: Its name. Without `make`, one of an environment whose code may be run from now on:
+            `package.module:FUNCTION`, `file.py:FUNCTION` or `gymnasium:module:ID`.
+        make: Returns an environment of Gymnasium, dm_env or ours; is given `env.kwargs`, and
+            a seed if it takes an argument of that name. None for a name that says what makes it.
+
+    Raises:
+        ValueError: If the name is empty, not printable, or that of another task.
+    """
+    if not task or not task.isprintable():
+        raise ValueError(f"`task` must be a name that can be printed, got {task!r}.")
+    task = canonical_name(task)
+    if task in TASKS or task in probe.TASKS:
+        raise ValueError(f"`task` must be a name that no other task has, got {task!r}.")
+    if make is None:
+        _allowed.add(task)
+    else:
+        _registered[task] = make
+
+
+def registered_names() -> tuple[str, ...]:
+    """Return the names that this process has registered."""
+    return tuple(sorted(_registered))
+
+
+def is_own(task: str) -> bool:
+    """Return whether a name is that of an environment of one's own."""
+    return ":" in task or task in _registered
+
+
+def runs_code(task: str) -> bool:
+    """Return whether a name has code imported that only the user may ask for."""
+    source, _, rest = task.partition(":")
+    return ":" in task and (source != GYMNASIUM or ":" in rest)
+
+
+def name_of(make: Callable[..., Any]) -> str:
+    """Return the name under which runs in environments of a function are stored."""
+    module = getattr(make, "__module__", type(make).__module__)
+    return f"{module}:{getattr(make, '__qualname__', type(make).__qualname__)}"
+
+
+def in_workers(task: str) -> bool:
+    """Return whether a fresh process can make the environments of a task.
+
+    It can import what makes them, unless that is a lambda, a function in another, or something of
+    the program or notebook that is running.
+    """
+    if task not in _registered:
+        return True
+    try:
+        return b"__main__" not in pickle.dumps(_registered[task])
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+
+
+def own_factory(task: str, kwargs: Mapping[str, Any], **options: Any) -> Callable[..., Environment]:
+    """Check the name and return a function that makes the environment from a seed.
+
+    Args:
+        task: A name of an environment of one's own.
+        kwargs: Arguments of its constructor.
+        **options: Arguments of the adapter.
+
+    Raises:
+        ValueError: If there is no such environment, or its code may not be run.
+    """
+    make = _registered.get(task)
+    if make is None:
+        _check_allowed(task)
+        _check_there(task)
+    gl = None
+    if options["observations"] != "vectors":
+        with contextlib.suppress(MachineError):  # not all that draw need OpenGL
+            gl = find_backend()
+    return functools.partial(_make, task, make, dict(kwargs), options, gl)
+
+
+def _check_allowed(task: str) -> None:
+    if runs_code(task) and task not in _allowed:
+        raise ValueError(
+            f"The task of this name is code of your own, and a stored name runs none: give `--task "
+            f"{task}` on the command line as well, or `gpld.register` it in Python."
+        )
+
+
+def _check_there(task: str) -> None:
+    """Check, without importing anything but Gymnasium, that a name leads somewhere."""
+    source, _, function = task.rpartition(":")
+    if not source or not function:
+        raise ValueError(f"`task` must name a module and a function in it, got {task!r:.200}.")
+    if source.endswith(".py"):
+        if not os.path.isfile(source):
+            raise ValueError(f"`task` must name a file that is there, but {source} is not.")
+        return
+    if source == GYMNASIUM:
+        _check_id(function)
+        return
+    if source.startswith(f"{GYMNASIUM}:"):
+        source = source.partition(":")[2]
+    _find_own_modules()
+    package = source.partition(".")[0]
+    try:
+        found = importlib.util.find_spec(package) is not None
+    except ValueError:  # `__main__` of a program, names with dots at the beginning
+        found = False
+    if not found:
+        close = difflib.get_close_matches(package, [GYMNASIUM], n=1, cutoff=0.7)
+        hint = f"; did you mean {close[0]}:{function}?" if close else ""
+        raise ValueError(
+            f"`task` must name a module that can be imported, got {task!r:.200}, but there is no "
+            f"{package!r}{hint or '.'}"
+        )
+
+
+def _check_id(name: str) -> None:
+    """Check that Gymnasium has an environment of this id."""
+    import gymnasium
+
+    if name in gymnasium.registry:
+        return
+    close = difflib.get_close_matches(name, gymnasium.registry)
+    near = " or ".join(f"{GYMNASIUM}:{known}" for known in close)
+    hint = f"did you mean {near}?" if near else "one that a module registers is MODULE:ID."
+    raise ValueError(f"`task` must be one that Gymnasium knows, got '{GYMNASIUM}:{name}'; {hint}")
+
+
+def _find_own_modules() -> None:
+    """Let modules in the working directory be imported, behind all others."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+
+
+def _make(
+    task: str,
+    make: Callable[..., Any] | None,
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+    gl: str | None,
+    *,
+    seed: int,
+) -> Environment:
+    """Make an environment; what comes of the name is found in the process that steps it."""
+    if gl is not None and "mujoco" not in sys.modules:  # which reads it when it is imported
+        os.environ["MUJOCO_GL"] = gl
+    try:
+        if make is not None:
+            env = _call(make, kwargs, seed)
+        elif task.startswith(f"{GYMNASIUM}:"):
+            env = _call_gymnasium(task.partition(":")[2], kwargs, options)
+        else:
+            env = _call(_load(task), kwargs, seed)
+        return _adapt(env, seed, options)
+    except UsageError as error:
+        raise UsageError(f"The task {task} is not possible: {error}") from error
+
+
+def _call(make: Callable[..., Any], kwargs: dict[str, Any], seed: int) -> Any:
+    try:
+        takes_seed = "seed" in inspect.signature(make).parameters
+    except (TypeError, ValueError):  # written in C
+        takes_seed = False
+    return make(**({"seed": seed} if takes_seed else {}) | kwargs)
+
+
+def _call_gymnasium(name: str, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+    import gymnasium
+    from gymnasium.error import DependencyNotInstalled, Error
+
+    if options["observations"] != "vectors":
+        kwargs = {"render_mode": "rgb_array"} | kwargs
+    try:
+        # Whose checks of every step are ours.
+        return gymnasium.make(name, **{"disable_env_checker": True} | kwargs)
+    except DependencyNotInstalled as error:
+        raise UsageError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise UsageError(f"it needs the package {error.name}, which is not installed.") from error
+    except Error as error:
+        raise UsageError(f"{type(error).__name__}: {error}") from error
+
+
+def _load(task: str) -> Callable[..., Any]:
+    """Import the module of a name and return the function in it."""
+    source, _, function = task.rpartition(":")
+    try:
+        module: Any = _load_file(source) if source.endswith(".py") else _import(source)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"there is no module {error.name}.") from error
+    found = module
+    for name in function.split("."):
+        found = getattr(found, name, None)
+    if not callable(found):
+        known = [name for name, value in vars(module).items() if callable(value)]
+        close = difflib.get_close_matches(function, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "."
+        raise UsageError(f"{source} has no function or class {function!r}{hint}")
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    _find_own_modules()
+    return importlib.import_module(name)
+
+
+def _load_file(path: str) -> ModuleType:
+    """Run a file as a module, which can import those beside it."""
+    if not os.path.isfile(path):
+        raise UsageError(f"the file {path} is not there any more.")
+    name = f"gpld_own_{Path(path).stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == path:
+        return loaded
+    if (folder := os.path.dirname(path)) not in sys.path:
+        sys.path.append(folder)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _adapt(env: Any, seed: int, options: dict[str, Any]) -> Environment:
+    """Put the adapter of its ecosystem around an environment."""
+    if _comes_from(env, "gymnasium.core", "Env"):
+        from .adapters.gymnasium_env import GymnasiumEnv
+
+        foreign = GymnasiumEnv(env)
+    elif _comes_from(env, "dm_env._environment", "Environment"):
+        from .adapters.dm_env import DmEnv
+
+        foreign = DmEnv(env)
+    elif isinstance(getattr(env, "spec", None), EnvSpec) and hasattr(env, "reset"):
+        from .adapters.ours import adapt
+
+        return adapt(env, **options)
+    else:
+        raise UsageError(
+            "it must make a gymnasium.Env, a dm_env.Environment or one of gpld's, but it made "
+            f"{type(env).__module__}.{type(env).__qualname__}."
+        )
+    from .adapters.adapter import Adapter
+
+    return Adapter(foreign, seed=seed, **options)
+
+
+def _comes_from(env: Any, module: str, name: str) -> bool:
+    """Return whether an object is of a class, without importing that."""
+    classes = type(env).__mro__
+    return any((cls.__module__, cls.__qualname__) == (module, name) for cls in classes)

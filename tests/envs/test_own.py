@@ -1,0 +1,380 @@
+"""Environments of one's own by name: what is found, what runs code, what fails and how."""
+
+import functools
+import json
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import gpld
+from gpld.cli import parse_config
+from gpld.config import Config, EnvConfig, from_dict, to_dict
+from gpld.envs import WorkerError, make_env, make_vector_env, own
+from gpld.envs.probe import Memory
+from gpld.errors import UsageError
+from gpld.runs.start import default_path
+
+FILE = '''
+"""An environment in a file."""
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+import beside  # in the same folder
+
+
+class Line(gymnasium.Env):
+    observation_space = spaces.Box(-9, 9, (2,))
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, length=4, start=0, fails_at=None, seed=None):
+        self.length, self.start, self.fails_at = length, start, fails_at
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return np.full(2, self.start, np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        if self.time == self.fails_at:
+            raise RuntimeError("the line\\nis broken")
+        return np.full(2, self.time, np.float32), 1.0, False, self.time == self.length, {}
+
+
+def make(**kwargs):
+    return Line(**kwargs)
+
+
+text = "no function"
+'''
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch):
+    """What one test makes known is unknown to the next."""
+    monkeypatch.setattr(own, "_registered", {})
+    monkeypatch.setattr(own, "_allowed", set())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in ("gpld_own_line", "beside", "line"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "line.py").write_text(FILE)
+    (tmp_path / "beside.py").write_text("")
+    return tmp_path / "line.py"
+
+
+def lengths(task, **options):
+    env = make_env(task, seed=0, **options)
+    env.reset()
+    return next(n for n in range(1, 100) if env.step(np.zeros(1, np.float32)).is_last)
+
+
+# Names
+
+
+def test_a_function_in_a_file(file, monkeypatch):
+    task = f"{file}:make"
+    gpld.register(task)
+    assert lengths(task) == 4
+    assert lengths(task, kwargs={"length": 6}) == 6
+    gpld.register(f"{file}:Line")
+    assert lengths(f"{file}:Line", kwargs={"length": 2}) == 2
+    monkeypatch.chdir(file.parent)
+    assert Config(task="./line.py:make").task == Config(task="line.py:make").task == task
+    assert lengths("line.py:make") == 4
+
+
+def test_a_function_in_a_module_of_the_working_directory(file, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    gpld.register("line:make")
+    assert lengths("line:make") == 4
+
+
+def test_ids_of_gymnasium_also_those_that_a_module_registers(file, monkeypatch):
+    assert make_env("gymnasium:Pendulum-v1", seed=0).spec.episode_steps == 200
+    env = make_env("gymnasium:Pendulum-v1", seed=0, kwargs={"max_episode_steps": 7})
+    assert env.spec.episode_steps == 7
+    (file.parent / "ids_of_mine.py").write_text(
+        "import gymnasium\ngymnasium.register('Mine-v0', 'line:Line')\n"
+    )
+    monkeypatch.chdir(file.parent)
+    gpld.register("gymnasium:ids_of_mine:Mine-v0")
+    assert lengths("gymnasium:ids_of_mine:Mine-v0", kwargs={"length": 3}) == 3
+
+
+def test_a_registered_function_and_its_name():
+    gpld.register("mine", functools.partial(Memory))
+    assert "mine" in gpld.task_names()
+    env = make_env("mine", seed=3)  # is given the seed, which it takes
+    np.testing.assert_equal(env.reset(), Memory(seed=3).reset())
+    with pytest.raises(UsageError, match=r"`env\.action_repeat` must be 1 .* interface itself"):
+        make_env("mine", seed=3, action_repeat=2)
+
+
+@pytest.mark.parametrize("task", ["", "a\nb", "walker_walk", "cup_catch", "probe_memory"])
+def test_names_that_cannot_be_registered(task):
+    with pytest.raises(ValueError, match="`task` must be a name that"):
+        gpld.register(task, Memory)
+
+
+def test_settings_that_depend_on_the_task():
+    small = gpld.PRESETS["small"]
+    for task, repeat, size in (
+        ("walker_walk", 2, 64),
+        ("probe_memory", 1, 64),
+        ("gymnasium:Ant-v5", 1, None),
+        ("mine", 1, None),
+    ):
+        args = ["--preset", "small", "--task", task]
+        config = gpld.Config(**{**vars(small), "task": task})
+        assert (config.action_repeat, config.image_size) == (repeat, size)
+        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+        if task != "mine":
+            assert parse_config(args) == config
+    own = Config(task="gymnasium:Ant-v5", env=EnvConfig(action_repeat=2, image_size=64))
+    assert (own.action_repeat, own.image_size) == (2, 64)
+
+
+def test_arguments_are_a_json_object_in_one_form():
+    assert EnvConfig(kwargs='{"b":1, "a": [2]}').kwargs == '{"a": [2], "b": 1}'
+    for text in ("[1]", "a", '{"a": }', "null"):
+        with pytest.raises(ValueError, match=r"`env\.kwargs` must be a JSON object such as .* got"):
+            EnvConfig(kwargs=text)
+
+
+def test_run_folders_have_names_without_separators(file):
+    name = default_path(Config(task=f"{file}:make")).name
+    assert name.startswith("line.py_make-paper-seed0-")
+    assert default_path(Config(task="gymnasium:a:b/C-v0")).name.startswith("C-v0-paper")
+
+
+# What runs code
+
+
+def test_a_stored_name_runs_no_code(file):
+    file.write_text("raise SystemExit('it ran')")
+    for task in (f"{file}:make", "line:make", "gymnasium:line:Mine-v0"):
+        message = f"stored name runs none: give `--task {task}` on the command line as well"
+        with pytest.raises(ValueError, match="is code of your own") as error:
+            make_env(task, seed=0)
+        assert message in str(error.value)
+
+
+def test_a_name_on_the_command_line_may(file):
+    task = parse_config(["--task", f"{file}:make", "--preset", "debug"]).task
+    assert lengths(task) == 4
+
+
+def test_no_other_task_imports_it(file):
+    file.write_text("raise SystemExit('it ran')")
+    code = (
+        "import sys; from gpld.cli import parse_config\n"
+        f"parse_config(['--task', '{file}:make'])\n"  # checked without running it
+        "parse_config(['--task', 'walker_walk'])\n"
+        "print([m for m in ('gymnasium', 'line', 'gpld_own_line') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.stdout, result.returncode) == ("[]\n", 0), result.stderr
+
+
+# Names that lead nowhere
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("HalfCheetah-v5", "Gymnasium's are gymnasium:HalfCheetah-v5; `--task list` shows all."),
+        ("gymnasium:HalfCheeta-v5", "got 'gymnasium:HalfCheeta-v5'; did you mean gymnasium:HalfCh"),
+        ("gymnasium:zzz", "that Gymnasium knows, got 'gymnasium:zzz'; one that a module registers"),
+        ("gymnasum:Pendulum-v1", "no 'gymnasum'; did you mean gymnasium:Pendulum-v1?"),
+        ("no_such_module.env:make", "a module that can be imported, got 'no_such_module.env:make'"),
+        ("missing.py:make", "must name a file that is there, but /"),
+        (":make", "must name a module and a function in it, got ':make'"),
+        ("line:", "must name a module and a function in it, got 'line:'"),
+        ("waker_walk", "did you mean walker_walk"),
+        ("my_tas", "did you mean my_task?"),
+    ],
+)
+def test_names_that_lead_nowhere(task, message):
+    gpld.register("my_task", Memory)
+    with pytest.raises(UsageError) as error:
+        parse_config(["--task", task])
+    assert message in str(error.value)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("function", "kwargs", "message"),
+    [
+        ("mak", {}, "has no function or class 'mak'; did you mean make?"),
+        ("text", {}, "has no function or class 'text'"),
+        ("beside", {}, "has no function or class 'beside'"),
+        ("dict", {}, "has no function or class 'dict'"),
+    ],
+)
+def test_functions_that_are_not_there(file, function, kwargs, message):
+    task = f"{file}:{function}"
+    gpld.register(task)
+    with pytest.raises(UsageError) as error:
+        make_env(task, seed=0, kwargs=kwargs)
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"The task {task} is not possible: ")
+
+
+def test_what_is_made_must_be_an_environment():
+    gpld.register("mine", lambda: [])
+    with pytest.raises(UsageError, match=r"or one of gpld's, but it made builtins\.list\."):
+        make_env("mine", seed=0)
+
+
+def test_a_package_that_is_missing_is_named_with_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    with pytest.raises(UsageError, match=r"pip install .*gymnasium\[box2d\]"):
+        make_env("gymnasium:LunarLander-v3", seed=0)
+
+
+def test_options_of_ones_own_are_refused_elsewhere():
+    for options in ({"kwargs": {"a": 1}}, {"episode_steps": 3}):
+        for task in ("walker_walk", "probe_memory"):
+            with pytest.raises(ValueError, match=rf"`{next(iter(options))}` must be .* for {task}"):
+                make_env(task, seed=0, **options)
+    with pytest.raises(
+        ValueError, match=r"`backend` must be auto or dmc .* environment of your own"
+    ):
+        make_vector_env("gymnasium:Pendulum-v1", num_envs=1, seed=0, backend="mjx")
+
+
+# Many at once
+
+
+def test_what_a_fresh_process_cannot_import_stays_in_this_one():
+    gpld.register("lambda", lambda seed: Memory(seed=seed))
+    gpld.register("function", Memory)
+    assert not own.in_workers("lambda")
+    assert own.in_workers("function")
+    assert own.in_workers("walker_walk")
+    with make_vector_env("lambda", num_envs=2, seed=0, workers=2) as envs:
+        assert envs.step(np.zeros((2, 1), np.float32)).is_first.all()
+    # As in a script or notebook.
+    code = (
+        "import gpld; from gpld.envs import own\n"
+        "class Mine: pass\n"
+        "gpld.register('mine', Mine); print(own.in_workers('mine'))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == "False\n", result.stderr
+
+
+def test_workers_and_this_process_give_the_same():
+    actions = np.random.default_rng(0).uniform(-1, 1, (8, 3, 1)).astype(np.float32)
+    results = []
+    for workers in (0, 2):
+        with make_vector_env(
+            "gymnasium:Pendulum-v1", num_envs=3, seed=1, workers=workers, kwargs={"g": 9.0}
+        ) as envs:
+            results.append([envs.step(action) for action in actions])
+    np.testing.assert_equal(*results)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_step_that_raises_truncates_its_episode_and_is_counted(file, workers):
+    task = f"{file}:make"
+    gpld.register(task)
+    zero = np.zeros((2, 1), np.float32)
+    with make_vector_env(
+        task, num_envs=2, seed=0, workers=workers, max_restarts=2, kwargs={"fails_at": 3}
+    ) as envs:
+        steps = [envs.step(zero) for _ in range(3)]
+        cut = envs.step(zero)
+        np.testing.assert_array_equal(cut.observation["observation"], np.full((2, 2), 2))
+        assert cut.is_last.all()
+        assert not cut.is_terminal.any()
+        assert (cut.reward == 0).all()
+        assert envs.interrupted.all()
+        assert envs.step(zero).is_first.all()
+        assert envs.num_restarts == len(envs.failures) == (1 if workers else 2)
+        assert "failed: RuntimeError: the line is broken (line.py, line 26)." in envs.failures[0]
+        assert not steps[-1].is_last.any()
+        limit = 1 if workers else 0
+        for _ in range(4 * limit + 2):
+            envs.step(zero)
+        with pytest.raises(WorkerError, match="the line is broken"):
+            envs.step(zero)
+
+
+def test_an_observation_that_was_not_announced_is_a_failure_too():
+    class Lying(gymnasium.Env):
+        observation_space = spaces.Box(-1, 1, (2,))
+        action_space = spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(2), {}
+
+        def step(self, action):
+            return np.zeros(3), 0.0, False, False, {}
+
+    gpld.register("lying", Lying)
+    with make_vector_env("lying", num_envs=1, seed=0, max_restarts=1) as envs:
+        envs.step(np.zeros((1, 1), np.float32))
+        assert envs.step(np.zeros((1, 1), np.float32)).is_last.all()
+        assert "must have shape (2,) and dtype float32, as its space says" in envs.failures[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_not_possible_is_said_in_one_line(file, workers):
+    source = file.read_text().replace("spaces.Box(-1, 1, (1,))", "spaces.MultiDiscrete([2, 2])")
+    file.write_text(source)
+    task = f"{file}:make"
+    gpld.register(task)
+    with pytest.raises(UsageError, match=r"is not possible: Actions must be a Box or Discrete"):
+        make_vector_env(task, num_envs=1, seed=0, workers=workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_episodes_without_a_state_end_at_a_resume_and_others_begin(file, workers):
+    task = f"{file}:make"
+    gpld.register(task)
+    zero, options = np.zeros((2, 1), np.float32), {"num_envs": 2, "seed": 0, "workers": workers}
+    with make_vector_env(task, **options) as envs:
+        before = [envs.step(zero) for _ in range(3)][-1]
+        state = envs.get_state()
+        assert not envs.step(zero).is_last.any()  # taking it changes nothing
+    with make_vector_env(task, **options) as envs:
+        envs.set_state(state)
+        cut = envs.step(zero)
+        np.testing.assert_equal(cut.observation, before.observation)
+        assert cut.is_last.all()
+        assert envs.interrupted.all()
+        assert envs.num_restarts == 0
+        assert not cut.is_terminal.any()
+        assert not cut.reward.any()
+        assert envs.step(zero).is_first.all()
+    with make_vector_env(task, **options) as envs:
+        for _ in range(5):
+            last = envs.step(zero)
+        assert last.is_last.all()
+        state = envs.get_state()
+    with make_vector_env(task, **options) as envs:
+        envs.set_state(state)  # nothing is lost between two episodes
+        assert envs.step(zero).is_first.all()
+        assert not envs.interrupted.any()

@@ -1,0 +1,88 @@
+"""Training from Python on an environment that no other process can import."""
+
+import dataclasses
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import gpld
+from gpld.config.presets import PRESETS
+from gpld.envs import own
+from gpld.errors import UsageError
+
+
+class Sized(gymnasium.Env):
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, *shape):
+        self.observation_space = spaces.Box(0, 255, shape, np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(self.observation_space.shape, np.uint8), {}
+
+
+@pytest.fixture
+def config(monkeypatch):
+    monkeypatch.setattr(own, "_registered", {})
+    monkeypatch.setattr(own, "_allowed", set())
+    debug = PRESETS["debug"]
+    environments = dataclasses.replace(debug.env, workers=2)
+    return dataclasses.replace(debug, env=environments, env_steps=100)
+
+
+@pytest.mark.slow
+def test_a_function_in_a_function_trains_and_goes_on(config, tmp_path, capsys):
+    made, steps = [], 0
+
+    class Breaking(gymnasium.Env):
+        observation_space = spaces.Box(-np.inf, np.inf, (1,))
+        action_space = spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1), {}
+
+        def step(self, action):
+            nonlocal steps
+            steps += 1
+            if steps == 30:
+                raise RuntimeError("the arm is off")
+            return action, 1.0, False, steps % 10 == 0, {}
+
+    def make(gain=1.0):
+        made.append(gain)
+        return Breaking()
+
+    kwargs = dataclasses.replace(config.env, kwargs='{"gain": 3}')
+    config = dataclasses.replace(config, env=kwargs)
+    run = gpld.train(config, tmp_path, env=make)
+    output = capsys.readouterr().out
+    assert "in the training process, since no other can import what makes them" in output
+    assert "failed: RuntimeError: the arm is off (test_own_environment.py, line " in output
+    assert set(made) == {3}
+    assert run.config().task.endswith("<locals>.make")
+    assert gpld.load(tmp_path).config.action_repeat == 1
+
+    longer = dataclasses.replace(config, env_steps=150)
+    gpld.train(longer, tmp_path, env=make)
+    assert "resumed     at env step 100 " in capsys.readouterr().out
+
+    own._registered.clear()  # as in another program
+    stored = dataclasses.replace(run.config(), env_steps=200)
+    with pytest.raises((UsageError, ValueError), match="code of your own"):
+        gpld.train(stored, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((84, 84, 3), "equally large, with sides that are multiples of 16, got 84 x 84; `--env.im"),
+        ((8, 40, 1), "got 8 x 40; `--env.image_size 16` resizes them."),
+    ],
+)
+def test_pictures_that_cannot_be_halved_are_refused_with_a_size(config, tmp_path, shape, message):
+    with pytest.raises(UsageError) as error:
+        gpld.train(config, tmp_path / "run", env=lambda: Sized(*shape))
+    assert message in str(error.value)
+    assert not (tmp_path / "run").exists()
