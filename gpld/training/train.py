@@ -198,10 +198,7 @@ def _assemble(
     # Not handed out: whoever kept it would keep the initial agents in memory.
     opened = _open(config, path, processes, stack)
     programs = make_programs(config, seeds)
-    update, done = programs.update, opened.starts[0].manifest["env_step"] or 0
-    if config.loop == "host" and config.distributed.processes == 1 and done < config.env_steps:
-        args = update_arguments(config, opened.sources[0].spec, seeds)
-        update = stack.enter_context(CompiledAhead(update, args))
+    update = stack.enter_context(CompiledAhead(programs.update))
     starts, console, stopwatch = opened.starts, opened.console, Stopwatch()
     runs = [_seed_run(i, opened, stopwatch, processes, stack) for i in range(len(starts))]
     state = seeds.put(seeds.stack([start.agent for start in starts]))
@@ -240,6 +237,8 @@ def _assemble(
         stages.wait()
     if loop.finished:
         console.print("the run is complete; more `--env_steps` make it longer")
+    elif config.loop == "host" and config.distributed.processes == 1:
+        update.begin(*update_arguments(config, spec, seeds))
     return loop
 
 

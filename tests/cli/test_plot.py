@@ -1,6 +1,7 @@
 """`scripts/plot.py`, on run folders as training leaves them."""
 
 import csv
+import dataclasses
 import json
 import urllib.parse
 from html.parser import HTMLParser
@@ -106,6 +107,8 @@ def plot_two_arms(root, tasks, capsys):
         for lambda0, returns in zip((0.0, 0.5), arms, strict=True):
             for seed, score in enumerate(returns):
                 config = configured(task, seed, env_steps=10_000, lambda0=lambda0)
+                env = dataclasses.replace(config.env, action_repeat=2)  # also where 1 is usual
+                config = dataclasses.replace(config, env=env)
                 evaluations = [(5_008, [score]), (10_000, [score])]
                 write_run(root / "runs" / task / f"{lambda0}-{seed}", config, evaluations)
     plot([str(root / "runs"), "--out", str(root / "out"), "--no_published"])
