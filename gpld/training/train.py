@@ -72,7 +72,8 @@ def train(config: Config, path: Path, *, env: Callable[..., Any] | None = None) 
     Raises:
         ValueError: If the task is unknown or an argument of the environments is bad.
         UsageError: If the folder holds something else, networks to begin with do not fit,
-            there would be no update, or the machine has too little memory or too few devices.
+            there would be no update, an environment of one's own breaks a rule that
+            `gpld check-env` checks, or the machine has too little memory or too few devices.
         MachineError: If files cannot be written, no checkpoint can be used, or numbers are
             not finite.
         WorkerError: If environments failed too often.

@@ -14,7 +14,9 @@ def check_steps(walk: Walk) -> Finding:
     """Nothing is raised by a reset, a step or at the end."""
     if walk.raised_by is not None:
         return broken(f"`{walk.raised_by}` raised {walk.error}, {_when(len(walk.timesteps))}")
-    return ok(f"{len(walk.timesteps):,} resets and steps, {len(walk.lengths):,} whole episodes")
+    return ok(
+        f"{len(walk.timesteps):,} resets and steps; episodes that ended: {len(walk.lengths):,}"
+    )
 
 
 def check_observations(walk: Walk) -> Finding:
@@ -64,10 +66,16 @@ def check_dtypes(walk: Walk) -> Finding:
                     "announced; convert it, or change its space"
                 )
             if array.dtype != place.dtype:
-                other[name] = f"{called(place.path)} is {array.dtype}, not {place.dtype}"
+                other[name] = (
+                    f"{called(place.path)} is {array.dtype}, not {place.dtype} as announced"
+                )
     if other:
-        return hint(f"{'; '.join(other.values())}: converted here, but the space should say it")
-    return ok(", ".join(sorted({str(x.dtype) for x in walk.spec.observation.values()})))
+        return hint(f"{'; '.join(other.values())}: converted here, but mend one")
+    pairs = [(x.dtype, x.dtype) for x in walk.spec.observation.values()]
+    if walk.announced:
+        pairs = [(place.dtype, form.dtype) for place, form, _ in walk.announced.values()]
+    names = {f"{came}" if came == form else f"{came}, here {form}" for came, form in pairs}
+    return ok("; ".join(sorted(names)))
 
 
 def check_range(walk: Walk) -> Finding:
@@ -94,7 +102,7 @@ def check_range(walk: Walk) -> Finding:
             elif name not in outside and _outside(array, *_bounds(walk.space, place.path)):
                 outside[name] = f"{called(place.path)} leaves the bounds, {_when(i)}"
     if outside:
-        return hint(f"{'; '.join(outside.values())}: they are not used, but the space is wrong")
+        return hint(f"{'; '.join(outside.values())}: bounds are not used here, but mend them")
     return ok("all within their bounds")
 
 
@@ -154,7 +162,7 @@ def check_order(walk: Walk) -> Finding:
             return broken(f"`is_terminal` without `is_last`, {_when(i)}; set both")
         due = bool(is_last)
     ends = sum(bool(timestep.is_terminal) for timestep in walk.timesteps)
-    return ok(f"{ends:,} episodes terminated, {len(walk.lengths) - ends:,} truncated")
+    return ok(f"episodes that terminated: {ends:,}, truncated: {len(walk.lengths) - ends:,}")
 
 
 def check_buffers(walk: Walk) -> Finding:

@@ -369,7 +369,11 @@ def test_a_broken_rule_is_found_by_itself(make, rule, message):
 
 HINTS = [
     (KeyUnannounced, "observations", "speed: not in the space, and so not seen"),
-    (Float64ForFloat32, "dtypes", "observation 'at' is float64, not float32: converted here"),
+    (
+        Float64ForFloat32,
+        "dtypes",
+        "observation 'at' is float64, not float32 as announced: conv",
+    ),
     (OutOfBounds, "range", "observation 'at' leaves the bounds, at the first reset"),
     (WalkOutOfBounds, "range", "observation 'at' leaves the bounds, at the first reset"),
     (OneBuffer, "buffers", "at: overwritten by the next step after it was returned"),
@@ -388,6 +392,15 @@ def test_what_training_copes_with_is_a_hint(make, rule, message, monkeypatch):
         assert "begin anew at a resume" in wrong.pop("state").text
     assert {name: x.verdict for name, x in wrong.items()} == {rule: "hint"}
     assert message in wrong[rule].text
+
+
+def test_a_seed_that_is_ignored_is_seen_without_a_second_episode(monkeypatch):
+    class Long(IgnoresTheSeed, NeverEnds):
+        pass
+
+    monkeypatch.delitem(trials.TRIALS, "workers")
+    wrong, _ = findings(Long, episode_steps=1000)
+    assert set(wrong) == {"seed"}
 
 
 @pytest.mark.parametrize("make", [Good, Ours, Memory])
