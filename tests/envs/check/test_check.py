@@ -163,6 +163,27 @@ class ForgetsToStartAnew(Good):
         return observation, info
 
 
+class Drawn(Good):
+    render_mode = "rgb_array"
+    side = 32
+
+    def render(self):
+        return np.full((32, self.side, 3), self.time, np.uint8)
+
+
+class DrawnInTwoSizes(Drawn):
+    def render(self):
+        self.side = 32 + 16 * (self.time == 3)
+        return super().render()
+
+
+class FailsToDraw(Drawn):
+    def render(self):
+        if self.time == 3:
+            raise RuntimeError("no light")
+        return super().render()
+
+
 # Faults that more environments show.
 
 
@@ -392,6 +413,19 @@ def test_what_training_copes_with_is_a_hint(make, rule, message, monkeypatch):
         assert "begin anew at a resume" in wrong.pop("state").text
     assert {name: x.verdict for name, x in wrong.items()} == {rule: "hint"}
     assert message in wrong[rule].text
+
+
+@pytest.mark.parametrize("observations", ["pixels", "both"])
+def test_pictures_are_checked_where_they_are_asked_for(observations, monkeypatch):
+    monkeypatch.delitem(trials.TRIALS, "workers")
+    assert findings(Drawn, observations=observations)[0] == {}
+    wrong, _ = findings(DrawnInTwoSizes, observations=observations)
+    assert set(wrong) == {"observations"}
+    assert "must have shape (32, 32, 3) and dtype uint8" in wrong["observations"].text
+    assert "got (32, 48, 3) and uint8" in wrong["observations"].text
+    wrong, _ = findings(FailsToDraw, observations=observations)
+    assert set(wrong) == {"steps"}
+    assert wrong["steps"].text.startswith("`render` raised RuntimeError: no light")
 
 
 def test_a_seed_that_is_ignored_is_seen_without_a_second_episode(monkeypatch):
