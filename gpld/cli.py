@@ -71,7 +71,8 @@ def parse_config(args: Sequence[str]) -> Config:
     config = parse_settings(args, stored)
     if config.resume is not None:
         config = dataclasses.replace(config, run=config.resume, resume=None)
-    if config.task != "list":
+    # A world model learns from stored steps, and no environment is made.
+    if config.task != "list" and (config.offline is None or config.learn == "agent"):
         check_task(config)
     return config
 

@@ -9,6 +9,12 @@ from jaxtyping import Bool, Float32, Int, Shaped
 IMAGE = "image"
 """Name of the observation that is a picture."""
 
+RESERVED = frozenset(
+    {"rew", "con", "dyn", "rep", "policy", "value", "repval", "gp_post", "gp_prior", "latent"}
+    | {"action", "reward", "is_first", "is_last", "is_terminal"}
+)
+"""Names of losses and stored arrays, which observations may not have."""
+
 EnvState = dict[str, Any]
 """State with which something continues bit for bit.
 
@@ -59,6 +65,19 @@ class EnvSpec(NamedTuple):
         if self.discrete:
             return ArraySpec((), np.dtype(np.int32), self.action_size)
         return ArraySpec((self.action_size,), np.dtype(np.float32))
+
+    @property
+    def stored(self) -> dict[str, ArraySpec]:
+        """Arrays that are stored of one env step, apart from what an agent adds."""
+        flag, number = ArraySpec((), np.dtype(bool)), ArraySpec((), np.dtype(np.float32))
+        return {
+            **self.observation,
+            "action": self.action,
+            "reward": number,
+            "is_first": flag,
+            "is_last": flag,
+            "is_terminal": flag,
+        }
 
     @property
     def sizes(self) -> AgentSizes:

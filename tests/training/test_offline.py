@@ -5,6 +5,7 @@ import dataclasses
 import equinox as eqx
 import numpy as np
 import pytest
+from imported_data import imported, write_episodes
 
 import gpld
 from gpld.config.presets import PRESETS
@@ -101,3 +102,24 @@ def test_what_does_not_fit_is_one_line(source, tmp_path, changes, message):
     with pytest.raises(UsageError, match=message) as error:
         train(config, tmp_path / "run")
     assert "\n" not in str(error.value)
+
+
+def test_a_world_model_learns_from_imported_data(tmp_path):
+    data = imported(write_episodes(tmp_path / "arms"), tmp_path / "data")
+    config = dataclasses.replace(
+        _offline(data.path),
+        task=data.task,
+        learn="world_model",
+        env_steps=60,
+        evaluation=dataclasses.replace(CONFIG.evaluation, predictions=2),
+    )
+    folder = train(config, tmp_path / "run")
+    last = folder.read("metrics")[-1]
+    assert last["update"] == 8
+    assert np.isfinite(last["train/loss/dyn"])
+    assert (folder.path / "predictions" / "000000060-vectors.png").stat().st_size > 0
+    # The latent states of the updates are in the run's own replay, with which it goes on.
+    (data.path / "data.json").unlink()
+    longer = train(dataclasses.replace(config, env_steps=80), folder.path)
+    assert longer.read("metrics")[-1]["update"] == 13
+    assert gpld.load(longer.path).state.update == 13
