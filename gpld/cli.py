@@ -127,7 +127,5 @@ def _form_warning(
 
 
 def _exit(message: str, code: int) -> None:
-    # Names of files may have line breaks, and what terminals take for commands.
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    output.show(text, stream=sys.stderr)
+    output.show(output.one_line(message), stream=sys.stderr)
     sys.exit(code)

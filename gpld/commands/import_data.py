@@ -16,6 +16,7 @@ from ..config.flags import parse
 from ..datasets import Bounds, MinariSource, NpzSource, Source, import_episodes, is_minari
 from ..datasets.episode import are_finite
 from ..errors import UsageError
+from ..machine.output import show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +78,14 @@ def main(args: Sequence[str] | None = None) -> None:
     """Import the episodes that the arguments name."""
     with one_line_errors():
         options: ImportDataArgs = parse(ImportDataArgs, sys.argv[1:] if args is None else args)
-        say = lambda line: print(line, flush=True)  # noqa: E731
         imported = import_episodes(
             options.open(),
             options.out,
             task=options.task,
             action_repeat=options.action_repeat,
-            say=say,
         )
         task = imported.data.task
         flags = ["--task", task, "--env.action_repeat", str(options.action_repeat)]
         flags += ["--offline", str(options.out), "--learn", "world_model"]
-        say(imported.describe())
-        say(f"train on it with `python scripts/train.py {shlex.join(flags)}`")
+        show(imported.describe())
+        show(f"train on it with `python scripts/train.py {shlex.join(flags)}`")

@@ -69,9 +69,13 @@ class DataFolder(NamedTuple):
             )
         if not whole:
             raise Damaged(f"{file} does not match its checksum.")
-        if fault := next(faults(values["replay"], str(file), whole=True), None):
+        try:
+            task, spec, manifest = values["task"], spec_from_json(values["env"]), values["replay"]
+        except (KeyError, ValueError) as error:
+            raise Damaged(f"{file} does not hold what it must: {error!r:.100}.") from error
+        if fault := next(faults(manifest, str(file), whole=True), None):
             raise Damaged(f"{file} is damaged: {fault}.")
-        return cls(path, values["task"], spec_from_json(values["env"]), values["replay"])
+        return cls(path, task, spec, manifest)
 
 
 def is_data(path: Path) -> bool:

@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 from ..envs import EnvSpec
 from ..errors import UsageError
 from ..machine.files import check_folder, writing
+from ..machine.output import one_line, show
 from ..replay import Replay, ReplayStore, StepSpec
 from ..units import count
 from .episode import Episode, Layout, Refused, convert
@@ -80,7 +81,7 @@ class Imported(NamedTuple):
         if not spec.discrete:
             lines["action"] += ", scaled to [-1, 1]"
         width = max(map(len, lines)) + 2
-        return "\n".join(f"{name:{width}}{text}" for name, text in lines.items())
+        return "\n".join(one_line(f"{name:{width}}{text}") for name, text in lines.items())
 
 
 def import_episodes(
@@ -89,7 +90,7 @@ def import_episodes(
     *,
     task: str | None = None,
     action_repeat: int = 1,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = show,
 ) -> Imported:
     """Convert episodes to a stored replay, one after the other in a single stream.
 
@@ -114,9 +115,7 @@ def import_episodes(
     try:
         return _import(source, path, task or source.task, action_repeat, say)
     except BaseException:
-        shutil.rmtree(files_of(path), ignore_errors=True)
-        if not existed:
-            path.rmdir()
+        shutil.rmtree(files_of(path) if existed else path, ignore_errors=True)
         raise
 
 
@@ -134,7 +133,7 @@ def _import(
             layout.check_same(first or layout)
         except Refused as reason:
             refused += 1
-            say(f"refused {name}: {reason}")
+            say(one_line(f"refused {name}: {reason}"))
             continue
         if first is None or replay is None:
             first, replay = layout, _make_replay(layout, source.max_steps(), files_of(path))

@@ -175,6 +175,19 @@ def test_files_that_are_none_are_refused(tmp_path, capsys):
     assert not lines[4].startswith("refused")
 
 
+def test_names_cannot_command_a_terminal(tmp_path, capsys):
+    source = write(tmp_path / "eps", arrays())
+    (source / "0.npz").rename(source / "a\x1b[2J\nb.npz")
+    np.savez(source / "c.npz", **arrays(), **{"\x1b[2J": 1})
+    imported(source, tmp_path / "out")
+    refused, *_ = capsys.readouterr().out.splitlines()
+    assert refused == r"refused c.npz: it has an array `\x1b[2J`, which is none of the layout"
+    np.savez(source / "a\x1b[2J\nb.npz", **arrays(), **{"\x1b[2J": 1})
+    _, _, out = failure(capsys, source, tmp_path / "other")
+    assert out.startswith(r"refused a\x1b[2J\nb.npz: it has an array")
+    assert "\x1b" not in out
+
+
 def test_what_is_printed(tmp_path, capsys):
     reward = np.array([1.0, 2.0])
     source = write(tmp_path / "eps", arrays(2, reward=reward), arrays(4, reward=[0, 0, 0, -1]))
