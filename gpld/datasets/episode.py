@@ -91,14 +91,14 @@ def convert(episode: Episode) -> tuple[Layout, dict[str, Shaped[np.ndarray, "ste
         Refused: If something of it is wrong.
     """
     num_actions = _check_lengths(episode)
-    observation, layout = _observation(episode)
+    observation, specs = _observation(episode)
     if isinstance(episode.actions, int):
-        layout = Layout(layout, episode.actions, True)
+        layout = Layout(specs, episode.actions, True)
         action = _discrete(episode.action, episode.actions)
     else:
         low, high = _bounds(episode.actions, episode.action.shape[1:])
         action = _continuous(episode.action, low, high)
-        layout = Layout(layout, low.size, False, tuple(low.tolist()), tuple(high.tolist()))
+        layout = Layout(specs, low.size, False, tuple(low.tolist()), tuple(high.tolist()))
     terminated = _flags("terminated", episode.terminated)
     ended = terminated | _flags("truncated", episode.truncated)
     if ended[:-1].any():
@@ -153,22 +153,22 @@ def _observation(
         name = f"obs/{name}" if name.partition("/")[0] in RESERVED else name
         if name in arrays:
             raise Refused(f"two observations are named `{name}`")
-        arrays[name] = _form_of(f"observation `{name}`", array, classes), classes
+        arrays[name] = _convert_array(f"observation `{name}`", array, classes), classes
     if not arrays:
         raise Refused("it has no observation with at least one number")
     specs = {name: ArraySpec(x.shape[1:], x.dtype, n) for name, (x, n) in sorted(arrays.items())}
     return {name: arrays[name][0] for name in specs}, specs
 
 
-def _form_of(
+def _convert_array(
     what: str, array: Shaped[np.ndarray, "..."], num_classes: int | None
 ) -> Shaped[np.ndarray, "steps ..."]:
     """Convert one array: bytes of images, int32 of classes, float32 of all else."""
     if num_classes is not None:
         return _integers(what, array, num_classes)
     if _is_image(array):
-        first = array.shape[3] not in _CHANNELS
-        return np.ascontiguousarray(np.moveaxis(array, 1, -1) if first else array)
+        channels_first = array.shape[3] not in _CHANNELS
+        return np.ascontiguousarray(np.moveaxis(array, 1, -1) if channels_first else array)
     # Vectors have one axis, or two; the image network is for bytes alone.
     flat = array.reshape(len(array), -1) if array.ndim > 3 else array
     return _numbers(what, flat)
