@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "Evaluate agents at checkpoints of their runs, and record videos.",
     "plot": "Compare runs in learning curves, tables and a report.",
     "check-env": "Check an environment of your own against what training relies on.",
+    "import-data": "Make a replay to train on from recorded episodes.",
     "sweep": "Train a grid of tasks, settings and seeds, here or on a cluster.",
     "pack": "Put settings, metrics and scores of runs into one small file.",
     "sensitivity": "Measure how much a run's world model changes with its inputs.",

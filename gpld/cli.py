@@ -72,7 +72,8 @@ def parse_config(args: Sequence[str]) -> Config:
     allow_task(value_of(args, "--task"))
     if config.resume is not None:
         config = dataclasses.replace(config, run=config.resume, resume=None)
-    if config.task != "list":
+    # A world model learns from stored steps, and no environment is made.
+    if config.task != "list" and (config.offline is None or config.learn == "agent"):
         check_task(config)
     return config
 
@@ -127,7 +128,5 @@ def _form_warning(
 
 
 def _exit(message: str, code: int) -> None:
-    # Names of files may have line breaks, and what terminals take for commands.
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    output.show(text, stream=sys.stderr)
+    output.show(output.one_line(message), stream=sys.stderr)
     sys.exit(code)

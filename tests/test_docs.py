@@ -20,6 +20,7 @@ from gpld.commands.benchmark import BenchmarkArgs
 from gpld.commands.check_env import CheckEnvArgs
 from gpld.commands.evaluate import EvaluateArgs
 from gpld.commands.gpu_check import GPUCheckArgs
+from gpld.commands.import_data import ImportDataArgs
 from gpld.commands.pack import PackArgs
 from gpld.commands.plot import PlotArgs
 from gpld.commands.replay_update import ReplayUpdateArgs
@@ -74,6 +75,7 @@ PARSERS = {
     "doctor": doctor,
     "evaluate": functools.partial(parse, EvaluateArgs),
     "gpu_check": functools.partial(parse, GPUCheckArgs),
+    "import_data": functools.partial(parse, ImportDataArgs),
     "pack": functools.partial(parse, PackArgs),
     "plot": functools.partial(parse, PlotArgs),
     "replay_update": functools.partial(parse, ReplayUpdateArgs),

@@ -21,7 +21,7 @@ LAYERS = (
     ("optim",),
     ("agent",),
     ("runs",),
-    ("cli", "parallel"),
+    ("cli", "datasets", "parallel"),
     ("checkpoints",),
     ("evaluation",),
     ("analysis",),

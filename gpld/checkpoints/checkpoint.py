@@ -13,8 +13,6 @@ run code when it is loaded.
 """
 
 import contextlib
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -127,7 +125,7 @@ def read(path: Path) -> Checkpoint:
             damage(file, error.__cause__)
         raise Damaged(f"{file} is missing or damaged ({str(error).rstrip('.')}).") from error
     stored = manifest.pop("sha256", None)  # which older ones have not
-    whole = stored == _checksum(manifest)
+    whole = stored == checksums.of_json(manifest)
     if has_other_format(manifest, FORMAT, whole):
         raise Unsuitable(
             f"{path} has format {manifest['format']} and this version of gpld reads {FORMAT}."
@@ -201,13 +199,7 @@ def load(path: Path, like: AgentState) -> AgentState:
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    write_json(folder / "manifest.json", {**manifest, "sha256": _checksum(manifest)})
-
-
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    """Compute the SHA-256 of a manifest's contents, whatever their layout."""
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    write_json(folder / "manifest.json", {**manifest, "sha256": checksums.of_json(manifest)})
 
 
 def _unfinished(path: Path) -> Path:

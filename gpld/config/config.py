@@ -49,7 +49,8 @@ class Config:
     the training: length, logging, evaluation, checkpoints, workers, storage."""
 
     offline: str | None = None
-    """Folder of a run whose stored replay is trained on, instead of an environment."""
+    """Folder of a run whose stored replay is trained on, instead of an environment, or of data
+    that `import_data.py` has written."""
 
     learn: Literal["agent", "world_model"] = "agent"
     """What is trained: all of the agent, or its world model alone."""

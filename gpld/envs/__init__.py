@@ -21,6 +21,7 @@ from .registry import (
     make_vector_env as make_vector_env,
     task_names as task_names,
 )
+from .spec_json import spec_from_json as spec_from_json, spec_to_json as spec_to_json
 from .timestep import (
     IMAGE as IMAGE,
     ArraySpec as ArraySpec,

@@ -73,6 +73,19 @@ class EnvSpec(NamedTuple):
         return ArraySpec((self.action_size,), np.dtype(np.float32))
 
     @property
+    def stored(self) -> dict[str, ArraySpec]:
+        """Arrays that are stored of one env step, apart from what an agent adds."""
+        flag, number = ArraySpec((), np.dtype(bool)), ArraySpec((), np.dtype(np.float32))
+        return {
+            **self.observation,
+            "action": self.action,
+            "reward": number,
+            "is_first": flag,
+            "is_last": flag,
+            "is_terminal": flag,
+        }
+
+    @property
     def sizes(self) -> AgentSizes:
         """Return the arguments of `agent.init` that say what is seen and done."""
         arrays = self.observation.items()

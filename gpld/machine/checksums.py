@@ -2,8 +2,9 @@
 
 import contextlib
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -31,6 +32,12 @@ class _HashedFile:
         self.hash.update(data)
         self.size += memoryview(data).nbytes
         return self._file.write(data)
+
+
+def of_json(values: Mapping[str, Any]) -> str:
+    """Compute the SHA-256 of what JSON holds, whatever its layout."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write(path: Path, contents: Callable[[Any], Any]) -> Checksum:

@@ -42,6 +42,11 @@ def show(text: str, *, stream: Any = None) -> None:
         print(text, file=own, flush=True)
 
 
+def one_line(text: str) -> str:
+    """Escape line breaks and what terminals take for commands, which names of files may hold."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 @contextlib.contextmanager
 def unseen(stream: Any) -> Iterator[None]:
     """Ignore errors of a stream: a closed terminal, a full disk.

@@ -38,12 +38,14 @@ def header(ring: Ring, chunk_length: int) -> Manifest:
 
 
 def check(manifest: Mapping[str, Any], ring: Ring) -> None:
-    """Check that a saved replay fits into this one.
+    """Check that a saved replay fits into this one; it may lack the arrays that can change.
 
     Raises:
         Unsuitable: If it does not; the message says where they differ first.
     """
     for name, expected in header(ring, manifest["chunk_length"]).items():
+        if name == "arrays" and not manifest[name]["mutable"]:
+            expected = expected | {"mutable": {}}
         if manifest[name] != expected:
             raise Unsuitable(
                 f"The saved replay has another `{name}`: {manifest[name]} instead of {expected}."

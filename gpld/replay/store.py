@@ -99,7 +99,8 @@ class ReplayStore:
         """Fill an empty replay with what was saved.
 
         Afterwards it goes on as the saved one would have: it draws the same windows next.
-        If it is shorter, the oldest steps are left out.
+        If it is shorter, the oldest steps are left out. Arrays that can change stay as they are
+        where the saved replay has none.
 
         Args:
             manifest: What `Snapshot.write` has returned.

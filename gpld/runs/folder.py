@@ -32,10 +32,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..config import Config, from_dict
-from ..envs import ArraySpec, EnvSpec
+from ..envs import EnvSpec, spec_from_json
 from ..errors import LeftOut, MachineError, UsageError
 from ..machine import files
 from ..machine.files import parse_json, read_bytes, read_json
@@ -277,24 +275,11 @@ class RunFolder:
             UsageError: If there is no run, or its record does not say them.
             MachineError: If it cannot be read.
         """
-        spec = self.record().get("env") or {}
         try:
-            sizes = {n: spec[n] for n in ("action_size", "action_repeat", "episode_steps")}
-            observation = {
-                name: ArraySpec(tuple(shape), np.dtype(dtype), *num_classes)
-                for name, (shape, dtype, *num_classes) in spec["observation"]
-            }
-            numbers = [*sizes.values(), *(n for array in observation.values() for n in array.shape)]
-            numbers += [x.num_classes for x in observation.values() if x.num_classes is not None]
-            if not all(files.is_count(number) and number < 2**31 for number in numbers):
-                raise ValueError("a size is none")
-            # Runs that were made before there were discrete actions do not say it.
-            if type(discrete := spec.get("discrete", False)) is not bool:
-                raise ValueError("`discrete` is neither true nor false")
-        except (KeyError, TypeError, ValueError) as error:
+            return spec_from_json(self.record().get("env"))
+        except ValueError as error:
             path = self.path / "run.json"
             raise UsageError(f"{path} is damaged: its `env` says no task's sizes.") from error
-        return EnvSpec(observation=observation, **sizes, discrete=discrete)
 
     def record(self) -> dict[str, Any]:
         """Read the run's record: versions, machine, parameter counts and task.

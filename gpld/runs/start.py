@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Config, differences, flatten, lasting, to_dict
-from ..envs import EnvSpec, choose_backend, env_factory, register, runs_code
+from ..envs import EnvSpec, choose_backend, env_factory, register, runs_code, spec_to_json
 from ..errors import MachineError, UsageError
 from ..machine.files import lock, open_to_append, write_json, writing
 from ..machine.output import show
@@ -180,15 +180,13 @@ def record_run(
         MachineError: If it cannot be written.
     """
     if record is None:
-        arrays = spec.observation.items()
-        observation = [(k, (x.shape, str(x.dtype), x.num_classes)) for k, x in arrays]
         record = {
             **provenance(),
             "jax": jax_settings(),
             "precision": choices.precision,
             "choices": choices._asdict(),
             "parameters": {**parameters, "total": sum(parameters.values())},
-            "env": spec._asdict() | {"observation": observation},
+            "env": spec_to_json(spec),
         }
     else:
         again = provenance() | {"choices": choices._asdict()}

@@ -23,14 +23,8 @@ LATENT = ("latent/deter", "latent/classes")
 def step_specs(config: Config, spec: EnvSpec) -> dict[str, StepSpec]:
     """Return shape and dtype of every array that replay stores of an env step."""
     model = config.model
-    flag, number = np.dtype(bool), np.dtype(np.float32)
     return {
-        **{name: StepSpec(array.shape, array.dtype) for name, array in spec.observation.items()},
-        "action": StepSpec(spec.action.shape, spec.action.dtype),
-        "reward": StepSpec((), number),
-        "is_first": StepSpec((), flag),
-        "is_last": StepSpec((), flag),
-        "is_terminal": StepSpec((), flag),
+        **{name: StepSpec(array.shape, array.dtype) for name, array in spec.stored.items()},
         "latent/deter": StepSpec((model.dims.deter,), np.dtype(choices(config).dtype)),
         "latent/classes": StepSpec((model.stoch,), np.dtype(np.uint8)),
     }

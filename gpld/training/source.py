@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from ..checkpoints import checkpoint
 from ..config import Config, EnvConfig
+from ..datasets import DataFolder, is_data
 from ..envs import (
     EnvSpec,
     VectorEnv,
     env_factory,
     env_seed,
     in_workers,
+    make_env,
     make_functional_env,
     make_vector_env,
 )
@@ -25,6 +27,7 @@ from ..replay import AbstractReplay, ReplayStore
 from ..runs.folder import RunFolder
 from ..runs.start import PlannedRun
 from ..seeding import derive_seed
+from .experience import LATENT, on_host
 
 
 class Source(NamedTuple):
@@ -35,11 +38,11 @@ class Source(NamedTuple):
     functional: AutoReset | None = None
     """Environments that the program of the device loop holds."""
 
-    stored: RunFolder | None = None
-    """Run on whose replay one without environments trains."""
+    stored: Path | None = None
+    """Files of the replay that a run without environments trains on."""
 
     manifest: Mapping[str, Any] | None = None
-    """That of its replay."""
+    """That of this replay."""
 
 
 def open_source(
@@ -144,14 +147,14 @@ def num_workers(config: Config, num_runs: int = 1) -> int:
     return min(config.env.num_envs, max(1, num_cores() // num_runs))
 
 
-def take_over(stored: RunFolder, manifest: Mapping[str, Any], replay: AbstractReplay) -> None:
-    """Fill an empty replay with the steps and latent states of another run.
+def take_over(stored: Path, manifest: Mapping[str, Any], replay: AbstractReplay) -> None:
+    """Fill an empty replay with the steps and latent states of another run, or with data.
 
     Random numbers stay those of the run that trains, and nothing waits in the online queue.
 
     Args:
-        stored: The other run.
-        manifest: That of its replay.
+        stored: Files of the other replay.
+        manifest: That of the other replay.
         replay: What is filled.
 
     Raises:
@@ -162,25 +165,39 @@ def take_over(stored: RunFolder, manifest: Mapping[str, Any], replay: AbstractRe
     taken = {name: manifest["state"][name] for name in ("num_added", "oldest")}
     own = {**manifest, "state": replay.get_state() | taken}
     try:
-        ReplayStore(stored.path / "checkpoints" / "replay").load(own, replay)
+        ReplayStore(stored).load(own, replay)
     except Unsuitable as error:
-        raise UsageError(f"`--offline` {stored.path} does not fit: {error}") from error
+        raise UsageError(f"`--offline` with {stored} does not fit: {error}") from error
+    if not manifest["arrays"]["mutable"]:
+        # No model has seen imported data, so there are no latent states yet. Zeros will do: a
+        # sequence uses only the one of its context step, `is_first` resets it where an episode
+        # begins, and every update writes those of the model at hand in their place (`refresh`).
+        for name in LATENT:
+            on_host(replay).ring.arrays[name].fill(0)
 
 
 def _find_stored(config: Config, path: Path) -> Source:
-    """Find the replay of the run `config.offline`, or in `path`, once that has taken it over.
+    """Find the replay that `config.offline` names, or in `path`, once that has taken it over.
 
     Args:
         config: Settings.
         path: Folder of the run that trains.
 
     Raises:
-        UsageError: If there is no run, one of another task or without a replay, or its last
-            checkpoint has another format.
+        UsageError: If there is neither run nor data, one of another task or without a replay, or
+            its last checkpoint has another format.
         MachineError: If its last checkpoint is damaged, or there is none.
     """
-    own = RunFolder(path)
-    folder = own if own.checkpoint_paths() else RunFolder(Path(config.offline or ""))
+    own, offline = RunFolder(path), Path(config.offline or "")
+    if own.checkpoint_paths():
+        return _find_run(config, own)
+    if is_data(offline):
+        return _find_data(config, offline)
+    return _find_run(config, RunFolder(offline))
+
+
+def _find_run(config: Config, folder: RunFolder) -> Source:
+    """Find the replay of a run."""
     settings = folder.config()
     if (config.task, config.env_options) != (settings.task, settings.env_options):
         flags = [f"--task {settings.task}"]
@@ -198,4 +215,53 @@ def _find_stored(config: Config, path: Path) -> Source:
         raise type(error)(f"`--offline` cannot be used: {error}") from error
     if not saved.resumable:
         raise UsageError(f"`--offline` must be a run with a replay, but {saved.path} has none.")
-    return Source(folder.env_spec(), stored=folder, manifest=saved.manifest["replay"])
+    manifest = saved.manifest["replay"]
+    _check_length(config, folder.path, manifest)
+    return Source(folder.env_spec(), stored=folder.path / "checkpoints/replay", manifest=manifest)
+
+
+def _find_data(config: Config, path: Path) -> Source:
+    """Find imported data."""
+    data = DataFolder.read(path)
+    if (config.task, config.action_repeat) != (data.task, data.spec.action_repeat):
+        raise UsageError(
+            f"`--offline` {path} holds data of another task; add `--task {data.task} "
+            f"--env.action_repeat {data.spec.action_repeat}`."
+        )
+    _check_length(config, path, data.manifest)
+    if config.learn == "agent":
+        _check_environment(config, data)
+    return Source(data.spec, stored=data.files, manifest=data.manifest)
+
+
+def _check_length(config: Config, path: Path, manifest: Mapping[str, Any]) -> None:
+    """Check that a sequence can be drawn from a stored replay."""
+    steps = manifest["state"]["num_added"] - manifest["state"]["oldest"]
+    if steps <= config.replay.batch_length:
+        raise UsageError(
+            f"`replay.batch_length` must be below {steps}, the env steps of each stream in "
+            f"`--offline` {path}, got {config.replay.batch_length}."
+        )
+
+
+def _check_environment(config: Config, data: DataFolder) -> None:
+    """Check that the environment in which the agent is evaluated is that of the data."""
+    with contextlib.closing(make_env(config.task, seed=0, **config.env_options)) as env:
+        spec = env.spec
+    if (spec.observation, spec.action) == (data.spec.observation, data.spec.action):
+        return
+    raise UsageError(
+        f"`--offline` {data.path} does not fit: {config.task}, where the agent is evaluated, has "
+        f"{_arrays(spec)}, but the data have {_arrays(data.spec)}; `--learn world_model` needs no "
+        "environment."
+    )
+
+
+def _arrays(spec: EnvSpec) -> str:
+    """Describe observations and action in a few words."""
+    arrays = {**spec.observation, "action": spec.action}
+    return ", ".join(
+        f"{name} {array.dtype} {array.shape}"
+        + ("" if array.num_classes is None else f" of {array.num_classes}")
+        for name, array in arrays.items()
+    )

@@ -12,7 +12,6 @@ from hypothesis import given, settings, strategies as st
 from list_replay import MUTABLE, SPECS, random_latents, random_steps
 
 from gpld.replay import Replay, ReplayStore, Sample, device_replay, functional
-from gpld.runs.folder import RunFolder
 from gpld.training.source import take_over
 
 FALSE_ALARM = 1e-8
@@ -220,11 +219,10 @@ def test_a_saved_replay_goes_on_as_if_nothing_had_happened(tmp_path):
 def test_a_replay_of_either_loop_can_be_learned_from_offline(tmp_path, kind):
     """Also on the host, where offline runs are trained: queues and random numbers are new."""
     (saved,) = fill([make(kind)], 30)
-    store = ReplayStore(tmp_path / "checkpoints" / "replay")
-    (tmp_path / "checkpoints").mkdir()
+    store = ReplayStore(tmp_path)
     manifest = json.loads(json.dumps(store.snapshot(saved).write()))
     replay, twin = make(Replay, seed=5), make(Replay, seed=5)
-    take_over(RunFolder(tmp_path), manifest, replay)
+    take_over(tmp_path, manifest, replay)
     assert contents(replay) == contents(saved)
     state, fresh = replay.get_state(), twin.get_state()
     assert (state["num_added"], state["queue"], state["rng"]) == (30, [], fresh["rng"])

@@ -5,9 +5,11 @@ import dataclasses
 import equinox as eqx
 import numpy as np
 import pytest
+from imported_data import imported, write_episodes
 
 import gpld
 from gpld.config.presets import PRESETS
+from gpld.envs import make_env
 from gpld.errors import UsageError
 from gpld.replay import Replay
 from gpld.training.train import train
@@ -101,3 +103,53 @@ def test_what_does_not_fit_is_one_line(source, tmp_path, changes, message):
     with pytest.raises(UsageError, match=message) as error:
         train(config, tmp_path / "run")
     assert "\n" not in str(error.value)
+
+
+def test_a_world_model_learns_from_imported_data(tmp_path):
+    data = imported(write_episodes(tmp_path / "arms"), tmp_path / "data")
+    config = dataclasses.replace(
+        _offline(data.path),
+        task=data.task,
+        learn="world_model",
+        env_steps=60,
+        evaluation=dataclasses.replace(CONFIG.evaluation, predictions=2),
+    )
+    folder = train(config, tmp_path / "run")
+    last = folder.read("metrics")[-1]
+    assert last["update"] == 8
+    assert np.isfinite(last["train/loss/dyn"])
+    assert (folder.path / "predictions" / "000000060-vectors.png").stat().st_size > 0
+    # The latent states of the updates are in the run's own replay, with which it goes on.
+    (data.path / "data.json").unlink()
+    longer = train(dataclasses.replace(config, env_steps=80), folder.path)
+    assert longer.read("metrics")[-1]["update"] == 13
+    assert gpld.load(longer.path).state.update == 13
+
+
+def test_an_agent_learns_from_imported_data_of_a_task(tmp_path):
+    """Recorded as Gymnasium's datasets are, from a task of ours, in which it is then evaluated."""
+    env, rng = make_env("probe_delayed", seed=0), np.random.default_rng(0)
+    (tmp_path / "episodes").mkdir()
+    for number in range(20):
+        steps, actions = [env.reset()], []
+        while not steps[-1].is_last:
+            actions.append(rng.uniform(-1, 1, env.spec.action_size).astype(np.float32))
+            steps.append(env.step(actions[-1]))
+        observations = {
+            f"observation/{name}": np.stack([step.observation[name] for step in steps])
+            for name in env.spec.observation
+        }
+        np.savez(
+            tmp_path / "episodes" / f"{number}.npz",
+            **observations,
+            action=np.stack(actions),
+            action_low=-1,
+            action_high=1,
+            reward=np.stack([step.reward for step in steps[1:]]),
+            terminated=np.stack([step.is_terminal for step in steps[1:]]),
+        )
+    data = imported(tmp_path / "episodes", tmp_path / "data", "--task", "probe_delayed")
+    config = dataclasses.replace(_offline(data.path), env_steps=60)
+    folder = train(config, tmp_path / "run")
+    assert folder.read("metrics")[-1]["update"] == 8
+    assert np.isfinite(folder.read("scores")[-1]["mean"])
