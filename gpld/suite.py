@@ -1,4 +1,9 @@
-"""Names of the tasks of the DeepMind Control suite, without dm_control, which is slow to import."""
+"""Names of tasks: those of the DeepMind Control suite, and the one form of any name.
+
+Nothing is imported here, least of all dm_control, which is slow to import.
+"""
+
+import os
 
 _TASKS_OF_DOMAINS = {
     "acrobot": ("swingup", "swingup_sparse"),
@@ -39,3 +44,18 @@ TASKS = {
 
 EPISODE_STEPS = 1000
 """Control steps of an episode that nothing ends earlier, the same in all tasks."""
+
+SHORT_NAMES = {"cup_catch": "ball_in_cup_catch"}
+"""Usual short forms, which are understood and never recorded."""
+
+
+def canonical_name(task: str) -> str:
+    """Return the one name of a task, which settings, results and published scores have.
+
+    Short forms become the name that they stand for, and the path of a Python file becomes
+    absolute, so that whoever makes the task needs no working directory.
+    """
+    path, colon, function = task.rpartition(":")
+    if colon and path.endswith(".py"):
+        return f"{os.path.abspath(path)}:{function}"
+    return SHORT_NAMES.get(task, task)

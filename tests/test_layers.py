@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "gpld"
 # From what knows nothing of the others to what knows them all. A folder imports from those
 # before it alone, never from one beside it or after it. CONTRIBUTING.md draws the same.
 LAYERS = (
-    ("errors", "seeding", "short_names", "suite", "units"),
+    ("errors", "seeding", "suite", "units"),
     ("config", "machine"),
     ("replay", "xla"),
     ("models",),

@@ -5,8 +5,7 @@ import json
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
-from ..short_names import canonical_name
-from ..suite import TASKS
+from ..suite import TASKS, canonical_name
 from .checks import NON_NEGATIVE, at_least, check, check_fields, check_type
 from .data import EnvConfig, ReplayConfig
 from .model import ComputeConfig, InitConfig, ModelConfig, Precision

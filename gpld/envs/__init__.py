@@ -1,6 +1,6 @@
 """Environments: tasks by name, one at a time or many together."""
 
-from ..short_names import canonical_name as canonical_name
+from ..suite import canonical_name as canonical_name
 from .backend import Backend as Backend, choose_backend as choose_backend
 from .failures import WorkerError as WorkerError
 from .functional.env import FunctionalEnv as FunctionalEnv

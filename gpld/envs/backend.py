@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from ..short_names import canonical_name
+from ..suite import canonical_name
 from . import probe
 from .own import is_own
 

@@ -20,8 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import MachineError, UsageError
-from ..short_names import canonical_name
-from ..suite import TASKS
+from ..suite import TASKS, canonical_name
 from . import probe
 from .dmc.opengl import find_backend
 from .timestep import Environment, EnvSpec

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, g
 
 import numpy as np
 
-from ..short_names import SHORT_NAMES, canonical_name
-from ..suite import EPISODE_STEPS, TASKS
+from ..suite import EPISODE_STEPS, SHORT_NAMES, TASKS, canonical_name
 from . import probe
 from .backend import Backend, Implementation, check_implementation, choose_backend
 from .dmc.opengl import find_backend

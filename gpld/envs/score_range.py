@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from ..short_names import canonical_name
-from ..suite import EPISODE_STEPS, TASKS
+from ..suite import EPISODE_STEPS, TASKS, canonical_name
 from . import probe
 
 

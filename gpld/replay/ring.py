@@ -56,9 +56,9 @@ class Ring:
     def append(self, steps: Arrays) -> None:
         """Add one step to every stream: arrays by name, with a leading stream axis."""
         if self.num_added - self.oldest == self.length:
-            if self.watcher is not None:
+            if (watcher := self.watcher) is not None:  # which another thread may take away
                 for group in self.groups:
-                    self.watcher(group, slice(0, self.num_streams), self.oldest, self.oldest + 1)
+                    watcher(group, slice(0, self.num_streams), self.oldest, self.oldest + 1)
             self.oldest += 1
         position = self.num_added % self.length
         for name, values in steps.items():
@@ -74,8 +74,8 @@ class Ring:
             values: By name, mutable arrays with a leading axis of steps.
         """
         stop = first + len(next(iter(values.values())))
-        if self.watcher is not None:
-            self.watcher("mutable", slice(stream, stream + 1), first, stop)
+        if (watcher := self.watcher) is not None:
+            watcher("mutable", slice(stream, stream + 1), first, stop)
         self.num_changes += 1
         for offsets, positions in self.pieces(first, stop):
             self._changed_at[positions] = self.num_changes

@@ -11,7 +11,7 @@ from ..errors import MachineError, UsageError
 from ..machine.files import file_error, read_json, write_json
 from ..runs.folder import RunFolder
 from ..runs.start import planned_runs
-from ..short_names import canonical_name
+from ..suite import canonical_name
 from .spec import Sweep
 
 

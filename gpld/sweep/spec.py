@@ -14,7 +14,7 @@ from ..config.flags import parse_settings
 from ..errors import UsageError
 from ..machine.files import read_bytes
 from ..runs.start import allow_task, check_task
-from ..short_names import canonical_name
+from ..suite import canonical_name
 
 _GIVEN = ("task", "seed", "seeds", "preset", "run", "resume", "offline")  # by the sweep itself
 

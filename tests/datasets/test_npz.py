@@ -53,7 +53,7 @@ def test_every_step_is_what_was_given(tmp_path):
         "kind": ArraySpec((2,), int32, 3),
         "obs/reward": ArraySpec((), float32),  # the name of the reward is taken
     }
-    assert data.spec[1:] == (2, 3, 4, False)
+    assert data.spec[1:5] == (2, 3, 4, False)
 
     steps, first = steps_of(data), 0
     for episode, terminal in ((ended, True), (cut, False), (neither, False)):

@@ -59,7 +59,10 @@ def test_a_replay_takes_data_over(data, tmp_path):
     ("changes", "message"),
     [
         ({"task": "legs"}, "of another task; add `--task arms --env.action_repeat 1`"),
-        ({"env": DEBUG.env}, "of another task; add `--task arms --env.action_repeat 1`"),
+        (
+            {"env": dataclasses.replace(DEBUG.env, action_repeat=2)},
+            "of another task; add `--task arms --env.action_repeat 1`",
+        ),
         (
             {"replay": dataclasses.replace(DEBUG.replay, batch_length=84)},
             r"`replay.batch_length` must be below 84, the env steps .* got 84",

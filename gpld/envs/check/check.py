@@ -6,7 +6,7 @@ from typing import Unpack
 
 from ...errors import UsageError
 from ...machine.subprocesses import Child, describe_error
-from ...short_names import canonical_name
+from ...suite import canonical_name
 from ..failures import WorkerError
 from ..registry import EnvOptions, env_factory
 from ..timestep import Environment

@@ -15,8 +15,7 @@ from jaxtyping import Float, Float32, Shaped, UInt8
 
 from ...errors import MachineError, UsageError
 from ...machine.subprocesses import Child
-from ...short_names import canonical_name
-from ...suite import TASKS
+from ...suite import TASKS, canonical_name
 from ..own import in_workers, is_own
 from ..timestep import Environment
 from .opengl import CAMERAS, find_backend

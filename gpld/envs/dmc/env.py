@@ -30,8 +30,7 @@ except (AttributeError, ImportError, RuntimeError) as error:
         f"({str(error).rstrip('.')}); unset it."
     ) from error
 
-from ...short_names import canonical_name
-from ...suite import EPISODE_STEPS, TASKS
+from ...suite import EPISODE_STEPS, TASKS, canonical_name
 from ..timestep import IMAGE, ArraySpec, EnvSpec, EnvState, TimeStep, single_timestep
 from .opengl import CAMERAS, draw_with
 from .state import Snapshots

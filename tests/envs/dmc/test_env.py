@@ -7,8 +7,7 @@ from dm_control import suite
 
 from gpld.envs import ArraySpec
 from gpld.envs.dmc.env import DMControl, convert
-from gpld.short_names import SHORT_NAMES, canonical_name
-from gpld.suite import TASKS
+from gpld.suite import SHORT_NAMES, TASKS, canonical_name
 
 FLOAT32 = np.dtype(np.float32)
 
