@@ -102,7 +102,7 @@ def read(observation: Any, arrays: Mapping[str, Announced]) -> dict[str, Shaped[
     Raises:
         ValueError: If it is not what was announced.
     """
-    return {name: array.convert(_find(observation, array.place)) for name, array in arrays.items()}
+    return {name: array.convert(find(observation, array.place)) for name, array in arrays.items()}
 
 
 def resize(
@@ -144,7 +144,12 @@ def _form(place: Place, image_size: int | None) -> Announced:
     return Announced(place, ArraySpec(shape, np.dtype(np.float32)))
 
 
-def _find(observation: Any, place: Place) -> Any:
+def find(observation: Any, place: Place) -> Any:
+    """Return an array of an observation.
+
+    Raises:
+        ValueError: If it is not there.
+    """
     for key in place.path:
         try:
             observation = observation[key]
