@@ -34,7 +34,7 @@ def make(name: str, kwargs: Mapping[str, Any]) -> FunctionalEnv:
         kwargs: Settings that differ from those of its `default_config`; parts of parts are named
             with dots. It is simulated by MJX in JAX, unless `impl` says otherwise.
     """
-    config: Any = dm_control_suite.get_default_config(name)
+    config: Any = dm_control_suite.get_default_config(name).lock()
     try:
         config.update_from_flattened_dict({"impl": "jax", **kwargs})
     except (KeyError, AttributeError, TypeError):
