@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import pickle
 import sys
@@ -38,8 +39,9 @@ FUNCTIONAL = {
 
 _registered: dict[str, Callable[..., Any]] = {}
 _allowed: set[str] = set()
-# Environments in JAX, which have no state: one of each is compiled in a process.
-_compiled: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+# Environments in JAX, which have no state: one of each is compiled in a process. What made them
+# and its arguments are kept, so that nothing else gets their identities.
+_compiled: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
 
 
 def register(task: str, make: Callable[..., Any] | None = None) -> None:
@@ -224,8 +226,8 @@ def _make(
         else:
             function = make or _load(task)
             arguments = ({"seed": seed} if _takes_seed(function) else {}) | kwargs
-        identity = (task, repr(arguments), *options.values())
-        known, compiled = _compiled.get(identity, (None, None))
+        identity = (task, json.dumps(arguments, sort_keys=True, default=id), *options.values())
+        known, _, compiled = _compiled.get(identity, (None, None, None))
         if known is not function:
             env = function(**arguments)
             if not _is_functional(env):
@@ -233,7 +235,7 @@ def _make(
             from .adapters.functional_env import programs
 
             compiled = programs(env, **options)
-            _compiled[identity] = function, compiled
+            _compiled[identity] = function, arguments, compiled
         from .adapters.functional_env import SteppedEnv
 
         return SteppedEnv(compiled, seed=seed)

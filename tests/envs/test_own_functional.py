@@ -108,7 +108,10 @@ def test_it_is_made_once_in_a_process():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"observations": "pixels"}, "`env.observations` must be vectors for this environment in"),
+        (
+            {"observations": "pixels"},
+            "there are no pictures of environments in JAX but what they obs",
+        ),
         ({"image_size": 32}, "`env.image_size` must be None for this environment in JAX, got 32"),
     ],
 )
@@ -125,7 +128,9 @@ def test_an_environment_has_one_time_limit():
 
     gpld.register("limited", Limited)
     assert make_env("limited", seed=0, action_repeat=2).spec == Limited().spec
-    with pytest.raises(UsageError, match=r"`env\.episode_steps` must be None .* of 30 steps"):
+    with pytest.raises(
+        UsageError, match=r"`env\.episode_steps` must be None .* time limit of 30, got 3"
+    ):
         make_env("limited", seed=0, action_repeat=2, episode_steps=3)
     with pytest.raises(UsageError, match=r"`env\.action_repeat` must be 2 for this .* got 3"):
         make_env("limited", seed=0, action_repeat=3)

@@ -48,13 +48,22 @@ def programs(
         UsageError: If an option is not possible, or it is not what `FunctionalEnv` says.
     """
     repeated, limit = env.spec.action_repeat, env.spec.episode_steps
-    options = [
-        ("observations", observations, "vectors", ""),
+    if observations != "vectors":
+        raise UsageError(
+            "there are no pictures of environments in JAX but what they observe: "
+            f"`env.observations` must be vectors, got {observations}."
+        )
+    given = [
         ("image_size", image_size, None, ""),
         ("action_repeat", action_repeat, action_repeat if repeated == 1 else repeated, ""),
-        ("episode_steps", episode_steps, None if limit else episode_steps, f" of {limit} steps"),
+        (
+            "episode_steps",
+            episode_steps,
+            None if limit else episode_steps,
+            f" with a time limit of {limit}",
+        ),
     ]
-    for name, value, only, which in options:
+    for name, value, only, which in given:
         if value != only:
             raise UsageError(
                 f"`env.{name}` must be {only} for this environment in JAX{which}, got {value}."
