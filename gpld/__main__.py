@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "Train an agent on a task, or go on with a run.",
     "evaluate": "Evaluate agents at checkpoints of their runs, and record videos.",
     "plot": "Compare runs in learning curves, tables and a report.",
+    "check-env": "Check an environment of your own against what training relies on.",
     "sweep": "Train a grid of tasks, settings and seeds, here or on a cluster.",
     "pack": "Put settings, metrics and scores of runs into one small file.",
     "sensitivity": "Measure how much a run's world model changes with its inputs.",

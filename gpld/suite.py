@@ -1,4 +1,4 @@
-"""Names and scale of the tasks of the DeepMind Control suite, without importing dm_control."""
+"""Names of the tasks of the DeepMind Control suite, without dm_control, which is slow to import."""
 
 _TASKS_OF_DOMAINS = {
     "acrobot": ("swingup", "swingup_sparse"),
@@ -36,9 +36,6 @@ TASKS = {
     for task in tasks
 }
 """Domain and task in dm_control by our name."""
-
-BEST_RETURN = 1000.0
-"""The highest return of an episode, whose lowest is 0: a reward of 1 in each of its frames."""
 
 EPISODE_STEPS = 1000
 """Control steps of an episode that nothing ends earlier, the same in all tasks."""

@@ -17,6 +17,7 @@ import pytest
 
 from gpld.cli import parse_config
 from gpld.commands.benchmark import BenchmarkArgs
+from gpld.commands.check_env import CheckEnvArgs
 from gpld.commands.evaluate import EvaluateArgs
 from gpld.commands.gpu_check import GPUCheckArgs
 from gpld.commands.pack import PackArgs
@@ -69,6 +70,7 @@ def doctor(args):
 PARSERS = {
     "train": parse_config,
     "benchmark": benchmark,
+    "check_env": functools.partial(parse, CheckEnvArgs),
     "doctor": doctor,
     "evaluate": functools.partial(parse, EvaluateArgs),
     "gpu_check": functools.partial(parse, GPUCheckArgs),

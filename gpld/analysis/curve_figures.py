@@ -15,22 +15,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ..envs.score_range import score_range
 from ..errors import UsageError
 from ..machine.files import writing
-from ..suite import BEST_RETURN
-from .curves import (
-    Arm,
-    Curve,
-    arm_scores,
-    by_arm,
-    curve,
-    interquartile_mean_of_best,
-    relative_to,
-    without_scale,
-)
+from .curves import Arm, Curve, arm_scores, by_arm, curve, relative_to
 from .plain import plain
 from .published import PAPER_FRAMES, paper_table3, published_curves
-from .scores import Interval, RunScores, ScoreTable, performance_profile, stratified_bootstrap
+from .scores import (
+    NORMALISED,
+    Interval,
+    RunScores,
+    ScoreTable,
+    interquartile_mean,
+    missing_ranges,
+    normalised,
+    normalised_name,
+    performance_profile,
+    shared_range,
+    stratified_bootstrap,
+)
 
 Style = dict[str, Any]
 """Color, line and marker of an arm, as matplotlib takes them."""
@@ -95,7 +98,7 @@ def draw_task_curves(
         axes.set_xlim(0, max(c.frames[-1] for c in curves.values()) * 1.04)
         if published:
             _draw_published(axes, task, styles, pixels=all(run.pixels for run in own))
-        from_zero(axes)
+        from_lowest(axes, task)
         axes.set_title(plain(task), fontsize="medium")
         finish(axes)
     for axes in list(panels):  # those that no task was left for
@@ -118,6 +121,9 @@ def draw_aggregates(
 ) -> list[Path]:
     """Draws what all common tasks come to: ratios, interquartile means, performance profiles.
 
+    All of these need a scale: tasks whose lowest or best return is not known are left out, which
+    the picture says.
+
     Args:
         runs: Evaluations.
         table: Scores at one moment, for the profiles.
@@ -128,7 +134,7 @@ def draw_aggregates(
         stamp: As for `draw_task_curves`.
 
     Returns:
-        The files: a PNG and a PDF.
+        The files: a PNG and a PDF; none if no task is left.
 
     Raises:
         UsageError: If arms have no task in common, or none at that moment.
@@ -140,31 +146,32 @@ def draw_aggregates(
     tasks = [task for task in table.common(*names)[0] if all(task in own for own in trained)]
     if not tasks:
         raise UsageError(f"{' and '.join(names)} have no task in common.")
+    known = [task for task in tasks if score_range(task) is not None]
+    if not known:
+        return []
     arms = {
-        name: arm_scores([run for run in own if run.task in tasks], smooth=smooth)
+        name: arm_scores([run for run in own if run.task in known], smooth=smooth)
         for name, own in by_name.items()
     }
+    arms = {name: arm._replace(scores=normalised(arm.scores)) for name, arm in arms.items()}
     styles = arm_styles(names, baseline)
     figure = Figure(figsize=(12.6 if baseline else 8.6, 4.2), layout="constrained")
     *over_time, profiles = figure.subplots(1, 3 if baseline else 2)
     if baseline is not None:
         _draw_ratios(over_time[0], arms, baseline, styles)
-    if unknown := without_scale(tasks):
-        title = f"left out: the scale of returns\nis not known of {plain(unknown[0])}"
-    else:
-        best = {name: curve(arm, interquartile_mean_of_best) for name, arm in arms.items()}
-        draw_arms(over_time[-1], best, styles)
-        title = "return / 1000,\ninterquartile mean over all runs"
+    middle = {name: curve(arm, interquartile_mean) for name, arm in arms.items()}
+    draw_arms(over_time[-1], middle, styles)
+    title = f"{normalised_name(known)},\ninterquartile mean over all runs"
     over_time[-1].set_title(title, fontsize="medium")
     for axes in over_time:
         axes.set_xlim(left=0)
-        from_zero(axes)
+        axes.set_ylim(bottom=0)
         axes.set_xlabel(_LABEL)
         finish(axes)
     _draw_profiles(profiles, table, names, styles)
-    of = f"{len(tasks)} task{'s' * (len(tasks) > 1)}"
+    of = f"{len(known)} task{'s' * (len(known) > 1)}"
     what = f"{of}; 95 % stratified bootstrap intervals where tasks have several seeds"
-    legend(figure, f"{what}; {_smoothing(smooth)}", stamp)
+    legend(figure, f"{what}; {_smoothing(smooth)}", stamp, missing_ranges(tasks))
     return save(figure, path)
 
 
@@ -233,12 +240,13 @@ def _draw_published(axes: Axes, task: str, styles: Mapping[str, Style], *, pixel
 def _draw_ratios(
     axes: Axes, arms: Mapping[str, Arm], baseline: str, styles: Mapping[str, Style]
 ) -> None:
-    """The paper's normalised aggregate, over the tasks on which the baseline has a return."""
+    """The paper's aggregate of normalised scores, over the tasks on which the baseline has any."""
     end = arms[baseline]
     references = {task: float(scores[-1].mean()) for task, scores in end.scores.items()}
     positive = {task: reference for task, reference in references.items() if reference > 0}
     when = _frames(int(end.frames[-1]))
-    title = f"return over that of {plain(baseline)} at {when},\nmean over tasks"
+    what = NORMALISED if normalised_name(references) == NORMALISED else "return"
+    title = f"{what} over that of {plain(baseline)} at {when},\nmean over tasks"
     if len(positive) < len(references):
         title += f" ({len(positive)}; it has none on {len(references) - len(positive)})"
     if positive:
@@ -259,22 +267,24 @@ def _draw_profiles(
 ) -> None:
     """Share of runs above each return, at the moment of the table."""
     common = table.common(*arms)
-    thresholds = np.linspace(0, BEST_RETURN, 101)
-    if without_scale(common[0]):  # of whatever returns there are
-        returns = np.concatenate([runs for scores in common for runs in scores.values()])
-        thresholds = np.linspace(returns.min(), returns.max(), 101)
-    for arm, scores in zip(arms, common, strict=True):
+    name, own, ends = NORMALISED, [normalised(scores) for scores in common], (0.0, 1.0)
+    if shared := shared_range(own[0]):
+        name, ends = "return", shared
+        own = [{task: scores[task] for task in own[0]} for scores in common]
+    thresholds = np.linspace(*ends, 101)
+    for arm, scores in zip(arms, own, strict=True):
         profile = stratified_bootstrap(lambda s: performance_profile(s, thresholds), scores)
         _draw_line(axes, thresholds, profile, styles[arm])
     axes.set_title(f"performance profile at {_frames(table.frame)}", fontsize="medium")
-    axes.set(xlabel="return", ylabel="share of runs with more", ylim=(0, 1.02))
+    axes.set(xlabel=name, ylabel="share of runs with more", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def from_zero(axes: Axes) -> None:
-    """Let returns begin at 0, unless some are lower."""
-    if axes.dataLim.y0 >= 0:
-        axes.set_ylim(bottom=0)
+def from_lowest(axes: Axes, task: str) -> None:
+    """Begins the axis of returns at the task's lowest, where it is known, else at the data's."""
+    known = score_range(task)
+    if known is not None:
+        axes.set_ylim(bottom=known.lowest)
 
 
 def finish(axes: Axes) -> None:
@@ -284,11 +294,11 @@ def finish(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def legend(figure: Figure, title: str, stamp: str | None = None) -> None:
-    """One legend for all panels, with what the lines and bands are, below a stamp."""
-    if stamp is not None:
-        width = int(10 * figure.get_figwidth())  # letters that go into a line
-        title = "\n".join([*textwrap.wrap(plain(stamp), width), title])
+def legend(figure: Figure, title: str, stamp: str | None = None, note: str | None = None) -> None:
+    """One legend for all panels, with what the lines and bands are, between a stamp and a note."""
+    width = int(10 * figure.get_figwidth())  # letters that go into a line
+    above, below = (textwrap.wrap(plain(text or ""), width) for text in (stamp, note))
+    title = "\n".join([*above, title, *below])
     entries = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..errors import UsageError
-from ..suite import BEST_RETURN, TASKS
-from .scores import RunScores, TaskScores, interquartile_mean, mean, stratified_bootstrap
+from .scores import RunScores, TaskScores, mean, stratified_bootstrap
 
 
 class Curve(NamedTuple):
@@ -93,16 +92,6 @@ def relative_to(references: Mapping[str, float]) -> Callable[[TaskScores], Any]:
             are held fixed: intervals do not have their uncertainty.
     """
     return lambda scores: mean({task: runs / references[task] for task, runs in scores.items()})
-
-
-def interquartile_mean_of_best(scores: TaskScores) -> Any:
-    """Interquartile mean of all runs, as a share of the highest return."""
-    return interquartile_mean({task: runs / BEST_RETURN for task, runs in scores.items()})
-
-
-def without_scale(tasks: Iterable[str]) -> list[str]:
-    """Return the tasks of which no lowest and best return is known, so that no share is either."""
-    return [task for task in tasks if task not in TASKS and not task.startswith("probe_")]
 
 
 def by_arm(runs: Iterable[RunScores]) -> dict[str, list[RunScores]]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from ..config import Config
 from ..errors import UsageError
 from ..runs.folder import RunFolder
-from .curve_figures import from_zero
+from .curve_figures import from_lowest
 from .curves import arm_scores
 from .packed import unpacked
 from .pictures import save_picture
@@ -70,7 +70,7 @@ def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
     seeds = arm_scores(found)
     steps = seeds.frames / config.action_repeat
     axes.plot(steps, seeds.scores[task].mean(axis=-1), "o-C0", label="their mean")
-    from_zero(axes)
+    from_lowest(axes, task)
     axes.legend(loc="upper left", frameon=False)
     save_picture(figure, path)
 

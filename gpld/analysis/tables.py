@@ -5,17 +5,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .curves import interquartile_mean_of_best, without_scale
 from .published import PAPER_FRAMES, paper_table3
 from .scores import (
+    NORMALISED,
     RELATIVE,
     ScoreTable,
     TaskScores,
     has_interval,
+    interquartile_mean,
     mean,
     means,
+    missing_ranges,
+    normalised,
+    normalised_name,
     optimality_gap,
     probability_of_improvement,
+    shared_range,
     stratified_bootstrap,
 )
 
@@ -76,6 +81,8 @@ def task_table(table: ScoreTable, *, published: bool = True) -> Table:
 def aggregate_table(table: ScoreTable, *, baseline: str) -> Table:
     """Make a table of aggregates of every arm and the baseline over their common tasks.
 
+    Tasks whose lowest or best return is not known count where returns need no scale.
+
     Args:
         table: Scores.
         baseline: The arm that others are compared with.
@@ -84,46 +91,49 @@ def aggregate_table(table: ScoreTable, *, baseline: str) -> Table:
         UsageError: If there is no such arm, or no common task.
     """
     others = [arm for arm in table.scores if arm != baseline]
-    reference, *scores = table.common(baseline, *others)
-    arms = [reference, *scores]
+    arms = table.common(baseline, *others)
+    reference, *scores = arms
+    shares = [normalised(own) for own in arms]
 
-    def row(name: str, statistic: Callable[..., Any], digits: int = 3) -> list[str]:
+    def row(
+        name: str, statistic: Callable[..., Any], arms: Sequence[TaskScores], digits: int = 3
+    ) -> list[str]:
         return [name, *(_estimate(statistic, own, digits=digits) for own in arms)]
-
-    def compared(name: str, statistic: Callable[..., Any]) -> list[str]:
-        return [name, "-", *(_estimate(statistic, own, reference) for own in scores)]
 
     chances = [
         # Of single runs it would be 0 or 1.
         _estimate(probability_of_improvement, s, reference) if has_interval(s, reference) else "-"
         for s in scores
     ]
-    unknown = without_scale(reference)
-    scaled = {
-        "interquartile mean of return / 1000": interquartile_mean_of_best,
-        "optimality gap of return / 1000": _gap,
-    }
-    rows = [
-        row("mean return", mean, 1),
-        *(row(name, statistic) for name, statistic in scaled.items() if not unknown),
-        [f"chance of a better run than {baseline}", "-", *chances],
+    rows = []
+    notes = [
+        "In brackets: 95 % stratified bootstrap intervals over seeds, with the tasks as they are "
+        f"({', '.join(reference)})."
     ]
-    for name, aggregate in RELATIVE.items() if not unknown else ():
+    if len(reference) == 1 or shared_range(reference) is not None:
+        rows.append(row("mean return", mean, arms, 1))
+    else:
+        notes.append("The mean return is left out, since these tasks have no scale in common.")
+    if known := list(shares[0]):
+        name = normalised_name(known)
+        rows.append(row(f"interquartile mean of {name}", interquartile_mean, shares))
+        rows.append(row(f"optimality gap of {name}", optimality_gap, shares))
+        notes[0] += (
+            " Ratios have the uncertainty of both arms; where the baseline has a return of 0 they "
+            "are undefined."
+        )
+        if name == NORMALISED:
+            notes.append("Ratios are of normalised returns: 0 is a task's lowest, 1 its best.")
+    rows.append([f"chance of a better run than {baseline}", "-", *chances])
+    for name, aggregate in RELATIVE.items() if known else ():
 
         def relative(ours: TaskScores, theirs: TaskScores, aggregate=aggregate):
             return aggregate(means(ours), means(theirs))
 
-        rows.append(compared(f"{name}, over {baseline}", relative))
-    notes = [
-        "In brackets: 95 % stratified bootstrap intervals over seeds, with the tasks as they are "
-        f"({', '.join(reference)}). Ratios have the uncertainty of both arms; where the baseline "
-        "has a return of 0 they are undefined."
-    ]
-    if unknown:
-        notes.append(
-            "Interquartile means, optimality gaps and ratios are left out: no lowest and best "
-            f"return is known of {', '.join(unknown)}."
-        )
+        cells = [_estimate(relative, own, shares[0]) for own in shares[1:]]
+        rows.append([f"{name}, over {baseline}", "-", *cells])
+    if line := missing_ranges(reference):
+        notes.append(line)
     if not has_interval(*arms):
         notes.append("Where an arm has a single run of a task, nothing is known of other seeds.")
     return Table(
@@ -139,10 +149,6 @@ def _summary(runs: np.ndarray | None) -> str:
         return "-"
     std = f"{runs.std():.1f}" if len(runs) > 1 else "-"
     return f"{runs.mean():.1f} ± {std}; {np.median(runs):.1f}; {len(runs)}"
-
-
-def _gap(scores: TaskScores):
-    return optimality_gap({task: runs / 1000 for task, runs in scores.items()})
 
 
 def _estimate(statistic: Callable[..., Any], *arms: TaskScores, digits: int = 3) -> str:

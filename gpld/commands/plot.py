@@ -16,6 +16,7 @@ from ..analysis.scores import (
     RunScores,
     ScoreTable,
     Source,
+    missing_ranges,
     read_runs,
     score_table,
     write_csv,
@@ -150,6 +151,8 @@ def score_tables(
         baseline = "DreamerV3"
     if baseline is not None:
         tables.append(aggregate_table(scores, baseline=baseline))
+    elif line := missing_ranges(run.task for run in runs):
+        tables = [own._replace(notes=[*own.notes, line]) for own in tables]
     return scores, baseline, tables
 
 

@@ -19,6 +19,7 @@ class Probe(abc.ABC):
 
     Attributes:
         length: Steps after which an episode is truncated.
+        lowest_return: Undiscounted return per episode that no policy falls below.
         optimal_return: Undiscounted return per episode of the best policy.
         observed: Arrays of an observation.
         action_size: Number of actions, if they are discrete.
@@ -26,6 +27,7 @@ class Probe(abc.ABC):
     """
 
     length: ClassVar[int]
+    lowest_return: ClassVar[float] = 0.0
     optimal_return: ClassVar[float]
     observed: ClassVar[dict[str, ArraySpec]] = {
         "signal": ArraySpec((1,), np.dtype(np.float32)),
@@ -123,6 +125,7 @@ class DelayedReward(Probe):
     """
 
     length = 8
+    lowest_return = -1.0
     optimal_return = 1.0
 
     def _answer(self, sign: float) -> tuple[float, bool]:

@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import sys
-import sysconfig
 import time
 import traceback
 from collections.abc import Callable
@@ -20,11 +19,8 @@ from typing import Any, NamedTuple
 from ..errors import UsageError
 
 # Code of ours and of others, in which no user would look for a mistake.
-_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
-_INSTALLED = [
-    Path(__file__).parents[1],
-    *(Path(sysconfig.get_path(name)) for name in _LIBRARIES),
-]
+_LIBRARIES = [Path(__file__).parents[1], Path(os.__file__).parent]
+_INSTALLED = {"site-packages", "dist-packages"}
 
 # Seconds that a child gets to exit before it is killed.
 _EXIT_SECONDS = 5
@@ -233,7 +229,8 @@ def describe_error(error: Exception) -> str:
     reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if not any(path.is_relative_to(folder) for folder in _INSTALLED) and path.is_file():
+        known = any(path.is_relative_to(folder) for folder in _LIBRARIES)
+        if not known and _INSTALLED.isdisjoint(path.parts) and path.is_file():
             return f"{reason} ({path.name}, line {frame.lineno})"
     return reason
 

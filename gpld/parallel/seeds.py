@@ -31,10 +31,9 @@ class SeedAxis:
         if self.size == 1:
             return trees[0]
 
-        def stack(*leaves):
-            return np.stack(leaves) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
-
-        return jax.tree.map(stack, *trees)
+        if all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(trees[0])):
+            return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+        return _stack(trees)
 
     def unstack(self, tree: PyTree) -> list[PyTree]:
         """Split a stacked tree of traced or host arrays into one per agent."""
@@ -83,6 +82,11 @@ class SeedAxis:
         """Return the networks that act: one agent on several devices acts on the first."""
         unchanged = self.size > 1 or self.placement.agents is None
         return model if unchanged else local(model)
+
+
+@jax.jit  # one program: leaf by leaf, each would be compiled by itself
+def _stack(trees: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 @jax.jit

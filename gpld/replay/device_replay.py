@@ -171,12 +171,13 @@ class DeviceReplay(AbstractReplay):
 
 def _read(array: Any, positions: slice) -> Shaped[np.ndarray, "stream steps ..."]:
     """Copy some positions of all streams to the host."""
-    first, count = positions.start, positions.stop - positions.start
-    if isinstance(array, _Stacked):
-        return np.asarray(_part(array.array, array.place, first, count))
-    if isinstance(array, jax.Array):
-        return np.asarray(_part(array, None, first, count))
-    return array[:, positions]  # not on the device yet
+    length, count = array.shape[1], positions.stop - positions.start
+    # Rounded up to a power of two: each size is compiled once, and chunks have many.
+    size = min(length, 1 << (count - 1).bit_length())
+    first = min(positions.start, length - size)
+    array, place = array if isinstance(array, _Stacked) else (array, None)
+    steps = np.asarray(_part(array, place, first, size))
+    return steps[:, positions.start - first :][:, :count]
 
 
 @functools.partial(jax.jit, static_argnames="count")
@@ -186,7 +187,7 @@ def _part(
     first: Int[Array, ""] | int,
     count: int,
 ) -> Shaped[Array, "stream steps ..."]:
-    """Cut out steps. Where they begin is an argument: parts of one size share one program."""
+    """Cut out steps; parts of one size share one program, wherever they begin."""
     if place is None:
         return jax.lax.dynamic_slice_in_dim(array, first, count, axis=1)
     starts = (place, 0, first, *(0 for _ in array.shape[3:]))

@@ -18,39 +18,43 @@ from .experience import step_specs, to_batch
 
 
 class CompiledAhead(contextlib.AbstractContextManager):
-    """Compiles a program in a thread; it is called as the program itself.
+    """A program that can be compiled in a thread; it is called as the program itself.
 
-    The first call waits for the thread, and so does the exit, since nothing can stop a
-    compilation.
+    A call waits for the thread, and so does the exit, since nothing can stop a compilation.
     """
 
-    def __init__(self, program: jax.stages.Wrapped, args: tuple[PyTree, ...]):
+    def __init__(self, program: jax.stages.Wrapped):
+        """Take a program, what `jax.jit` returned, which nobody else calls."""
+        self._program = program
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    def begin(self, *args: PyTree) -> None:
         """Begin to compile.
 
         Args:
-            program: What `jax.jit` returned, which is not called before.
-            args: Shapes of its arguments, with their shardings.
+            *args: Shapes of the arguments of all calls, with their shardings.
         """
-        self._program, self._args = program, args
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._compile, name="compile ahead", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._compile, args=args, name="compile ahead")
+        self._thread = thread
+        thread.start()
 
     def __call__(self, *args: PyTree) -> PyTree:
         """Call the program."""
-        self._thread.join()
+        self.__exit__()
         if self._error is not None:
             raise self._error
         return self._program(*args)
 
     def __exit__(self, *_: object) -> None:
         """Wait for the thread."""
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
-    def _compile(self) -> None:
+    def _compile(self, *args: PyTree) -> None:
         try:
             # A call with such arguments finds what was compiled here.
-            self._program.lower(*self._args).compile()
+            self._program.lower(*args).compile()
         except Exception as error:
             self._error = error
 

@@ -58,7 +58,9 @@ def predict(
     sizes = replay_size(config, saved)
     steps = sizes.num_streams * stream_length(**sizes._asdict())
     shapes = {name: array.shape for name, array in spec.observation.items()}
-    update = 2 * _nbytes(state) + update_temporaries(config, shapes)
+    # The program of the loop on the device keeps one more in its loops.
+    agents = 3 if config.loop == "device" else 2
+    update = agents * _nbytes(state) + update_temporaries(config, shapes)
     replay = steps * step_bytes(config, spec)
     latents = steps * latent_bytes(config, spec)
     more = config.checkpoint.keep * latents + (config.checkpoint.keep + 1) * _nbytes(state)
@@ -104,7 +106,7 @@ def check_settings(config: Config, path: Path) -> None:
         state = eqx.filter_eval_shape(lambda key: agent.init(own, shapes, 1, key=key), jr.key(0))
     except ValueError as error:  # sides of pictures that cannot be halved so often
         raise UsageError(str(error)) from error
-    _check_update_fits(config, state, shapes)
+    _check_update_fits(own, state, shapes)
     if config.offline is None:
         check(own, spec, state, path)
 

@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checkpoints import checkpoint
-from ..config import Config
-from ..envs import EnvSpec, VectorEnv, in_workers, make_functional_env, make_vector_env
+from ..config import Config, EnvConfig
+from ..envs import (
+    EnvSpec,
+    VectorEnv,
+    env_factory,
+    env_seed,
+    in_workers,
+    make_functional_env,
+    make_vector_env,
+)
+from ..envs.check import check_quickly, check_quickly_in_child
 from ..envs.functional.auto_reset import AutoReset
 from ..errors import MachineError, Unsuitable, UsageError
 from ..machine.provenance import num_cores
@@ -82,6 +91,38 @@ def make_envs(config: Config, num_runs: int = 1, process: int = 0) -> VectorEnv:
         # What was lost with a worker could not be repeated.
         replace_workers=not config.deterministic,
     )
+
+
+def check_own_env(config: Config) -> None:
+    """Check an environment of one's own for a moment, where it will be stepped, and close it.
+
+    Raises:
+        UsageError: If it breaks a rule that training relies on.
+        WorkerError: If its process dies or does not answer.
+    """
+    factory = env_factory(config.task, **config.env_options)
+    seed = env_seed(collect_seed(config), 0)
+    if num_workers(config) > 0:
+        name = f"The check of {config.task}"
+        found = check_quickly_in_child(factory, seed, name=name, timeout=config.env.timeout)
+    else:
+        found = check_quickly(factory, seed)
+    if found is not None:
+        rule, finding = found
+        command = shlex.join(["gpld", "check-env", config.task, *_env_flags(config)])
+        raise UsageError(
+            f"The environment {config.task} breaks a rule of training, {rule}: {finding.text}; "
+            f"`{command}` checks all rules."
+        )
+
+
+def _env_flags(config: Config) -> list[str]:
+    """Return the flags of `env` that are options of an environment, but for defaults."""
+    default, flags = EnvConfig(), []
+    for name in config.env_options:
+        if (value := getattr(config.env, name)) != getattr(default, name):
+            flags += [f"--env.{name}", str(value)]
+    return flags
 
 
 def collect_seed(config: Config, process: int = 0) -> int:

@@ -15,7 +15,7 @@ from ..agent import AgentState, choices
 from ..checkpoints.retention import Archive, Start
 from ..checkpoints.writer import Checkpointer
 from ..config import Config
-from ..envs import EnvSpec, env_seed, name_of, register
+from ..envs import EnvSpec, env_seed, is_own, name_of, register
 from ..errors import Interrupted, UsageError
 from ..machine.signals import Interrupts
 from ..models import parameter_counts
@@ -47,7 +47,7 @@ from .pictures import Pictures
 from .profiling import Profiler
 from .programs import init_agents, make_programs
 from .seed_run import SeedRun
-from .source import Source, collect_seed, open_source, take_over
+from .source import Source, check_own_env, collect_seed, open_source, take_over
 from .stages import Stages
 from .summary import describe
 from .warm_start import warm_start
@@ -72,7 +72,8 @@ def train(config: Config, path: Path, *, env: Callable[..., Any] | None = None) 
     Raises:
         ValueError: If the task is unknown or an argument of the environments is bad.
         UsageError: If the folder holds something else, networks to begin with do not fit,
-            there would be no update, or the machine has too little memory or too few devices.
+            there would be no update, an environment of one's own breaks a rule that
+            `gpld check-env` checks, or the machine has too little memory or too few devices.
         MachineError: If files cannot be written, no checkpoint can be used, or numbers are
             not finite.
         WorkerError: If environments failed too often.
@@ -120,6 +121,11 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     }
     console = enter(RunConsole(config, len(runs)))
     interrupts = enter(Interrupts(console.print, outlook))
+    is_new = not any(records.values()) and processes.index == 0
+    # In one program, what an environment returns is checked before it is compiled.
+    stepped = not config.offline and config.env.backend != "mjx"
+    if is_new and is_own(config.task) and stepped:
+        check_own_env(config)
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
     spec = sources[0].spec
     _check_images(config, spec)
@@ -198,10 +204,7 @@ def _assemble(
     # Not handed out: whoever kept it would keep the initial agents in memory.
     opened = _open(config, path, processes, stack)
     programs = make_programs(config, seeds)
-    update, done = programs.update, opened.starts[0].manifest["env_step"] or 0
-    if config.loop == "host" and config.distributed.processes == 1 and done < config.env_steps:
-        args = update_arguments(config, opened.sources[0].spec, seeds)
-        update = stack.enter_context(CompiledAhead(update, args))
+    update = stack.enter_context(CompiledAhead(programs.update))
     starts, console, stopwatch = opened.starts, opened.console, Stopwatch()
     runs = [_seed_run(i, opened, stopwatch, processes, stack) for i in range(len(starts))]
     state = seeds.put(seeds.stack([start.agent for start in starts]))
@@ -240,6 +243,8 @@ def _assemble(
         stages.wait()
     if loop.finished:
         console.print("the run is complete; more `--env_steps` make it longer")
+    elif config.loop == "host" and config.distributed.processes == 1:
+        update.begin(*update_arguments(config, spec, seeds))
     return loop
 
 

@@ -9,12 +9,11 @@ from gpld.analysis.curve_figures import draw_task_curves
 from gpld.analysis.curves import (
     arm_scores,
     curve,
-    interquartile_mean_of_best,
     moving_average,
     relative_to,
 )
-from gpld.analysis.scores import ScoreTable, read_runs
-from gpld.analysis.tables import aggregate_table
+from gpld.analysis.figures import seed_curves
+from gpld.analysis.scores import interquartile_mean, normalised, read_runs
 from gpld.errors import UsageError
 
 
@@ -57,7 +56,7 @@ def test_aggregates_over_tasks(tmp_path):
     np.testing.assert_allclose(ratio.estimate, [(0.5 + 1) / 2, (0.75 + 2) / 2])
     assert ratio.seeds == (1, 2)
     # Three runs: none is left out.
-    iqm = curve(arm, interquartile_mean_of_best)
+    iqm = curve(arm._replace(scores=normalised(arm.scores)), interquartile_mean)
     np.testing.assert_allclose(iqm.estimate, [0.41 / 3, 0.62 / 3])
 
 
@@ -82,6 +81,31 @@ def test_nothing_is_interpolated(tmp_path):
     assert len(runs) == 2
 
 
+@pytest.mark.parametrize(
+    ("task", "values", "ends"),
+    [
+        ("walker_run", [900, 950], (0, 960)),
+        ("probe_delayed", [-0.5, 0.5], (-1, 1.6)),
+        ("gymnasium:Pendulum-v1", [-1200, -150], (-1260, -90)),
+    ],
+)
+def test_axes_begin_at_the_lowest_return_or_else_at_the_data(
+    tmp_path, monkeypatch, task, values, ends
+):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    runs = runs_of(tmp_path, [values], task=task)
+    draw_task_curves(runs, tmp_path / "x", published=False)
+    seed_curves(tmp_path, tmp_path / "y.png", arm="GPLD", task=task)
+    for figure in (figures[0], figures[-1]):
+        low, high = figure.axes[0].get_ylim()
+        if task.startswith("gymnasium"):
+            assert ends[0] < low < values[0]
+        else:
+            assert low == ends[0]
+        assert values[1] < high < ends[1]
+
+
 def test_there_are_no_panels_without_a_task(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
@@ -89,26 +113,3 @@ def test_there_are_no_panels_without_a_task(tmp_path, monkeypatch):
     runs = [run for task in tasks for run in runs_of(tmp_path / task, [[1, 2]], task=task)]
     draw_task_curves(runs, tmp_path / "x", published=False)
     assert [axes.get_title() for axes in figures[0].axes] == tasks
-
-
-def test_returns_of_no_known_scale_are_raw_and_what_needs_one_is_left_out(tmp_path):
-    runs = runs_of(tmp_path, [[-900, -300]], task="gymnasium:Pendulum-v1")
-    panels = {}
-
-    def kept(self, *shape, **kwargs):
-        panels["axes"] = subplots(self, *shape, **kwargs)
-        return panels["axes"]
-
-    subplots = Figure.subplots
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "subplots", kept)
-        draw_task_curves(runs, tmp_path / "curves", published=False)
-    low, high = panels["axes"].flat[0].get_ylim()
-    assert low < -900
-    assert high > -300
-
-    scores = {"a": {"gymnasium:Pendulum-v1": np.array([-300.0, -200.0])}}
-    table = ScoreTable(20_000, 0, scores | {"b": scores["a"]}, [], {})
-    aggregates = aggregate_table(table, baseline="a")
-    assert [row[0] for row in aggregates.rows] == ["mean return", "chance of a better run than a"]
-    assert "no lowest and best return is known of gymnasium:Pendulum-v1." in aggregates.notes[1]

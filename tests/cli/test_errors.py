@@ -15,6 +15,7 @@ from gpld import cli
 from gpld.cli import one_line_errors
 from gpld.commands import (
     benchmark,
+    check_env,
     evaluate,
     pack,
     plot,
@@ -86,6 +87,7 @@ def test_a_path_that_cannot_be_is_a_usage_error(here, capsys, command, args, pat
         (sweep, ("grid.toml", "--out", ""), "--out"),
         (sensitivity, ("",), "An argument"),
         (replay_update, ("",), "An argument"),
+        (check_env, ("",), "An argument"),
         (benchmark, ("update", "--out", ""), "--out"),
         (reproduce, ("figure2", "--out", ""), "--out"),
     ],

@@ -1,6 +1,7 @@
 """`scripts/plot.py`, on run folders as training leaves them."""
 
 import csv
+import dataclasses
 import json
 import urllib.parse
 from html.parser import HTMLParser
@@ -91,6 +92,94 @@ def test_pictures_tables_and_csv(runs, tmp_path, capsys, texts):
                  "GPLD, table 3 of the paper (at 1M frames, beyond the right edge)"):  # fmt: skip
         assert text in texts["curves.png"]
     assert "return over that of DreamerV3 at 120k frames" in texts["aggregates.png"]
+
+
+PENDULUM = "gymnasium:Pendulum-v1"
+LEFT_OUT = (
+    "Left out of interquartile means, optimality gaps, ratios and performance profiles, since no "
+    f"lowest and best return is known: {PENDULUM}."
+)
+
+
+def plot_two_arms(root, tasks, capsys):
+    """Printed tables of DreamerV3 and GPLD: returns of each, for two seeds, by task."""
+    for task, arms in tasks.items():
+        for lambda0, returns in zip((0.0, 0.5), arms, strict=True):
+            for seed, score in enumerate(returns):
+                config = configured(task, seed, env_steps=10_000, lambda0=lambda0)
+                env = dataclasses.replace(config.env, action_repeat=2)  # also where 1 is usual
+                config = dataclasses.replace(config, env=env)
+                evaluations = [(5_008, [score]), (10_000, [score])]
+                write_run(root / "runs" / task / f"{lambda0}-{seed}", config, evaluations)
+    plot([str(root / "runs"), "--out", str(root / "out"), "--no_published"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("error")
+def test_returns_of_no_known_scale_stay_raw(tmp_path, capsys, texts):
+    printed = plot_two_arms(tmp_path, {PENDULUM: ([-1200, -1000], [-300, -100])}, capsys)
+    assert f"| {PENDULUM} | -1100.0 ± 100.0; -1100.0; 2 | -200.0 ± 100.0; -200.0; 2 |" in printed
+    assert "| mean return | -1100.0 [-1200.0, -1000.0] | -200.0 [-300.0, -100.0] |\n" in printed
+    assert "| chance of a better run than DreamerV3 | - | 1.000 [1.000, 1.000] |\n" in printed
+    for scaled in ("interquartile mean of", "optimality gap of", "of ratios", "ratio of"):
+        assert f"| {scaled}" not in printed
+    assert "Ratios have" not in printed
+    assert printed.count(LEFT_OUT) == 1
+    assert "wrote scores.csv, scores.md, curves.png, curves.pdf, report.html in" in printed
+    assert LEFT_OUT in (tmp_path / "out" / "report.html").read_text()
+    assert set(texts) == {"curves.png", "curves.pdf"}
+
+
+def test_what_is_left_out_is_said_without_a_baseline_too(tmp_path, capsys, undrawn):
+    config = configured("my_package.envs:make", 0, env_steps=5_000)
+    write_run(tmp_path / "a", config, [(5_008, [-2.0])])
+    plot([str(tmp_path), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "| my_package.envs:make | -2.0 ± -; -2.0; 1 |" in printed
+    assert printed.count("lowest and best return is known: my_package.envs:make.") == 1
+    assert "aggregates.png" not in undrawn
+
+
+def test_tasks_of_known_and_unknown_scales_together(tmp_path, capsys, texts):
+    tasks = {
+        "walker_run": ([200, 400], [600, 600]),
+        PENDULUM: ([-1200, -1000], [-300, -100]),
+    }
+    printed = plot_two_arms(tmp_path, tasks, capsys)
+    assert "## Over 2 tasks at 20,000 frames" in printed
+    assert "| mean return" not in printed
+    assert "The mean return is left out, since these tasks have no scale in common.\n" in printed
+    # What has a scale is that of walker_run alone.
+    assert "| interquartile mean of return / 1000 | 0.300 [0.200, 0.400] | 0.600 [" in printed
+    assert "| mean of ratios (the paper's), over DreamerV3 | - | 2.000 [1.500, 3.000] |" in printed
+    assert "| chance of a better run than DreamerV3 | - | 1.000 [1.000, 1.000] |\n" in printed
+    assert printed.count(LEFT_OUT) == 1
+    words = " ".join(texts["aggregates.png"].split())
+    assert LEFT_OUT in words
+    assert "1 task; 95 %" in words
+    assert "return over that of DreamerV3 at 20k frames" in words
+
+
+def test_tasks_of_different_known_scales_are_normalised(tmp_path, capsys, texts):
+    tasks = {
+        "walker_run": ([200, 400], [600, 600]),  # 0.3 and 0.6
+        "probe_delayed": ([-1.0, 0.6], [0.6, 0.6]),  # 0.4 and 0.8
+        "gymnasium:CartPole-v1": ([100, 100], [500, 500]),  # 0.2 and 1
+    }
+    printed = plot_two_arms(tmp_path, tasks, capsys)
+    assert "| mean return" not in printed
+    assert "| interquartile mean of normalised return |" in printed
+    assert "| optimality gap of normalised return | 0.700 [" in printed
+    # Ratios of 2, 2 and 5.
+    assert "| mean of ratios (the paper's), over DreamerV3 | - | 3.000 [" in printed
+    assert "| median of ratios, over DreamerV3 | - | 2.000 [" in printed
+    assert "| ratio of means, over DreamerV3 | - | 2.667 [" in printed
+    assert "Ratios are of normalised returns: 0 is a task's lowest, 1 its best.\n" in printed
+    assert "Left out" not in printed
+    words = " ".join(texts["aggregates.png"].split())
+    assert "normalised return over that of DreamerV3 at 20k frames" in words
+    assert "normalised return, interquartile mean over all runs" in words
+    assert "Left out" not in words
 
 
 def test_smoothing_is_said_and_changes_no_table(runs, tmp_path, capsys, undrawn):

@@ -75,7 +75,7 @@ def test_random_policy_stays_within_the_optimal_return_and_the_spec(task):
     for _ in range(NUM_EPISODES):
         draw = rng.integers if env.discrete else functools.partial(rng.uniform, -1)
         timesteps = run_episode(env, lambda _, draw=draw: draw(max(env.action_size, 1)))
-        assert episode_return(timesteps) <= env.optimal_return
+        assert env.lowest_return <= episode_return(timesteps) <= env.optimal_return
         for index, timestep in enumerate(timesteps):
             spec = env.spec.observation
             assert list(timestep.observation) == list(spec)
@@ -85,6 +85,12 @@ def test_random_policy_stays_within_the_optimal_return_and_the_spec(task):
                     assert np.all((value >= 0) & (value < classes))
             time = timestep.observation.get("time", np.float32(index / env.length))
             assert time == np.float32(index / env.length)
+
+
+def test_delayed_reward_has_the_lowest_return_for_the_wrong_sign():
+    env = TASKS["probe_delayed"](seed=0)
+    timesteps = run_episode(env, lambda _: -1.0)
+    assert episode_return(timesteps) == env.lowest_return == -1
 
 
 def test_constant_reward_pays_every_policy():

@@ -22,6 +22,9 @@ class Sized(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         return np.zeros(self.observation_space.shape, np.uint8), {}
 
+    def step(self, action):
+        return np.zeros(self.observation_space.shape, np.uint8), 0.0, False, False, {}
+
 
 @pytest.fixture
 def config(monkeypatch):
@@ -46,7 +49,7 @@ def test_a_function_in_a_function_trains_and_goes_on(config, tmp_path, capsys):
         def step(self, action):
             nonlocal steps
             steps += 1
-            if steps == 30:
+            if steps == 230:  # after the 199 of the check before the run
                 raise RuntimeError("the arm is off")
             return action, 1.0, False, steps % 10 == 0, {}
 
@@ -85,4 +88,34 @@ def test_pictures_that_cannot_be_halved_are_refused_with_a_size(config, tmp_path
     with pytest.raises(UsageError) as error:
         gpld.train(config, tmp_path / "run", env=lambda: Sized(*shape))
     assert message in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+class Broken(gymnasium.Env):
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, size=3):
+        self.size = size
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2), {}
+
+    def step(self, action):
+        return np.zeros(self.size), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("make", [Broken, lambda size=3: Broken(size)], ids=["worker", "here"])
+def test_a_broken_rule_ends_a_run_before_it_begins(config, tmp_path, make):
+    options = dataclasses.replace(config.env, kwargs='{"size": 5}')
+    config = dataclasses.replace(config, env=options)
+    with pytest.raises(UsageError) as error:
+        gpld.train(config, tmp_path / "run", env=make)
+    name = own.name_of(make)
+    assert str(error.value).startswith(
+        f"The environment {name} breaks a rule of training, observations: the observation has "
+        "shape (5,), at step 1, but (2,) was announced; "
+    )
+    assert "`gpld check-env " in str(error.value)
+    assert """ --env.kwargs '{"size": 5}'` checks all rules.""" in str(error.value)
     assert not (tmp_path / "run").exists()

@@ -12,6 +12,13 @@ from .checkpoints import (
     identity as identity,
     read_checkpoint_scores as read_checkpoint_scores,
 )
+from .normalised import (
+    NORMALISED as NORMALISED,
+    missing_ranges as missing_ranges,
+    normalised as normalised,
+    normalised_name as normalised_name,
+    shared_range as shared_range,
+)
 from .relative import RELATIVE as RELATIVE, means as means, ratios as ratios
 from .runs import (
     RunScores as RunScores,

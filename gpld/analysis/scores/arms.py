@@ -11,6 +11,8 @@ from ...machine.files import read_json
 ARMS = "arms.json"
 """In the folder of a sweep: the name of each arm by the folder that holds its runs."""
 
+_OF_TASKS = ("env.action_repeat", "env.image_size")
+
 _NO_ARM = ("task", "seed", "seeds", "resume", "offline", "deterministic", "distributed.")
 
 
@@ -45,11 +47,19 @@ def label_arms(configs: Sequence[Config]) -> list[str]:
     are appended, but for those that do not touch what is learned.
     """
     methods = [_method(config) for config in configs]
-    settings = [_settings(config) for config in configs]
+    runs = [
+        (method, config.task, _settings(config))
+        for method, config in zip(methods, configs, strict=True)
+    ]
     labels = []
-    for method, own in zip(methods, settings, strict=True):
-        same = [s for m, s in zip(methods, settings, strict=True) if m == method]
-        differing = [name for name in own if any(s[name] != own[name] for s in same)]
+    for method, task, own in runs:
+        same = [(t, s) for m, t, s in runs if m == method]
+        differing = [
+            name
+            for name in own
+            # Tasks have defaults of their own, which tell no arms apart.
+            if any(s[name] != own[name] for t, s in same if t == task or name not in _OF_TASKS)
+        ]
         labels.append(", ".join([method, *(f"{name} {own[name]}" for name in differing)]))
     return labels
 

@@ -1,7 +1,7 @@
 """Environment of others as one of ours: time steps, action repeat, time limit, pictures."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,12 +29,14 @@ class Foreign(Protocol):
 
     Attributes:
         action: Conversion of actions.
+        space: Its observations, as it announces them itself.
         limit: Its own steps after which it truncates an episode itself; None if none is known.
         resumable: Whether `get_state` and `set_state` go on with an episode bit for bit.
         fps: Its own steps per second of what its pictures show.
     """
 
     action: Discrete | Continuous
+    space: Any
     limit: int | None
     fps: float
     resumable: bool
@@ -143,6 +145,15 @@ class Adapter:
         """Env steps per second of what its pictures show."""
         return self._env.fps / self.spec.action_repeat
 
+    @property
+    def arrays(self) -> Mapping[str, Announced]:
+        """Arrays of its observations but for a picture that was asked for, as it announces them."""
+        return self._arrays
+
+    def wrap(self, around: Callable[[Foreign], Any]) -> None:
+        """Put something around the environment, which sees what comes from it before it is ours."""
+        self._env = around(self._env)
+
     def reset(self) -> TimeStep:
         """Start an episode."""
         seed, self._pending_seed = self._pending_seed, None
@@ -187,7 +198,7 @@ class Adapter:
         if self._pending_seed is not None:  # nothing has begun
             return {**state, "env": None}
         own = self._env.get_state()
-        _check_state(own)
+        check_state(own)
         return {**state, "env": own}
 
     def set_state(self, state: EnvState) -> None:
@@ -229,7 +240,7 @@ class Adapter:
         return announced
 
 
-def _check_state(state: Any) -> None:
+def check_state(state: Any) -> None:
     """Check that a state is one that files can hold.
 
     Raises:
@@ -239,7 +250,7 @@ def _check_state(state: Any) -> None:
         for key, value in state.items():
             if not isinstance(key, str):
                 raise UsageError(f"`get_state` must return keys that are texts, got {key!r:.80}.")
-            _check_state(value)
+            check_state(value)
     elif not (
         (isinstance(state, np.ndarray) and state.dtype.kind in "biuf")
         or type(state) in (type(None), bool, int, float, str)

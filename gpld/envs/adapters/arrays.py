@@ -44,14 +44,14 @@ class Announced(NamedTuple):
         array = np.asarray(value)
         if array.shape != shape or not np.can_cast(array.dtype, dtype, "same_kind"):
             raise ValueError(
-                f"{_called(path)} must have shape {shape} and dtype {dtype}, as its space says, "
+                f"{called(path)} must have shape {shape} and dtype {dtype}, as its space says, "
                 f"got {array.shape} and {array.dtype}"
             )
         if num_classes is not None:
             array = array.astype(np.int64) - start
             if (array < 0).any() or (array >= num_classes).any():
                 raise ValueError(
-                    f"{_called(path)} must lie in [{start}, {start + num_classes}), as its space "
+                    f"{called(path)} must lie in [{start}, {start + num_classes}), as its space "
                     f"says, got {value}"
                 )
         if len(self.spec.shape) == 3:
@@ -127,12 +127,12 @@ def _form(place: Place, image_size: int | None) -> Announced:
     if place.num_classes is not None:
         if place.num_classes >= 2**31:
             raise UsageError(
-                f"{_called(place.path).capitalize()} must have fewer than 2**31 values to tell "
+                f"{called(place.path).capitalize()} must have fewer than 2**31 values to tell "
                 f"apart, got {place.num_classes}."
             )
         return Announced(place, ArraySpec(shape, np.dtype(np.int32), place.num_classes))
     if dtype.kind not in "biuf":
-        raise UsageError(f"Observations must be numbers, but {_called(place.path)} is {dtype}.")
+        raise UsageError(f"Observations must be numbers, but {called(place.path)} is {dtype}.")
     if dtype == np.uint8 and len(shape) == 3 and {shape[0], shape[2]} & set(_CHANNELS):
         channels_first = shape[2] not in _CHANNELS
         height, width, channels = (*shape[1:], shape[0]) if channels_first else shape
@@ -145,18 +145,19 @@ def _form(place: Place, image_size: int | None) -> Announced:
 
 
 def find(observation: Any, place: Place) -> Any:
-    """Return an array of an observation.
+    """Return the array at a place of an observation.
 
     Raises:
-        ValueError: If it is not there.
+        ValueError: If there is none.
     """
     for key in place.path:
         try:
             observation = observation[key]
         except (KeyError, IndexError, TypeError):
-            raise ValueError(f"{_called(place.path)} is missing") from None
+            raise ValueError(f"{called(place.path)} is missing") from None
     return observation
 
 
-def _called(path: tuple[Any, ...]) -> str:
+def called(path: tuple[Any, ...]) -> str:
+    """Return what messages call an array of an observation."""
     return f"observation {'/'.join(map(str, path))!r}" if path else "the observation"

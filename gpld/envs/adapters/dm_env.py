@@ -19,12 +19,14 @@ class DmEnv:
 
     Attributes:
         action: Conversion of actions.
+        space: Its spec of observations.
         limit: None: dm_env does not say whether there is one.
         resumable: Whether it has `get_state` and `set_state`.
         fps: Of no account: it has no pictures.
     """
 
     action: Discrete | Continuous
+    space: Any
     limit: int | None = None
     fps: float = 1.0
     resumable: bool
@@ -37,11 +39,12 @@ class DmEnv:
         """
         self._env: Any = env
         self.action = _actions(env.action_spec())
+        self.space = env.observation_spec()
         self.resumable = hasattr(env, "get_state") and hasattr(env, "set_state")
 
     def places(self) -> Iterable[Place]:
         """Return the arrays of an observation."""
-        return _places(self._env.observation_spec(), ())
+        return _places(self.space, ())
 
     def reset(self, seed: int | None) -> Any:
         """Begin an episode, whatever the seed."""

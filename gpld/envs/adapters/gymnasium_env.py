@@ -20,12 +20,14 @@ class GymnasiumEnv:
 
     Attributes:
         action: Conversion of actions.
+        space: Its space of observations.
         limit: Steps of the time limit that Gymnasium has put around it; None without one.
         resumable: Whether its state is known.
         fps: Its steps per second of what its pictures show; 30 where it does not say.
     """
 
     action: Discrete | Continuous
+    space: spaces.Space
     limit: int | None
     resumable: bool
     fps: float
@@ -38,13 +40,14 @@ class GymnasiumEnv:
         """
         self._env = env
         self.action = _actions(env.action_space)
+        self.space = env.observation_space
         self.limit = min(gymnasium_state.time_limits(env), default=None)
         self.resumable = gymnasium_state.is_known(env)
         self.fps = float(env.metadata.get("render_fps") or 30)
 
     def places(self) -> Iterable[Place]:
         """Return the arrays of an observation."""
-        return _places(self._env.observation_space, ())
+        return _places(self.space, ())
 
     def reset(self, seed: int | None) -> Any:
         """Begin an episode."""
