@@ -35,7 +35,8 @@ class EnvConfig:
     backend: Literal["auto", "dmc", "batch", "mjx"] = "auto"
     """What steps the environments. dmc: dm_control, every task. batch: MuJoCo's batched engine,
     several times as fast, with the same results bit for bit. auto: batch for the tasks that it
-    covers, from vectors, and otherwise dmc. mjx: many at once on an accelerator."""
+    covers, from vectors, and otherwise dmc. mjx: many at once on an accelerator, also those of
+    environments of one's own that are functions in JAX."""
 
     mjx_impl: Literal["jax", "warp"] = "jax"
     """Which implementation of MJX takes the steps of the simulator, with the backend mjx: its own

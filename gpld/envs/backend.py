@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from ..suite import canonical_name
 from . import probe
-from .own import is_own
+from .own import is_own, may_be_functional
 
 Backend = Literal["auto", "dmc", "batch", "mjx"]
 
@@ -18,7 +18,7 @@ def choose_backend(
     """Return the engine that steps a task; `auto` takes batch where it can.
 
     Probes and environments of one's own are stepped as tasks of dmc are, one after the other; for
-    mjx some probes are functions too.
+    mjx some of both are functions too.
 
     Args:
         task: A known task, or a short form.
@@ -54,6 +54,8 @@ def _why_not(task: str, backend: str, observations: str) -> str | None:
     if task in probe.TASKS:
         return "a probe is no task of MuJoCo"
     if is_own(task):
+        if backend == "mjx" and may_be_functional(task):
+            return None  # which is known once it is made
         return "it is an environment of your own"
     if observations != "vectors":
         return "it draws no pictures"

@@ -1,8 +1,9 @@
 """Environments of one's own: their names, and functions that make them.
 
-A name is `gymnasium:ID`, `package.module:FUNCTION`, `file.py:FUNCTION`, or one that this process
-has registered. A name may come from a file that somebody else has written, so none runs code
-unless the user has asked for it in this process: on the command line, or by `register`.
+A name is `gymnasium:ID`, one of another source of environments such as `gymnax:ID`,
+`package.module:FUNCTION`, `file.py:FUNCTION`, or one that this process has registered. A name may
+come from a file that somebody else has written, so none runs code unless the user has asked for it
+in this process: on the command line, or by `register`.
 """
 
 import contextlib
@@ -11,10 +12,11 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,8 +30,17 @@ from .timestep import Environment, EnvSpec
 GYMNASIUM = "gymnasium"
 """Source of environments that Gymnasium has registered."""
 
+FUNCTIONAL = {
+    "gymnax": "gymnax_env",
+    "playground": "playground_env",
+}
+"""Sources of environments in JAX, and their adapters. Each is an extra of the package."""
+
 _registered: dict[str, Callable[..., Any]] = {}
 _allowed: set[str] = set()
+# Environments in JAX, which have no state: one of each is compiled in a process. What made them
+# and its arguments are kept, so that nothing else gets their identities.
+_compiled: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
 
 
 def register(task: str, make: Callable[..., Any] | None = None) -> None:
@@ -38,7 +49,8 @@ def register(task: str, make: Callable[..., Any] | None = None) -> None:
     Args:
         task: Its name. Without `make`, one of an environment whose code may be run from now on:
             `package.module:FUNCTION`, `file.py:FUNCTION` or `gymnasium:module:ID`.
-        make: Returns an environment of Gymnasium, dm_env or ours; is given `env.kwargs`, and
+        make: Returns an environment of Gymnasium, dm_env or ours (`Environment` or
+            `FunctionalEnv`); is given `env.kwargs`, and
             a seed if it takes an argument of that name. None for a name that says what makes it.
 
     Raises:
@@ -68,7 +80,12 @@ def is_own(task: str) -> bool:
 def runs_code(task: str) -> bool:
     """Return whether a name has code imported that only the user may ask for."""
     source, _, rest = task.partition(":")
-    return ":" in task and (source != GYMNASIUM or ":" in rest)
+    return ":" in task and source not in FUNCTIONAL and (source != GYMNASIUM or ":" in rest)
+
+
+def may_be_functional(task: str) -> bool:
+    """Return whether a task of one's own may be in JAX, as far as its name says."""
+    return not task.startswith(f"{GYMNASIUM}:")
 
 
 def name_of(make: Callable[..., Any]) -> str:
@@ -122,7 +139,11 @@ def _check_allowed(task: str) -> None:
 
 
 def _check_there(task: str) -> None:
-    """Check, without importing anything but Gymnasium, that a name leads somewhere."""
+    """Check, without importing anything but what others made, that a name leads somewhere."""
+    source, _, name = task.partition(":")
+    if source in FUNCTIONAL:
+        _check_known(source, name, _adapter(source).known())
+        return
     source, _, function = task.rpartition(":")
     if not source or not function:
         raise ValueError(f"`task` must name a module and a function in it, got {task!r:.200}.")
@@ -131,7 +152,9 @@ def _check_there(task: str) -> None:
             raise ValueError(f"`task` must name a file that is there, but {source} is not.")
         return
     if source == GYMNASIUM:
-        _check_id(function)
+        import gymnasium
+
+        _check_known(source, function, gymnasium.registry)
         return
     if source.startswith(f"{GYMNASIUM}:"):
         source = source.partition(":")[2]
@@ -142,7 +165,7 @@ def _check_there(task: str) -> None:
     except ValueError:  # `__main__` of a program, names with dots at the beginning
         found = False
     if not found:
-        close = difflib.get_close_matches(package, [GYMNASIUM], n=1, cutoff=0.7)
+        close = difflib.get_close_matches(package, [GYMNASIUM, *FUNCTIONAL], n=1, cutoff=0.7)
         hint = f"; did you mean {close[0]}:{function}?" if close else ""
         raise ValueError(
             f"`task` must name a module that can be imported, got {task!r:.200}, but there is no "
@@ -150,16 +173,28 @@ def _check_there(task: str) -> None:
         )
 
 
-def _check_id(name: str) -> None:
-    """Check that Gymnasium has an environment of this id."""
-    import gymnasium
-
-    if name in gymnasium.registry:
+def _check_known(source: str, name: str, known: Collection[str]) -> None:
+    """Check that a source has an environment of this name."""
+    if name in known:
         return
-    close = difflib.get_close_matches(name, gymnasium.registry)
-    near = " or ".join(f"{GYMNASIUM}:{known}" for known in close)
+    close = difflib.get_close_matches(name, known)
+    near = " or ".join(f"{source}:{other}" for other in close)
     hint = f"did you mean {near}?" if near else "one that a module registers is MODULE:ID."
-    raise ValueError(f"`task` must be one that Gymnasium knows, got '{GYMNASIUM}:{name}'; {hint}")
+    if not near and source in FUNCTIONAL:
+        hint = f"there are {', '.join(sorted(known))}."
+    raise ValueError(
+        f"`task` must be one that {source.capitalize()} knows, got '{source}:{name}'; {hint}"
+    )
+
+
+def _adapter(source: str) -> Any:
+    """Import the adapter of a source of environments in JAX."""
+    try:
+        return importlib.import_module(f".adapters.{FUNCTIONAL[source]}", __package__)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"Tasks of {source} need the package {error.name}: `pip install 'gpld[{source}]'`."
+        ) from error
 
 
 def _find_own_modules() -> None:
@@ -180,24 +215,47 @@ def _make(
     """Make an environment; what comes of the name is found in the process that steps it."""
     if gl is not None and "mujoco" not in sys.modules:  # which reads it when it is imported
         os.environ["MUJOCO_GL"] = gl
+    source, _, name = task.partition(":")
     try:
-        if make is not None:
-            env = _call(make, kwargs, seed)
-        elif task.startswith(f"{GYMNASIUM}:"):
-            env = _call_gymnasium(task.partition(":")[2], kwargs, options)
+        if make is None and source == GYMNASIUM:
+            return _adapt(_call_gymnasium(name, kwargs, options), seed, options)
+        if make is None and source in FUNCTIONAL:
+            function = _adapter(source).make
+            arguments: dict[str, Any] = {"name": name, "kwargs": kwargs}
         else:
-            env = _call(_load(task), kwargs, seed)
-        return _adapt(env, seed, options)
+            function = make or _load(task)
+            arguments = ({"seed": seed} if _takes_seed(function) else {}) | kwargs
+        identity = (task, json.dumps(arguments, sort_keys=True, default=id), *options.values())
+        known, _, compiled = _compiled.get(identity, (None, None, None))
+        if known is not function:
+            env = function(**arguments)
+            if not _is_functional(env):
+                return _adapt(env, seed, options)
+            from .adapters.functional_env import programs
+
+            compiled = programs(env, **options)
+            _compiled[identity] = function, arguments, compiled
+        from .adapters.functional_env import SteppedEnv
+
+        return SteppedEnv(compiled, seed=seed)
     except UsageError as error:
         raise UsageError(f"The task {task} is not possible: {error}") from error
 
 
-def _call(make: Callable[..., Any], kwargs: dict[str, Any], seed: int) -> Any:
+def _takes_seed(make: Callable[..., Any]) -> bool:
     try:
-        takes_seed = "seed" in inspect.signature(make).parameters
+        return "seed" in inspect.signature(make).parameters
     except (TypeError, ValueError):  # written in C
-        takes_seed = False
-    return make(**({"seed": seed} if takes_seed else {}) | kwargs)
+        return False
+
+
+def _is_functional(env: Any) -> bool:
+    """Return whether an environment of our interface has states and keys as arguments."""
+    if not isinstance(getattr(env, "spec", None), EnvSpec) or not hasattr(env, "reset"):
+        return False
+    parameters = inspect.signature(env.reset).parameters.values()
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return any(p.default is p.empty for p in named)
 
 
 def _call_gymnasium(name: str, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, g
 
 import numpy as np
 
+from ..errors import UsageError
 from ..suite import EPISODE_STEPS, SHORT_NAMES, TASKS, canonical_name
 from . import probe
 from .backend import Backend, Implementation, check_implementation, choose_backend
@@ -208,9 +209,9 @@ def make_vector_env(
         envs = make_functional_env(
             task,
             num_envs=num_envs,
-            action_repeat=given.action_repeat,
             impl=mjx_impl,
             stagger=stagger,
+            **options,
         )
         groups = [FunctionalGroup(envs, seed=env_seed(seed))]
     elif engine == "batch":
@@ -266,36 +267,48 @@ def make_functional_env(
     task: str,
     *,
     num_envs: int,
-    action_repeat: int = 1,
     impl: Implementation = "jax",
     stagger: bool = False,
     num_copies: int = 1,
+    **options: Unpack[EnvOptions],
 ) -> "gpld.envs.functional.auto_reset.AutoReset":
     """Make environments that programs can hold.
 
     Args:
-        task: A task of the suite that MJX can simulate, or one of some probes.
+        task: A task of the suite that MJX can simulate, one of some probes, or the name of an
+            environment of one's own in JAX.
         num_envs: Number of environments, at least 1.
-        action_repeat: Control steps per environment step, at least 1; 1 for a probe.
-        impl: Which implementation of MJX takes the steps; of no account for a probe.
+        impl: Which implementation of MJX takes the steps; of no account for a probe or an
+            environment of one's own.
         stagger: Whether the first episode of each environment ends early, after a random
             number of steps.
         num_copies: For how many agents a program maps them.
+        **options: See `EnvOptions`.
 
     Raises:
+        UsageError: If an environment of one's own is no function in JAX.
         ValueError: If there is no such task, or an argument is not allowed with it.
         MachineError: If the implementation does not work here.
     """
     from .functional.auto_reset import AutoReset
 
-    env_factory(task, action_repeat=action_repeat)  # checks both
-    choose_backend(task, "mjx")
+    factory = env_factory(task, **options)  # checks them
+    choose_backend(task, "mjx", CompleteOptions(**options).observations)
     if task in probe.TASKS:
         from .functional import probe as functional_probe
 
         env = functional_probe.TASKS[task]()
+    elif is_own(task):
+        from .adapters.functional_env import SteppedEnv
+
+        made = factory(seed=0)
+        if not isinstance(made, SteppedEnv):
+            made.close()
+            raise UsageError(f"`env.backend` must be auto or dmc for {task}: it is not in JAX.")
+        env = made.functional
     else:
         from .mjx import MJXEnv
 
+        action_repeat = CompleteOptions(**options).action_repeat
         env = MJXEnv(task, action_repeat=action_repeat, impl=impl, max_envs=num_envs * num_copies)
     return AutoReset(env, num_envs, stagger=stagger)

@@ -62,10 +62,10 @@ def open_source(
         env = make_functional_env(
             run.config.task,
             num_envs=run.config.env.num_envs,
-            action_repeat=run.config.action_repeat,
             impl=run.config.env.mjx_impl,
             stagger=run.config.env.stagger,
             num_copies=num_runs,
+            **run.config.env_options,
         )
         return Source(env.spec, functional=env)
     envs = stack.enter_context(make_envs(run.config.share, num_runs, process))

@@ -75,7 +75,7 @@ def _engine(config: Config) -> str:
     if backend == "batch":
         return f"batch: MuJoCo's batched simulation, {count(max(workers, 1), 'thread')}"
     if backend == "mjx":
-        simulator = "functions" if config.task in probe.TASKS else "MuJoCo"
+        simulator = "functions" if config.task in probe.TASKS or is_own(config.task) else "MuJoCo"
         return (
             f"mjx: {simulator} in JAX, {env.num_envs} environments in one program ({env.mjx_impl})"
         )

@@ -122,7 +122,9 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     console = enter(RunConsole(config, len(runs)))
     interrupts = enter(Interrupts(console.print, outlook))
     is_new = not any(records.values()) and processes.index == 0
-    if is_new and is_own(config.task) and not config.offline:
+    # In one program, what an environment returns is checked before it is compiled.
+    stepped = not config.offline and config.env.backend != "mjx"
+    if is_new and is_own(config.task) and stepped:
         check_own_env(config)
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
     spec = sources[0].spec

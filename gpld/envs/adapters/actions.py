@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float64, Shaped
 
 from ...errors import UsageError
 
@@ -34,10 +34,18 @@ class Continuous:
 
     Attributes:
         size: Number of entries.
+        low: Lowest value of each.
+        high: Highest value of each.
+        shape: Axes of an action of theirs.
+        dtype: Its dtype.
     """
 
     discrete = False
     size: int
+    low: Float64[np.ndarray, "..."]
+    high: Float64[np.ndarray, "..."]
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
     def __init__(self, low: Any, high: Any, shape: tuple[int, ...], dtype: np.dtype, *, space: str):
         """Take over the bounds.
@@ -52,16 +60,16 @@ class Continuous:
         Raises:
             UsageError: If a bound is infinite, or actions are empty.
         """
-        self._low = np.broadcast_to(np.asarray(low, np.float64), shape)
-        self._high = np.broadcast_to(np.asarray(high, np.float64), shape)
-        self._shape, self._dtype = shape, dtype
+        self.low = np.broadcast_to(np.asarray(low, np.float64), shape)
+        self.high = np.broadcast_to(np.asarray(high, np.float64), shape)
+        self.shape, self.dtype = shape, dtype
         self.size = int(np.prod(shape))
         if self.size == 0:
             raise UsageError(f"Actions must have at least one number, but the space is {space}.")
         # Between the largest numbers of float32 lies nothing that an action of theirs could mean.
         largest = np.finfo(np.float32).max
-        finite = (self._low > -largest).all() and (self._high < largest).all()
-        if not finite or (self._low > self._high).any():
+        finite = (self.low > -largest).all() and (self.high < largest).all()
+        if not finite or (self.low > self.high).any():
             raise UsageError(
                 f"Actions must have finite bounds, but the space is {space}; wrap the environment "
                 "so that it takes actions within some, as gymnasium.wrappers.RescaleAction and "
@@ -77,8 +85,8 @@ class Continuous:
         array = np.asarray(action, np.float64)
         if array.shape != (self.size,) or not np.isfinite(array).all():
             raise ValueError(f"`action` must be {self.size} finite numbers, got {action}.")
-        fraction = (np.clip(array, -1, 1).reshape(self._shape) + 1) / 2
+        fraction = (np.clip(array, -1, 1).reshape(self.shape) + 1) / 2
         # By two products: the difference of two bounds may be too large for a number.
-        scaled = np.clip(fraction * self._high + (1 - fraction) * self._low, self._low, self._high)
-        rounded = np.rint(scaled) if self._dtype.kind in "iu" else scaled
-        return np.asarray(rounded, self._dtype)
+        scaled = np.clip(fraction * self.high + (1 - fraction) * self.low, self.low, self.high)
+        rounded = np.rint(scaled) if self.dtype.kind in "iu" else scaled
+        return np.asarray(rounded, self.dtype)

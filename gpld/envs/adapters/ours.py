@@ -1,6 +1,5 @@
 """Environments of others that have our interface already."""
 
-import inspect
 from typing import Any
 
 from ...errors import UsageError
@@ -18,10 +17,8 @@ def adapt(
     """Return an environment of our interface, with the state that it may lack.
 
     Raises:
-        UsageError: If it is a function in JAX, or an option is given, which is its own matter.
+        UsageError: If an option is given, which is its own matter.
     """
-    if "key" in inspect.signature(env.reset).parameters:
-        raise UsageError("environments that are functions in JAX are no tasks of one's own yet.")
     options = {
         "env.action_repeat": (action_repeat, env.spec.action_repeat),
         "env.observations": (observations, "vectors"),

@@ -91,7 +91,9 @@ def check_quickly_in_child(
     Raises:
         WorkerError: If the process dies or takes longer.
     """
-    child = Child(_check_on_request, name=name, error=WorkerError, timeout=timeout)
+    child = Child(
+        _check_on_request, name=name, error=WorkerError, timeout=timeout, JAX_PLATFORMS="cpu"
+    )
     try:
         child.send((factory, seed))
         return child.recv()

@@ -101,6 +101,7 @@ class Drawing(contextlib.AbstractContextManager):
             timeout=_PATIENCE,
             quiet=True,
             MUJOCO_GL=_backend(episode.task),
+            JAX_PLATFORMS="cpu",
         )
         try:
             self._child.send(episode)

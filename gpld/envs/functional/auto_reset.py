@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Int, Int8, Key, PRNGKeyArray, Shaped
 
+from ...errors import UsageError
 from ..failures import find_spoilt
 from ..timestep import EnvSpec, TimeStep
 from .env import FunctionalEnv
@@ -75,18 +76,26 @@ class AutoReset:
 
         Raises:
             ValueError: If `num_envs < 1`.
+            UsageError: If episodes without a time limit are to be staggered.
         """
         if num_envs < 1:
             raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
+        if stagger and not env.spec.episode_steps:
+            raise UsageError(
+                "`env.stagger` must be False for a task without a time limit, which "
+                "`--env.episode_steps` sets."
+            )
         self.spec, self.num_envs = env.spec, num_envs
         self._env, self._stagger = env, stagger
+        # Without a limit, more than any run has.
+        self._limit = env.spec.episode_steps or 2**31 - 1
         # Environments that are reset together: any number gives the same results.
         self._chunk_size = max(1, num_envs // 64)
 
     def init(self, key: PRNGKeyArray) -> AutoResetState:
         """Return the state before the first step, which resets every environment."""
         key, stagger_key = jr.split(key)
-        left = jnp.full(self.num_envs, self.spec.episode_steps)
+        left = jnp.full(self.num_envs, self._limit)
         if self._stagger:
             left = jr.randint(stagger_key, left.shape, 1, left + 1, left.dtype)
         keys = jr.split(key, self.num_envs)
@@ -102,7 +111,7 @@ class AutoReset:
         spoilt = find_spoilt(env.timestep) > 0
         left = jnp.where(state.due, state.left, state.left - 1)
         is_last = env.timestep.is_last | (left == 0) | spoilt
-        left = jnp.where(is_last, self.spec.episode_steps, left)
+        left = jnp.where(is_last, self._limit, left)
         before = jax.tree.map(_finite, state.env.timestep.observation)
         timestep = TimeStep(
             observation=jax.tree.map(

@@ -21,6 +21,12 @@ def with_keys(tree: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(restore, like, tree)
 
 
+def named(tree: PyTree) -> dict[str, Shaped[jax.Array | jax.ShapeDtypeStruct, "..."]]:
+    """Return arrays by their place in a tree."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
 def is_key(x: Shaped[jax.Array | jax.ShapeDtypeStruct, "..."]) -> bool:
     """Return whether an array is one of random keys."""
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

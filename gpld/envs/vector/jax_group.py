@@ -9,7 +9,7 @@ import numpy as np
 
 from ...xla import flags
 from ..functional.auto_reset import AutoReset, AutoResetState
-from ..functional.keys import with_keys, without_keys
+from ..functional.keys import named, with_keys, without_keys
 from ..timestep import EnvState, TimeStep
 from .group import Actions, Group, Mask
 
@@ -63,7 +63,9 @@ class FunctionalGroup(Group):
 
     def get_states(self) -> list[EnvState]:
         """Return the state of each environment in order: its arrays by their place in the tree."""
-        arrays = {name: np.asarray(array) for name, array in _named(self._state).items()}
+        arrays = {
+            name: np.asarray(array) for name, array in named(without_keys(self._state)).items()
+        }
         return [
             {name: array[i].copy() for name, array in arrays.items()} for i in range(self.num_envs)
         ]
@@ -74,7 +76,7 @@ class FunctionalGroup(Group):
         Raises:
             ValueError: If they are not of environments like these.
         """
-        own = _named(self._state)
+        own = named(without_keys(self._state))
         for name, array in own.items():
             for state in states:
                 if state.keys() != own.keys() or np.shape(state[name]) != array.shape[1:]:
@@ -89,9 +91,3 @@ class FunctionalGroup(Group):
 
     def close(self) -> None:
         """Do nothing: the arrays go with the group."""
-
-
-def _named(state: AutoResetState) -> dict[str, jax.Array]:
-    """Return arrays by their place in the tree, keys as the numbers that they are made of."""
-    leaves, _ = jax.tree.flatten_with_path(without_keys(state))
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -37,7 +37,10 @@ class Worker(Group):
             timeout: Seconds that each answer is waited for, positive.
         """
         self.num_envs = len(seeds)
-        self._child = Child(step_on_request, name=name, error=WorkerError, timeout=timeout)
+        # Environments in JAX would take memory of the accelerator from the run.
+        self._child = Child(
+            step_on_request, name=name, error=WorkerError, timeout=timeout, JAX_PLATFORMS="cpu"
+        )
         self._child.send((factory, seeds))
 
     @functools.cached_property

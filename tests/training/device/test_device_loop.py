@@ -10,12 +10,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 from driven_replay import DrivenReplay
+from functional_target import Target
 
 from gpld import agent
 from gpld.checkpoints import checkpoint
 from gpld.config import ReplayConfig
 from gpld.config.presets import PRESETS
-from gpld.envs import WorkerError, make_functional_env
+from gpld.envs import WorkerError, make_functional_env, own
 from gpld.envs.functional import probe
 from gpld.errors import Interrupted, MachineError
 from gpld.models import StoredLatent
@@ -158,10 +159,18 @@ def test_a_run_that_is_resumed_is_the_one_that_never_stopped(whole, tmp_path):
     assert replays[0] == replays[1]
 
 
-def test_discrete_actions_on_host_and_device(on_host, tmp_path):
-    """The same episodes by either loop; interrupted and resumed, bit for bit the same run."""
+@pytest.mark.parametrize("task", ["probe_discrete", "target"])
+def test_discrete_actions_on_host_and_device(task, on_host, monkeypatch, tmp_path):
+    """The same episodes by either loop; interrupted and resumed, bit for bit the same run.
+
+    Also in an environment of one's own, with repeated actions and a time limit of ours.
+    """
+    monkeypatch.setattr(own, "_registered", {"target": Target})
+    env = HOST.env
+    if task == "target":
+        env = dataclasses.replace(env, action_repeat=2, episode_steps=7, kwargs='{"size": 9}')
     host, device = (
-        dataclasses.replace(config, task="probe_discrete", env_steps=360, log=log)
+        dataclasses.replace(config, task=task, env=env, env_steps=360, log=log)
         for config in (HOST, DEVICE)
         for log in [dataclasses.replace(HOST.log, report_every=0)]
     )
