@@ -188,6 +188,7 @@ def _evaluate(
             max_restarts=trained.config.env.max_restarts,
             record=first_episode,
             warn=_warn,
+            spec=RunFolder(run).env_spec(),
         )
         prefix = f"seed {seed} " if len(options.seeds) > 1 else ""
         for i, score in enumerate(evaluations[seed].scores):

@@ -71,10 +71,11 @@ def _json_object(text: str) -> str:
     """Return a JSON object as text that is the same for equal ones."""
     try:
         values = json.loads(text)
+        stored = json.dumps(values, sort_keys=True, allow_nan=False)
     except ValueError:
-        values = None
+        values, stored = None, ""
     check(isinstance(values, dict), "env.kwargs", "a JSON object such as '{\"size\": 3}'", text)
-    return json.dumps(values, sort_keys=True)
+    return stored
 
 
 @dataclasses.dataclass(frozen=True)

@@ -240,6 +240,8 @@ def _make(
         return SteppedEnv(compiled, seed=seed)
     except UsageError as error:
         raise UsageError(f"The task {task} is not possible: {error}") from error
+    except SystemExit as end:  # which would end training without a word
+        raise UsageError(f"The task {task} is not possible: its code exits ({end}).") from end
 
 
 def _takes_seed(make: Callable[..., Any]) -> bool:

@@ -65,6 +65,14 @@ class EnvSpec(NamedTuple):
     discrete: bool = False
     resumable: bool = True
 
+    def describe(self) -> str:
+        """Describe observations and action in a few words."""
+        return ", ".join(
+            f"{name} {array.dtype} {array.shape}"
+            + ("" if array.num_classes is None else f" of {array.num_classes}")
+            for name, array in {**self.observation, "action": self.action}.items()
+        )
+
     @property
     def action(self) -> ArraySpec:
         """Shape and dtype of one action."""

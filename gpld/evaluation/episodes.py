@@ -14,12 +14,13 @@ from ..agent import act, initial_policy_state, is_finite
 from ..envs import (
     CompleteOptions,
     EnvOptions,
+    EnvSpec,
     TimeStep,
     VectorEnv,
     choose_backend,
     make_vector_env,
 )
-from ..errors import Interrupted, MachineError
+from ..errors import Interrupted, MachineError, UsageError
 from ..machine.provenance import num_cores
 from ..models import Dreamer, Latent
 from ..runs.metrics import EpisodeEnd, EpisodeTracker
@@ -57,6 +58,7 @@ def evaluate(
     should_stop: Callable[[], bool] | None = None,
     record: Record | None = None,
     warn: Callable[[str], None] | None = None,
+    spec: EnvSpec | None = None,
     **options: Unpack[EnvOptions],
 ) -> Evaluation:
     """Runs episodes in environments of their own, on dm_control's physics whatever trains.
@@ -73,10 +75,13 @@ def evaluate(
         should_stop: Asked at every step.
         record: Told every step.
         warn: Told of each failure.
+        spec: What the agent was trained on, which the environments must have; None looks at
+            nothing.
         **options: As for `make_env`.
 
     Raises:
         Interrupted: If it should stop.
+        UsageError: If the environments have other observations or actions.
         MachineError: If the actions are not finite, or there are pictures and nothing can
             draw them here.
         WorkerError: If environments failed too often.
@@ -94,6 +99,14 @@ def evaluate(
         replace_workers=False,
         **options,
     ) as envs:
+        if spec is not None and (spec.observation, spec.action) != (
+            envs.spec.observation,
+            envs.spec.action,
+        ):
+            raise UsageError(
+                f"{task} is not the environment that the agent was trained in: it has "
+                f"{envs.spec.describe()}, but the run has {spec.describe()}."
+            )
         episodes = run_episodes(
             model,
             envs,

@@ -224,7 +224,7 @@ def serve(function: Callable[[Connection], None], descriptor: int) -> None:
                 connection.send(_Failure(reason, traceback.format_exc()))
 
 
-def describe_error(error: Exception) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an exception in one line, with the last place in code that nobody has installed."""
     reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -252,16 +252,6 @@ def _check_environment(config: Config, data: DataFolder) -> None:
         return
     raise UsageError(
         f"`--offline` {data.path} does not fit: {config.task}, where the agent is evaluated, has "
-        f"{_arrays(spec)}, but the data have {_arrays(data.spec)}; `--learn world_model` needs no "
-        "environment."
-    )
-
-
-def _arrays(spec: EnvSpec) -> str:
-    """Describe observations and action in a few words."""
-    arrays = {**spec.observation, "action": spec.action}
-    return ", ".join(
-        f"{name} {array.dtype} {array.shape}"
-        + ("" if array.num_classes is None else f" of {array.num_classes}")
-        for name, array in arrays.items()
+        f"{spec.describe()}, but the data have {data.spec.describe()}; `--learn world_model` needs "
+        "no environment."
     )

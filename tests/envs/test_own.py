@@ -147,7 +147,7 @@ def test_settings_that_depend_on_the_task():
 
 def test_arguments_are_a_json_object_in_one_form():
     assert EnvConfig(kwargs='{"b":1, "a": [2]}').kwargs == '{"a": [2], "b": 1}'
-    for text in ("[1]", "a", '{"a": }', "null"):
+    for text in ("[1]", "a", '{"a": }', "null", '{"a": NaN}', '{"a": 1e999}'):
         with pytest.raises(ValueError, match=r"`env\.kwargs` must be a JSON object such as .* got"):
             EnvConfig(kwargs=text)
 
@@ -234,6 +234,15 @@ def test_functions_that_are_not_there(file, function, kwargs, message):
         make_env(task, seed=0, kwargs=kwargs)
     assert message in str(error.value)
     assert str(error.value).startswith(f"The task {task} is not possible: ")
+
+
+def test_code_that_ends_python_is_one_line():
+    def leave():
+        raise SystemExit("bye")
+
+    gpld.register("leave", leave)
+    with pytest.raises(UsageError, match=r"^The task leave is not possible: its code exits \(bye"):
+        make_env("leave", seed=0)
 
 
 def test_what_is_made_must_be_an_environment():

@@ -128,7 +128,8 @@ class Adapter:
         self._frame: Announced | None = None
         observed = {name: array.spec for name, array in self._arrays.items()}
         if observations != "vectors":
-            self.frame_name = IMAGE if IMAGE not in observed else "obs/frame"
+            names = (IMAGE, "obs/frame", *(f"obs/frame{i}" for i in range(len(observed))))
+            self.frame_name = next(name for name in names if name not in observed)
             self._frame = self._measure_frame()
             observed[self.frame_name] = self._frame.spec
         self.spec = EnvSpec(
@@ -155,11 +156,18 @@ class Adapter:
         self._env = around(self._env)
 
     def reset(self) -> TimeStep:
-        """Start an episode."""
+        """Start an episode.
+
+        Raises:
+            UsageError: If the environment's state, looked at once, is none that files can hold.
+        """
         seed, self._pending_seed = self._pending_seed, None
         self._num_resets += 1
         self._elapsed = 0
-        return single_timestep(self._observe(self._env.reset(seed)), is_first=True)
+        timestep = single_timestep(self._observe(self._env.reset(seed)), is_first=True)
+        if self._num_resets == 1 and self._env.resumable:  # before anything depends on it
+            check_state(self._env.get_state())
+        return timestep
 
     def step(self, action: Any) -> TimeStep:
         """Apply `action` for up to `spec.action_repeat` of its steps.
@@ -167,13 +175,13 @@ class Adapter:
         Raises:
             ValueError: If `action` is none, or the observation is not what was announced.
         """
-        own = self._env.action.convert(action)
-        outcome = self._env.step(own)
+        outcome = self._env.step(self._env.action.convert(action))
         reward = float(np.asarray(outcome.reward).item())
         for _ in range(self.spec.action_repeat - 1):
             if outcome.terminated or outcome.truncated:
                 break
-            outcome = self._env.step(own)
+            # Converted anew: it may have changed the last one in place.
+            outcome = self._env.step(self._env.action.convert(action))
             reward += float(np.asarray(outcome.reward).item())
         self._elapsed += 1
         is_last = outcome.terminated or outcome.truncated or self._elapsed == self._episode_steps
@@ -189,8 +197,7 @@ class Adapter:
     def get_state(self) -> EnvState:
         """Return the state; of an environment that has none, only how often it was reset.
 
-        Raises:
-            UsageError: If its own state holds something that files cannot.
+        One that files cannot hold counts as none, so that a run can still be saved.
         """
         state = {"num_resets": self._num_resets, "elapsed": self._elapsed}
         if not self._env.resumable:
@@ -198,7 +205,10 @@ class Adapter:
         if self._pending_seed is not None:  # nothing has begun
             return {**state, "env": None}
         own = self._env.get_state()
-        check_state(own)
+        try:
+            check_state(own)
+        except UsageError:
+            return {**state, ANEW: True}
         return {**state, "env": own}
 
     def set_state(self, state: EnvState) -> None:
@@ -228,7 +238,8 @@ class Adapter:
 
     def _measure_frame(self) -> Announced:
         """Return the form of a picture, which is known once there is one."""
-        self._env.reset(self._seed)
+        seed, self._pending_seed = self._pending_seed, None
+        self._env.reset(seed)
         frame = np.asarray(self._env.frame())
         place = Place((self.frame_name,), frame.shape, frame.dtype)
         announced = announce([place], self._image_size)[self.frame_name]

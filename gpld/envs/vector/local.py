@@ -59,7 +59,7 @@ class LocalGroup(EnvGroup):
             yield
         except UsageError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = WorkerError(f"{self._name} failed: {describe_error(error)}.")
             failure.add_note(traceback.format_exc())
             raise failure from error

@@ -117,6 +117,68 @@ def test_pictures_instead_or_as_well():
     assert set(both.reset().observation) == set(shapes)
 
 
+def test_a_picture_takes_the_place_of_no_observation():
+    env = Scripted(render_mode="rgb_array")
+    names = {"image": spaces.Box(0, 1, (2,)), "obs": spaces.Dict(frame=spaces.Box(0, 1, (2,)))}
+    env.observation_space = spaces.Dict(names)
+    own = {"image": np.zeros(2, np.float32), "obs": {"frame": np.zeros(2, np.float32)}}
+    env.reset = lambda **_: (setattr(env, "time", 0), (own, {}))[1]
+    adapted = adapt(env, observations="both")
+    shapes = {name: array.shape for name, array in adapted.spec.observation.items()}
+    assert shapes == {"image": (2,), "obs/frame": (2,), "obs/frame0": (32, 48, 3)}
+
+
+def test_measuring_a_picture_is_the_reset_with_the_seed():
+    env = Scripted((0, False, False), render_mode="rgb_array")
+    adapted = adapt(env, observations="pixels")
+    adapted.reset()
+    assert env.seeds == [7, None]
+
+
+def test_an_action_that_is_changed_in_place_is_given_anew_at_each_repeat():
+    class Halving(Scripted):
+        def step(self, action):
+            outcome = super().step(action.copy())
+            action *= 0.5
+            return outcome
+
+    env = Halving(*[(0, False, False)] * 3)
+    adapted = adapt(env, action_repeat=3)
+    adapted.reset()
+    adapted.step(np.ones(1, np.float32))
+    assert [action.item() for action in env.actions] == [2, 2, 2]
+
+
+class Remembering(Scripted):
+    """Has a state, of which files can hold what it is at first."""
+
+    memory = 0.0
+
+    def get_state(self):
+        return {"memory": self.memory}
+
+    def set_state(self, state):
+        self.memory = state["memory"]
+
+
+def test_a_state_that_files_cannot_hold_is_found_at_once_and_never_ends_a_run():
+    env = Remembering()
+    env.memory = [1.0]
+    with pytest.raises(UsageError, match=r"`get_state` must return .*, got list"):
+        adapt(env).reset()
+    env = Remembering((0, False, False))
+    adapted = adapt(env)
+    adapted.reset()
+    assert adapted.get_state()["env"]["core"] == {"memory": 0.0}
+    env.memory = [1.0]
+    state = adapted.get_state()
+    assert "env" not in state
+    adapted.set_state(state)  # a new episode, with another seed
+    adapted.reset()
+    assert env.seeds[0] == 7
+    assert env.seeds[1] not in (7, None)
+
+
 @pytest.mark.parametrize("observations", ["pixels", "both"])
 def test_an_environment_that_draws_nothing_says_how_to_make_it(observations):
     with pytest.raises(

@@ -128,9 +128,8 @@ def test_a_state_that_files_cannot_hold_is_refused(state, message):
     own = Resumable()
     own.get_state = lambda: state
     env = Adapter(GymnasiumEnv(own), seed=0)
-    env.reset()
     with pytest.raises(UsageError, match=message):
-        env.get_state()
+        env.reset()
 
 
 def test_what_is_unknown_is_not_resumable():
