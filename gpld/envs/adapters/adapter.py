@@ -238,8 +238,8 @@ class Adapter:
 
     def _measure_frame(self) -> Announced:
         """Return the form of a picture, which is known once there is one."""
-        seed, self._pending_seed = self._pending_seed, None
-        self._env.reset(seed)
+        # The first episode is the same afterwards: it is begun with this seed as well.
+        self._env.reset(self._seed)
         frame = np.asarray(self._env.frame())
         place = Place((self.frame_name,), frame.shape, frame.dtype)
         announced = announce([place], self._image_size)[self.frame_name]

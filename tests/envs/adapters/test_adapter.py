@@ -128,13 +128,6 @@ def test_a_picture_takes_the_place_of_no_observation():
     assert shapes == {"image": (2,), "obs/frame": (2,), "obs/frame0": (32, 48, 3)}
 
 
-def test_measuring_a_picture_is_the_reset_with_the_seed():
-    env = Scripted((0, False, False), render_mode="rgb_array")
-    adapted = adapt(env, observations="pixels")
-    adapted.reset()
-    assert env.seeds == [7, None]
-
-
 def test_an_action_that_is_changed_in_place_is_given_anew_at_each_repeat():
     class Halving(Scripted):
         def step(self, action):
