@@ -3,5 +3,5 @@
 from .episode import Bounds as Bounds, Episode as Episode, Refused as Refused
 from .folder import DataFolder as DataFolder, is_data as is_data
 from .importer import Source as Source, import_episodes as import_episodes
-from .minari import MinariSource as MinariSource, is_minari as is_minari
+from .minari_source import MinariSource as MinariSource, is_minari as is_minari
 from .npz import NpzSource as NpzSource

@@ -38,8 +38,10 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
     chosen, counts, ratio = choices(config), parameter_counts(state.model), train_ratio(config)
     networks = ", ".join(f"{name} {number:,}" for name, number in counts.items())
     replay, update, checkpoints = map(byte_size, predict(config.share, spec, state))
-    on_device = device_memory() if config.loop == "device" else None
-    free = available_memory() if on_device is None else on_device
+    on_host, on_device = available_memory(), device_memory()
+    here = on_host if on_device is None else on_device
+    beside = config.loop == "host" and on_device is not None
+    free = f"; {byte_size(on_host)} are free" if beside else ""
     place = _PLACES[config.replay.storage if config.loop == "host" else "device"]
     penalty = ", ".join(
         f"{k} {v:g} ({config.gpld.estimator})" for k, v in config.gpld.coefficients.items()
@@ -61,8 +63,8 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         f"{config.env_steps * config.action_repeat:,} frames, "
         f"{count(ratio.updates_due(config.env_steps), 'update')}; "
         f"{ratio.ratio:g} updates per env step from env step {ratio.first_env_step:,} on",
-        "memory": f"{replay} for replay once it is full ({place}), {update} for an update of the "
-        f"agent; {byte_size(free)} are free",
+        "memory": f"{replay} for replay once it is full ({place}{free}), {update} for an update of "
+        f"the agent{' on the device' * beside}; {byte_size(here)} are free",
         "disk": f"up to {checkpoints} for checkpoints; {byte_size(free_disk(path))} are free",
     }
     return "\n".join(f"{name:12}{text}" for name, text in lines.items() if text is not None)

@@ -4,22 +4,25 @@ import json
 import shlex
 from pathlib import Path
 
+import equinox as eqx
 import jax
+import numpy as np
 import pytest
 from jax.sharding import Mesh
 
+from gpld import agent
 from gpld.benchmark.gpu.programs import described_program
-from gpld.benchmark.update import observation_shapes
+from gpld.benchmark.update import ACTION_SIZE, observation_shapes
 from gpld.cli import parse_config
+from gpld.envs import ArraySpec, EnvSpec
+from gpld.training.memory_estimate import predict
 from gpld.training.update_memory import update_temporaries
 from gpld.xla.choices import made_for
 
 MATRIX = Path(__file__).parents[2] / "benchmarks" / "h100_described" / "gpu-program.json"
-ROWS = {
-    name: row
-    for name, row in json.loads(MATRIX.read_text())["rows"].items()
-    if row.get("program") == "update" and "temporaries" in row
-}
+COMPILED = json.loads(MATRIX.read_text())["rows"]
+ROWS = {name: row for name, row in COMPILED.items() if row["program"] == "update"}
+LOOPS = {name: row for name, row in COMPILED.items() if row["program"] == "device"}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -30,8 +33,18 @@ def test_on_a_gpu(name):
     assert one * config.seeds / config.devices == pytest.approx(ROWS[name]["temporaries"], rel=0.15)
 
 
-def test_the_matrix_covers_what_decides():
-    assert len(ROWS) > 20
+@pytest.mark.parametrize("name", LOOPS)
+def test_of_the_loop_on_a_gpu(name):
+    """Agents and an update, beside the replay, which is updated in place."""
+    row, config = LOOPS[name], parse_config(shlex.split(LOOPS[name]["flags"]))
+    arrays = observation_shapes(config).items()
+    observation = {k: ArraySpec(shape, np.dtype("float32")) for k, shape in arrays}
+    spec = EnvSpec(observation, ACTION_SIZE, 1, 1000)
+    with made_for("gpu"):
+        state = eqx.filter_eval_shape(agent.init, config, **spec.sizes, key=jax.random.key(0))
+        predicted = predict(config, spec, state).update
+    beside = row["arguments"] + row["results"] - 2 * row["aliased"] + row["temporaries"]
+    assert predicted == pytest.approx(beside, rel=0.15)
 
 
 @pytest.mark.slow

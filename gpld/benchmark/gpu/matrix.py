@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import MachineError, UsageError
+from ...machine.provenance import provenance
 from ...machine.subprocesses import python_command, python_environment
 from ..measure import progress
 from ..report import aligned, write_report
@@ -53,7 +54,7 @@ def compile_matrix(names: Sequence[str], file: Path | None) -> str:
     ]
     for name in names or by_name:
         progress(f"compiling {name}")
-        stored[name] = _compile_apart(by_name[name])
+        stored[name] = {"commit": provenance()["commit"], **_compile_apart(by_name[name])}
         cells.append(_cells(name, stored[name]))
         if file is not None:
             rows = {name: stored[name] for name in by_name if name in stored}

@@ -1,6 +1,8 @@
 """The matrix of GPU programs, as far as it goes without JAX's CUDA plugin."""
 
 import importlib.util
+import json
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,13 @@ def test_rows_are_settings_of_training():
         config = parse_settings(row.flags)
         assert config.devices == row.cards
         assert (config.loop == "device") == (row.program == "device")
+
+
+def test_what_is_stored_is_the_matrix():
+    folder = Path(__file__).parents[3] / "benchmarks" / "h100_described"
+    stored = json.loads((folder / "gpu-program.json").read_text())["rows"]
+    rows = {row.name: (row.program, " ".join(row.flags)) for row in matrix_rows()}
+    assert {k: (v.get("program"), v.get("flags")) for k, v in stored.items()} == rows
 
 
 @pytest.mark.skipif(PLUGIN is not None, reason="JAX's CUDA plugin is installed")
@@ -48,3 +57,6 @@ def test_an_unknown_row_is_refused(capsys):
 def test_a_program_compiles_for_the_card(tmp_path, capsys):
     main(["gpu-program", "--rows", "act", "--out", str(tmp_path)])
     assert "act" in capsys.readouterr().out
+    row = json.loads((tmp_path / "gpu-program.json").read_text())["rows"]["act"]
+    assert "error" not in row
+    assert 0 < row["started"] <= row["launches"] == sum(row["kinds"].values())

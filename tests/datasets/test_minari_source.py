@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from imported_data import failure, imported, steps_of
 
-from gpld.datasets.minari import MinariSource
+from gpld.datasets.minari_source import MinariSource
 from gpld.envs import ArraySpec
 from gpld.errors import UsageError
 
@@ -14,7 +14,7 @@ from gpld.errors import UsageError
 def test_minari_that_is_missing_is_one_line(tmp_path, capsys, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "metadata.json").write_text("{}")
-    monkeypatch.setattr("gpld.datasets.minari.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("gpld.datasets.minari_source.importlib.util.find_spec", lambda name: None)
     error, code, _ = failure(capsys, tmp_path, tmp_path / "out")
     assert error == f"error: {tmp_path} needs Minari to be read: `pip install 'gpld[minari]'`.\n"
     assert code == 2
