@@ -156,18 +156,11 @@ class Adapter:
         self._env = around(self._env)
 
     def reset(self) -> TimeStep:
-        """Start an episode.
-
-        Raises:
-            UsageError: If the environment's state, looked at once, is none that files can hold.
-        """
+        """Start an episode."""
         seed, self._pending_seed = self._pending_seed, None
         self._num_resets += 1
         self._elapsed = 0
-        timestep = single_timestep(self._observe(self._env.reset(seed)), is_first=True)
-        if self._num_resets == 1 and self._env.resumable:  # before anything depends on it
-            check_state(self._env.get_state())
-        return timestep
+        return single_timestep(self._observe(self._env.reset(seed)), is_first=True)
 
     def step(self, action: Any) -> TimeStep:
         """Apply `action` for up to `spec.action_repeat` of its steps.
@@ -197,7 +190,8 @@ class Adapter:
     def get_state(self) -> EnvState:
         """Return the state; of an environment that has none, only how often it was reset.
 
-        One that files cannot hold counts as none, so that a run can still be saved.
+        One that files cannot hold counts as none, so that a run can still be saved; what is wrong
+        with it is in its place.
         """
         state = {"num_resets": self._num_resets, "elapsed": self._elapsed}
         if not self._env.resumable:
@@ -207,8 +201,8 @@ class Adapter:
         own = self._env.get_state()
         try:
             check_state(own)
-        except UsageError:
-            return {**state, ANEW: True}
+        except UsageError as error:
+            return {**state, ANEW: str(error)}
         return {**state, "env": own}
 
     def set_state(self, state: EnvState) -> None:
@@ -262,11 +256,14 @@ def check_state(state: Any) -> None:
             if not isinstance(key, str):
                 raise UsageError(f"`get_state` must return keys that are texts, got {key!r:.80}.")
             check_state(value)
+    elif isinstance(state, list | tuple):  # which come back as lists
+        for value in state:
+            check_state(value)
     elif not (
-        (isinstance(state, np.ndarray) and state.dtype.kind in "biuf")
+        (isinstance(state, np.ndarray | np.generic) and state.dtype.kind in "biuf")
         or type(state) in (type(None), bool, int, float, str)
     ):
         raise UsageError(
-            "`get_state` must return dictionaries of NumPy arrays, numbers, texts and None, got "
-            f"{type(state).__name__}."
+            "`get_state` must return dictionaries and lists of NumPy arrays, numbers, texts and "
+            f"None, got {type(state).__name__}."
         )

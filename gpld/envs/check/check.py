@@ -12,7 +12,7 @@ from ..registry import EnvOptions, env_factory
 from ..timestep import Environment
 from .finding import Finding, broken, ok
 from .rules import WALK_RULES
-from .trials import TRIALS, Trial
+from .trials import TRIALS, Trial, check_state_kept
 from .walk import Walk, take_walk
 
 # Time steps of the walk of a check.
@@ -73,8 +73,10 @@ def check_quickly(factory: Callable[..., Environment], seed: int) -> tuple[str, 
         walk = take_walk(factory, seed, num_steps=_NUM_QUICK, seconds=0.5)
     except Exception:
         return None
-    found = _check_walk(walk).items()
-    return next((item for item in found if item[1].verdict == "broken"), None)
+    found = _check_walk(walk)
+    if walk.error is None and walk.spec.resumable:
+        found["state"] = check_state_kept(factory, seed)
+    return next((item for item in found.items() if item[1].verdict == "broken"), None)
 
 
 def check_quickly_in_child(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...errors import UsageError
 from ..adapters.adapter import check_state
 from ..own import in_workers
 from ..registry import make_vector_env
@@ -78,6 +79,22 @@ def check_state_restored(trial: Trial) -> Finding:
     return _restore(trial, at=max(1, min(walk.lengths, default=40) // 2))
 
 
+def check_state_kept(factory: Callable[..., Environment], seed: int) -> Finding:
+    """A state is one that files can hold."""
+    env = factory(seed=seed)
+    try:
+        env.reset()
+        state = env.get_state()
+        if isinstance(fault := state.get(ANEW), str):
+            return broken(fault)
+        check_state(state)
+    except UsageError as error:
+        return broken(str(error))
+    finally:
+        env.close()
+    return ok("files can hold it")
+
+
 def check_workers(trial: Trial) -> Finding:
     """A fresh process can make it; says how fast it is there and here."""
     here = _speed(trial, 0)
@@ -133,6 +150,8 @@ def _restore(trial: Trial, *, at: int) -> Finding:
         before = [copy(step) for step in islice(advance(env, 0, reset=True), at + 1)]
         due, index = bool(before[-1].is_last), len(before)
         state = env.get_state()
+        if isinstance(fault := state.get(ANEW), str):
+            return broken(fault)
         if ANEW in state:
             return broken("`spec.resumable` is True, but a state says that it begins anew")
         check_state(state)

@@ -365,7 +365,7 @@ BROKEN = [
     (StateForgets, "state", "does not go on as it did: `is_last` at step"),
     (StateIsAlive, "state", "a state changes while its environment goes on; return copies in it"),
     (StateMovesIt, "state", "taking a state changes what follows: observation 'at' at step 0"),
-    (StateIsAnObject, "state", "`get_state` must return dictionaries of NumPy arrays"),
+    (StateIsAnObject, "state", "`get_state` must return dictionaries and lists of NumPy arrays"),
     (OursWithoutFirst, "order", "`is_first` is False, at the first reset, which is a reset"),
     (OursWithRewardAtReset, "rewards", "the reward is 1.0, at the first reset, a reset"),
     (OursTerminalWithoutLast, "order", "`is_terminal` without `is_last`, at step 2"),
@@ -490,6 +490,13 @@ def test_what_cannot_be_made_ends_the_check():
     wrong, tried = findings(make)
     assert tried == ["making"]
     assert wrong["making"].text.startswith("it raised RuntimeError: no licence (test_check.py")
+
+
+def test_the_quick_check_looks_at_a_state():
+    gpld.register("mine", StateIsAnObject)
+    rule, finding = check_quickly(lambda seed: make_env("mine", seed=seed), 0)
+    assert (rule, finding.verdict) == ("state", "broken")
+    assert "`get_state` must return" in finding.text
 
 
 def test_the_quick_check_makes_one_environment_and_closes_it():
