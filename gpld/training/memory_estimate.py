@@ -111,6 +111,20 @@ def check_settings(config: Config, path: Path) -> None:
         check(own, spec, state, path)
 
 
+def check_networks(config: Config, spec: EnvSpec) -> None:
+    """Refuse a task with so many numbers or choices that its networks fit nowhere.
+
+    Args:
+        config: Settings.
+        spec: Shapes and sizes of the task.
+
+    Raises:
+        UsageError: If they do not fit.
+    """
+    state = eqx.filter_eval_shape(lambda key: agent.init(config, **spec.sizes, key=key), jr.key(0))
+    _check_update_fits(config, state, spec.sizes["shapes"])
+
+
 def check(
     config: Config,
     spec: EnvSpec,

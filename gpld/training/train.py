@@ -130,6 +130,8 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     spec = sources[0].spec
     _check_spec(config.task, spec, records[runs[0].path])
     _check_images(config, spec)
+    if is_own(config.task):  # the sizes of all others are known
+        memory_estimate.check_networks(config.share, spec)
     init_keys, loop_keys = zip(*(jr.split(jr.key(run.config.seed)) for run in runs), strict=True)
     agents = init_agents(config, spec, keys=init_keys)
     if not any(RunFolder(run.path).checkpoint_paths() for run in runs):

@@ -119,3 +119,18 @@ def test_a_broken_rule_ends_a_run_before_it_begins(config, tmp_path, make):
     assert "`gpld check-env " in str(error.value)
     assert """ --env.kwargs '{"size": 5}'` checks all rules.""" in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["action_space", "observation_space"])
+def test_more_choices_than_memory_holds_are_refused_before_the_networks_are_made(
+    config, tmp_path, monkeypatch, place
+):
+    env = Sized(3)
+    setattr(env, place, spaces.Discrete(10**9))
+    monkeypatch.setattr(env, "reset", lambda **_: (env.observation_space.sample(), {}))
+    monkeypatch.setattr(
+        env, "step", lambda _: (env.observation_space.sample(), 0.0, False, True, {})
+    )
+    with pytest.raises(UsageError, match=r"before and after an update take at least .* are free"):
+        gpld.train(config, tmp_path / "run", env=lambda: env)
+    assert not (tmp_path / "run").exists()
