@@ -194,4 +194,4 @@ def test_runs_without_checkpoints_and_tasks_without_pictures(finished, tmp_path,
     with pytest.raises(SystemExit) as exit:
         evaluate([str(tmp_path / "probe"), "--video", str(tmp_path / "a.mp4")])
     assert exit.value.code == 2
-    assert "has learned probe_memory" in capsys.readouterr().err
+    assert "can be drawn, which probe_memory is not" in capsys.readouterr().err
