@@ -30,7 +30,12 @@ print("PROGRAMS", *programs)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("flags", "most"), [("", 16), ("--seeds 2", 28), ("--seeds 2 --devices 2", 61)]
+    ("flags", "most"),
+    [
+        ("", 16),
+        pytest.param("--seeds 2", 28, marks=pytest.mark.exhaustive),
+        pytest.param("--seeds 2 --devices 2", 61, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_run_compiles_few_programs(flags, most, tmp_path):
     """Keys, networks, policy state, update, sums, policy in training and evaluation, a report."""

@@ -319,7 +319,7 @@ def test_a_check_that_is_stopped_leaves_nothing_running(tmp_path):
     assert not is_running(part.pid)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_of_it_runs_in_small(tmp_path):
     result = run("gpu_check.py", "--small", "--minutes", "15", "--out", tmp_path)
     report = json.loads((tmp_path / "gpu_check.json").read_text())
