@@ -20,7 +20,7 @@ from .backend import Backend, Implementation, check_implementation, choose_backe
 from .dmc.opengl import find_backend
 from .own import in_workers, is_own, own_factory, registered_names
 from .timestep import Environment
-from .vector.group import EnvGroup
+from .vector.group import EnvGroup, Group
 from .vector.local import LocalGroup
 from .vector.vector import VectorEnv
 from .vector.worker import Worker
@@ -201,57 +201,62 @@ def make_vector_env(
     factory = env_factory(task, **options)
     task, given = canonical_name(task), CompleteOptions(**options)
     engine = choose_backend(task, backend, given.observations)
-    seeds = [env_seed(seed, i) for i in range(num_envs)]
     replace = None
     if engine == "mjx":
         from .vector.jax_group import FunctionalGroup
 
         envs = make_functional_env(
-            task,
-            num_envs=num_envs,
-            impl=mjx_impl,
-            stagger=stagger,
-            **options,
+            task, num_envs=num_envs, impl=mjx_impl, stagger=stagger, **options
         )
         groups = [FunctionalGroup(envs, seed=env_seed(seed))]
     elif engine == "batch":
         from .vector.batch import BatchGroup
 
-        threads = max(workers, 1)
+        seeds, threads = [env_seed(seed, i) for i in range(num_envs)], max(workers, 1)
         groups = [BatchGroup(task, seeds, action_repeat=given.action_repeat, threads=threads)]
-    elif is_own(task) and (workers == 0 or not in_workers(task)):
-
-        def make(index: int, *restart: int) -> LocalGroup:
-            own = env_seed(seed, index, *restart)
-            return LocalGroup(factory, own, name=f"Environment {index} of {task}")
-
-        # What fails here fails again, so that others may take its place in any case.
-        groups, replace = [make(index) for index in range(num_envs)], make
-    elif workers == 0:
-        groups = [EnvGroup([factory(seed=seed) for seed in seeds])]
     else:
-        shares = np.array_split(np.arange(num_envs), min(workers, num_envs))
-
-        def start(index: int, *restart: int) -> Worker:
-            return _start_worker(factory, shares[index].tolist(), task, timeout, seed, *restart)
-
-        groups = [start(index) for index in range(len(shares))]
-        replace = start if replace_workers else None
+        if not in_workers(task):
+            workers = 0
+        groups, replace = _python_groups(task, factory, num_envs, seed, workers, timeout)
+        if workers > 0 and not replace_workers:
+            replace = None
     return VectorEnv(groups, task=task, max_failures=max_restarts, replace=replace)
 
 
-def _start_worker(
-    factory: Callable[..., Environment],
-    share: Sequence[int],
+def _python_groups(
     task: str,
-    timeout: float,
+    factory: Callable[..., Environment],
+    num_envs: int,
     seed: int,
-    *restart: int,
-) -> Worker:
-    """Start a worker with its share of the environments, by their indices."""
-    which = f"s {share[0]} to {share[-1]}" if len(share) > 1 else f" {share[0]}"
-    seeds = [env_seed(seed, i, *restart) for i in share]
-    return Worker(factory, seeds, name=f"Worker of environment{which} of {task}", timeout=timeout)
+    workers: int,
+    timeout: float,
+) -> tuple[Sequence[Group], Callable[..., Group] | None]:
+    """Make environments that Python steps one after the other, here or in workers.
+
+    Returns:
+        The groups; and what makes another in place of one, given its index and the number of the
+        failure. None where a failure would be one of ours.
+    """
+    if workers == 0 and not is_own(task):
+        return [EnvGroup([factory(seed=env_seed(seed, i)) for i in range(num_envs)])], None
+    if workers == 0:
+        # What fails here fails again, so that others may take its place in any case.
+        def make(index: int, *restart: int) -> Group:
+            own = env_seed(seed, index, *restart)
+            return LocalGroup(factory, own, name=f"Environment {index} of {task}")
+
+        return [make(index) for index in range(num_envs)], make
+    shares = np.array_split(np.arange(num_envs), min(workers, num_envs))
+
+    def start(index: int, *restart: int) -> Group:
+        share = shares[index].tolist()
+        which = f"s {share[0]} to {share[-1]}" if len(share) > 1 else f" {share[0]}"
+        seeds = [env_seed(seed, i, *restart) for i in share]
+        return Worker(
+            factory, seeds, name=f"Worker of environment{which} of {task}", timeout=timeout
+        )
+
+    return [start(index) for index in range(len(shares))], start
 
 
 def env_seed(*entropy: int) -> int:
