@@ -91,6 +91,11 @@ def init(
     )
 
 
+def abstract_state(config: Config, *args: Any, **kwargs: Any) -> AgentState:
+    """Return the shapes and dtypes of what `init` makes with these arguments, without making it."""
+    return eqx.filter_eval_shape(lambda key: init(config, *args, **kwargs, key=key), jr.key(0))
+
+
 @eqx.filter_jit  # outside of programs, each of the zeros would be compiled by itself
 def initial_policy_state(model: Dreamer, num_envs: int) -> PolicyState:
     """Return the state of the policy before its first env step: zeros."""

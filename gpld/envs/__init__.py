@@ -29,5 +29,6 @@ from .timestep import (
     EnvSpec as EnvSpec,
     EnvState as EnvState,
     TimeStep as TimeStep,
+    check_same as check_same,
 )
 from .vector.vector import VectorEnv as VectorEnv

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Shaped
 
+from ..errors import UsageError
+
 IMAGE = "image"
 """Name of the observation that is a picture."""
 
@@ -103,6 +105,22 @@ class EnvSpec(NamedTuple):
             discrete=self.discrete,
             num_classes={n: x.num_classes for n, x in arrays if x.num_classes is not None},
         )
+
+
+def check_same(subject: str, spec: EnvSpec, owner: str, expected: EnvSpec) -> None:
+    """Check that observations and actions are those with which something was made.
+
+    Args:
+        subject: What has `spec`, for the error.
+        spec: The specification.
+        owner: What was made with `expected`.
+        expected: The other specification.
+
+    Raises:
+        UsageError: If they are not.
+    """
+    if (spec.observation, spec.action) != (expected.observation, expected.action):
+        raise UsageError(f"{subject} has {spec.describe()}, but {owner} has {expected.describe()}.")
 
 
 class TimeStep(NamedTuple):

@@ -17,10 +17,11 @@ from ..envs import (
     EnvSpec,
     TimeStep,
     VectorEnv,
+    check_same,
     choose_backend,
     make_vector_env,
 )
-from ..errors import Interrupted, MachineError, UsageError
+from ..errors import Interrupted, MachineError
 from ..machine.provenance import num_cores
 from ..models import Dreamer, Latent
 from ..runs.metrics import EpisodeEnd, EpisodeTracker
@@ -99,14 +100,8 @@ def evaluate(
         replace_workers=False,
         **options,
     ) as envs:
-        if spec is not None and (spec.observation, spec.action) != (
-            envs.spec.observation,
-            envs.spec.action,
-        ):
-            raise UsageError(
-                f"{task} is not the environment that the agent was trained in: it has "
-                f"{envs.spec.describe()}, but the run has {spec.describe()}."
-            )
+        if spec is not None:
+            check_same(task, envs.spec, "the run", spec)
         episodes = run_episodes(
             model,
             envs,

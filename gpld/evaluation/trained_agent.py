@@ -73,7 +73,7 @@ def load(run: str | Path, *, env_step: int | None = None) -> TrainedAgent:
     """
     folder = RunFolder(Path(run))
     config, spec = folder.config(), folder.env_spec()
-    like = eqx.filter_eval_shape(agent.init, config, **spec.sizes, key=jr.key(0))
+    like = agent.abstract_state(config, **spec.sizes)
     checkpoints = folder.checkpoints()
     if env_step is not None and env_step not in checkpoints:
         steps = ", ".join(map(str, checkpoints)) or "none"

@@ -20,6 +20,7 @@ from .encoder import Encoder as Encoder, split_shapes as split_shapes
 from .factored import FactoredMap as FactoredMap
 from .forms import Forms as Forms
 from .heads import (
+    NUM_BINS as NUM_BINS,
     ContinueHead as ContinueHead,
     ContinuousPolicy as ContinuousPolicy,
     DiscretePolicy as DiscretePolicy,

@@ -14,6 +14,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from .distributions import Binary, BoundedNormal, Categorical, SymexpTwoHot
 from .layers import MLP, Linear, recalled, shared_input, split
 
+NUM_BINS = 255
+"""Bins of the distributions of rewards and values."""
+
 
 class Head(eqx.Module):
     """A chain of hidden layers on the model feature, and a distribution made of its output."""
@@ -73,12 +76,11 @@ class TwoHotHead(Head):
         *,
         units: int,
         num_layers: int,
-        num_bins: int = 255,
         key: PRNGKeyArray,
     ):
         mlp_key, out_key = jr.split(key)
         self.mlp = MLP(feat_size, units, num_layers, key=mlp_key)
-        self.out = Linear(units, num_bins, scale=0.0, key=out_key)
+        self.out = Linear(units, NUM_BINS, scale=0.0, key=out_key)
 
     def output(self, x: Float[Array, " units"]) -> SymexpTwoHot:
         """The distribution of the scalar."""

@@ -4,7 +4,6 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.random as jr
 from jax.sharding import NamedSharding
@@ -67,7 +66,7 @@ def update_arguments(config: Config, spec: EnvSpec, seeds: SeedAxis) -> tuple[Py
         spec: Shapes and sizes of the task.
         seeds: The axis along which agents are stacked.
     """
-    state = eqx.filter_eval_shape(lambda key: agent.init(config, **spec.sizes, key=key), jr.key(0))
+    state = agent.abstract_state(config, **spec.sizes)
     sequences, window = config.replay.batch_size, config.replay.batch_length + 1
     steps = {
         name: jax.ShapeDtypeStruct((sequences, window, *step.shape), step.dtype)

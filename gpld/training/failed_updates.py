@@ -81,7 +81,7 @@ def examine(path: Path) -> list[str]:
         shapes = {name: x.shape[2:] for name, x in batch.observation.items()}
         # Kept before there were discrete actions, it does not say its sizes.
         sizes = fault.get("sizes", {"action_size": batch.prev_action.shape[-1]})
-        like = eqx.filter_eval_shape(agent.init, config, shapes, **sizes, key=jr.key(0))
+        like = agent.abstract_state(config, shapes, **sizes)
         state = checkpoint.load_agent(saved, like)
         key = jr.wrap_key_data(jnp.asarray(fault["key"]))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

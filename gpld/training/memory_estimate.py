@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import equinox as eqx
 import jax
-import jax.random as jr
 import numpy as np
 
 from .. import agent
@@ -103,7 +101,7 @@ def check_settings(config: Config, path: Path) -> None:
         spec = spec._replace(observation={IMAGE: ArraySpec((side, side, 3), np.dtype(np.uint8))})
     shapes = {name: array.shape for name, array in spec.observation.items()}
     try:
-        state = eqx.filter_eval_shape(lambda key: agent.init(own, shapes, 1, key=key), jr.key(0))
+        state = agent.abstract_state(own, shapes, 1)
     except ValueError as error:  # sides of pictures that cannot be halved so often
         raise UsageError(str(error)) from error
     _check_update_fits(own, state, shapes)
@@ -121,7 +119,7 @@ def check_networks(config: Config, spec: EnvSpec) -> None:
     Raises:
         UsageError: If they do not fit.
     """
-    state = eqx.filter_eval_shape(lambda key: agent.init(config, **spec.sizes, key=key), jr.key(0))
+    state = agent.abstract_state(config, **spec.sizes)
     _check_update_fits(config, state, spec.sizes["shapes"])
 
 

@@ -12,6 +12,7 @@ from ..datasets import DataFolder, is_data
 from ..envs import (
     EnvSpec,
     VectorEnv,
+    check_same,
     env_factory,
     env_seed,
     in_workers,
@@ -247,11 +248,8 @@ def _check_length(config: Config, path: Path, manifest: Mapping[str, Any]) -> No
 def _check_environment(config: Config, data: DataFolder) -> None:
     """Check that the environment in which the agent is evaluated is that of the data."""
     with contextlib.closing(make_env(config.task, seed=0, **config.env_options)) as env:
-        spec = env.spec
-    if (spec.observation, spec.action) == (data.spec.observation, data.spec.action):
-        return
-    raise UsageError(
-        f"`--offline` {data.path} does not fit: {config.task}, where the agent is evaluated, has "
-        f"{spec.describe()}, but the data have {data.spec.describe()}; `--learn world_model` needs "
-        "no environment."
-    )
+        subject = (
+            f"`--offline` {data.path} does not fit (`--learn world_model` needs no environment): "
+            f"{config.task}, where the agent is evaluated,"
+        )
+        check_same(subject, env.spec, "the data set", data.spec)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from ..agent import AgentState, choices
 from ..checkpoints.retention import Archive, Start
 from ..checkpoints.writer import Checkpointer
 from ..config import Config
-from ..envs import EnvSpec, env_seed, is_own, name_of, register, spec_from_json
+from ..envs import EnvSpec, check_same, env_seed, is_own, name_of, register
 from ..errors import Interrupted, UsageError
 from ..machine.signals import Interrupts
 from ..models import parameter_counts
@@ -128,7 +128,8 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
         check_own_env(config)
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
     spec = sources[0].spec
-    _check_spec(config.task, spec, records[runs[0].path])
+    if records[runs[0].path] is not None:
+        check_same(config.task, spec, "the run", RunFolder(runs[0].path).env_spec())
     _check_images(config, spec)
     if is_own(config.task):  # the sizes of all others are known
         memory_estimate.check_networks(config.share, spec)
@@ -171,18 +172,6 @@ def _check_images(config: Config, spec: EnvSpec) -> None:
         raise UsageError(
             f"The images of {config.task} must be equally large, with sides that are multiples of "
             f"{multiple}, got {found}; `--env.image_size {near}` resizes them."
-        )
-
-
-def _check_spec(task: str, spec: EnvSpec, record: Mapping[str, Any] | None) -> None:
-    """Check that the environment is still that of a run which is gone on with."""
-    if record is None or not record.get("env"):
-        return
-    stored = spec_from_json(record["env"])
-    if (spec.observation, spec.action) != (stored.observation, stored.action):
-        raise UsageError(
-            f"{task} is not the environment that the run was begun in: it has {spec.describe()}, "
-            f"but the run has {stored.describe()}."
         )
 
 

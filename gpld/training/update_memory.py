@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 from ..agent import choices
 from ..config import Config
-
-_BINS = 255  # of the values and rewards
+from ..models import NUM_BINS
 
 
 def update_temporaries(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -27,7 +26,7 @@ def update_temporaries(config: Config, shapes: Mapping[str, tuple[int, ...]]) ->
     steps = config.replay.batch_size * config.replay.batch_length
     feat = model.dims.deter + model.stoch * model.dims.classes
     states = steps * config.ac.imag_length if config.learn == "agent" else 0
-    imagined = states * (2.57 * feat + 5.65 * _BINS)
+    imagined = states * (2.57 * feat + 5.65 * NUM_BINS)
     world_model = steps * 36 * model.dims.deter
     # The first convolution makes the most of a picture.
     pictures = sum(math.prod(shape[:2]) for shape in shapes.values() if len(shape) == 3)

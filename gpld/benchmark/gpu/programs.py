@@ -54,7 +54,9 @@ def described_program(
     if name == "device":
         program, args = _device_program(config, seeds)
         return program, _placed(args, whole)
-    state = _stacked(_agent(config), config.seeds)
+    state = _stacked(
+        agent.abstract_state(config, observation_shapes(config), ACTION_SIZE), config.seeds
+    )
     key = _stacked(jax.eval_shape(lambda: jr.key(0)), config.seeds)
     if name == "evaluate":
         envs = min(config.evaluation.num_envs, config.evaluation.episodes)
@@ -73,13 +75,6 @@ def described_program(
 
 def _act_in_evaluations(model, policy_state, step, key):
     return agent.act(model, policy_state, step.observation, step.is_first, step.is_last, key=key)
-
-
-def _agent(config: Config) -> agent.AgentState:
-    shapes = observation_shapes(config)
-    return eqx.filter_eval_shape(
-        lambda key: agent.init(config, shapes, ACTION_SIZE, key=key), jr.key(0)
-    )
 
 
 def _acting(config: Config, model: PyTree, num_envs: int, seeds: SeedAxis) -> tuple[PyTree, ...]:

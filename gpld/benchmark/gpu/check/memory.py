@@ -4,9 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax.random as jr
-
 from .... import agent
 from ....config import Config
 from ....config.flags import parse_settings
@@ -46,5 +43,5 @@ def memory(task: Task) -> Iterator[Row]:
 def _predicted(config: Config, path: Path) -> dict[str, int]:
     """Return the estimate for a run that is there, whose record says the shapes of its task."""
     spec = RunFolder(planned_runs(config, path)[0].path).env_spec()
-    state = eqx.filter_eval_shape(lambda key: agent.init(config, **spec.sizes, key=key), jr.key(0))
+    state = agent.abstract_state(config, **spec.sizes)
     return predict(config, spec, state)._asdict()
