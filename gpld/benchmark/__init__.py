@@ -1,5 +1,6 @@
 """Benchmarks: what things cost, as ratios measured in one run."""
 
+from .adapters import benchmark_adapters as benchmark_adapters
 from .collect import benchmark_collect as benchmark_collect
 from .env import benchmark_env as benchmark_env
 from .gpu import compile_matrix as compile_matrix

@@ -22,7 +22,7 @@ from ..machine.malloc import keep_freed_memory
 from ..machine.subprocesses import python_command, python_environment
 
 _Standard = Literal["update", "penalty", "collect", "train", "startup"]
-_Others = Literal["loop", "table4", "replay", "env"]
+_Others = Literal["loop", "table4", "replay", "env", "adapters"]
 
 # Options of each benchmark, beside the repetitions.
 _OPTIONS = {
@@ -51,9 +51,10 @@ class BenchmarkArgs:
     update, with an empty and a filled cache of compiled programs. all, or nothing: these,
     each in a process of its own. table4: the rows of the paper's Table 4. replay: sampling
     from it, refreshing, adding and saving. env: control steps per second of the engines and
-    seconds that MJX compiles. plot: draws results of update and table4. gpu-program: launches and
-    memory of the programs of an NVIDIA GPU, which need not be there, in a fixed matrix of settings;
-    JAX's CUDA plugin must be installed."""
+    seconds that MJX compiles. adapters: what they add to a step of an environment of Gymnasium or
+    dm_env. plot: draws results of update and table4. gpu-program: launches and memory of the
+    programs of an NVIDIA GPU, which need not be there, in a fixed matrix of settings; JAX's CUDA
+    plugin must be installed."""
 
     repetitions: Annotated[int, at_least(1)] = 5
     """How often everything is timed, in turn."""

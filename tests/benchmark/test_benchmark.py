@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +14,7 @@ import pytest
 from gpld import benchmark, commands
 from gpld.analysis.published import Published
 from gpld.analysis.published.costs import TABLE4
-from gpld.benchmark import startup
+from gpld.benchmark import adapters, startup
 from gpld.benchmark.measure import Case, measure
 from gpld.benchmark.process import train_until
 from gpld.benchmark.report import Figure, Measurement, Memory, Report
@@ -22,6 +23,7 @@ from gpld.commands import benchmark as command
 from gpld.commands.benchmark import main
 from gpld.config import Config
 from gpld.config.presets import PRESETS
+from gpld.envs.adapters.adapter import Adapter
 from gpld.errors import MachineError, UsageError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
@@ -120,6 +122,31 @@ def test_lines_of_metrics_become_a_section(tmp_path):
     section = find_section(tmp_path, 60)
     assert section[:3] == (200, 100, 8.0)
     assert section.shares == pytest.approx({"update": 0.8, "logging": 0.075})
+
+
+def test_environments_alone_and_in_an_adapter_have_the_same_episodes():
+    for name, make in adapters.ADAPTED.items():
+        alone, adapted = make()
+        ends = [[step() for _ in range(1100)] for step in (alone, adapted)]
+        assert ends[0] == ends[1]
+        assert sum(ends[0]) >= 1, name
+
+
+def test_an_adapter_adds_what_its_steps_take(monkeypatch):
+    class Slow(Adapter):
+        def step(self, action):
+            time.sleep(0.002)
+            return super().step(action)
+
+    monkeypatch.setattr(adapters, "Adapter", Slow)
+    monkeypatch.setattr(adapters, "_STEPS", 50)
+    report = adapters.benchmark_adapters(Config(), repetitions=1)
+    for name in adapters.ADAPTED:
+        alone, adapted = (report.measurements[x].seconds[0] for x in (f"{name}, alone", name))
+        value, unit = report.figures[f"{name}, added"]
+        assert value == pytest.approx(1e6 * (adapted - alone))
+        assert value > 1500  # resets are as fast as ever
+        assert unit == "microseconds / step"
 
 
 def test_starts_have_a_cold_and_a_warm_figure(monkeypatch):

@@ -85,8 +85,8 @@ class Continuous:
         array = np.asarray(action, np.float64)
         if array.shape != (self.size,) or not np.isfinite(array).all():
             raise ValueError(f"`action` must be {self.size} finite numbers, got {action}.")
-        fraction = (np.clip(array, -1, 1).reshape(self.shape) + 1) / 2
+        fraction = (array.clip(-1, 1).reshape(self.shape) + 1) / 2
         # By two products: the difference of two bounds may be too large for a number.
-        scaled = np.clip(fraction * self.high + (1 - fraction) * self.low, self.low, self.high)
+        scaled = (fraction * self.high + (1 - fraction) * self.low).clip(self.low, self.high)
         rounded = np.rint(scaled) if self.dtype.kind in "iu" else scaled
         return np.asarray(rounded, self.dtype)
