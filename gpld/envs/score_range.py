@@ -15,7 +15,8 @@ class ScoreRange(NamedTuple):
 
 _SUITE = ScoreRange(0.0, float(EPISODE_STEPS))  # a reward in [0, 1] in each control step
 
-# Of Gymnasium's classic tasks: 1 for each step that the pole stands, at most 500 of them.
+# Of Gymnasium's classic tasks: 1 for each step that the pole stands, at most 500 of them, however
+# often an action is repeated.
 _OTHERS = {"gymnasium:CartPole-v1": ScoreRange(0.0, 500.0)}
 
 
@@ -23,7 +24,7 @@ def score_range(task: str) -> ScoreRange | None:
     """Return the lowest and the best return of a task, or None where one of them is not known.
 
     Args:
-        task: Name of any task, also of one that cannot be made here.
+        task: Name of any task, also of one that cannot be made here. It is made without arguments.
     """
     name = canonical_name(task)
     if name in probe.TASKS:

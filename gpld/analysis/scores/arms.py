@@ -1,17 +1,18 @@
-"""Names of what is compared: methods, and settings in which they differ."""
+"""Names of what is compared: methods, settings in which they differ, and tasks."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...config import Config, flatten
 from ...config.flat import MAY_CHANGE
+from ...envs.score_range import score_range
 from ...errors import UsageError
 from ...machine.files import read_json
 
 ARMS = "arms.json"
 """In the folder of a sweep: the name of each arm by the folder that holds its runs."""
 
-_OF_TASKS = ("env.action_repeat", "env.image_size")
+_OF_TASKS = ("env.action_repeat", "env.image_size", "env.kwargs")
 
 _NO_ARM = ("task", "seed", "seeds", "resume", "offline", "deterministic", "distributed.")
 
@@ -40,6 +41,17 @@ def sweeps_of(run: Path) -> Iterator[tuple[str | None, tuple[str, ...]]]:
             yield arm, place
 
 
+def task_name(config: Config) -> str:
+    """Return the name of a run's task in tables.
+
+    Where the range of its returns is known, arguments of the environment may change it: with them
+    it is another task, whose range is not known.
+    """
+    if config.env.kwargs != "{}" and score_range(config.task) is not None:
+        return f"{config.task} {config.env.kwargs}"
+    return config.task
+
+
 def label_arms(configs: Sequence[Config]) -> list[str]:
     """Names the arm of each run, from its settings.
 
@@ -48,7 +60,7 @@ def label_arms(configs: Sequence[Config]) -> list[str]:
     """
     methods = [_method(config) for config in configs]
     runs = [
-        (method, config.task, _settings(config))
+        (method, task_name(config), _settings(config))
         for method, config in zip(methods, configs, strict=True)
     ]
     labels = []

@@ -23,7 +23,7 @@ from ...config import Config
 from ...errors import LeftOut, MachineError, UsageError
 from ...machine.files import file_error, write_bytes
 from ...runs.folder import RunFolder
-from .arms import label_arms, sweeps_of
+from .arms import label_arms, sweeps_of, task_name
 from .checkpoints import CHECKPOINT_SCORES, read_checkpoint_scores
 
 Source = Literal["training", "checkpoints"]
@@ -220,7 +220,7 @@ def _read(path: Path, config: Config, arm: str, source: Source) -> RunScores:
     evaluations = read(path)
     return RunScores(
         path=path,
-        task=_one_line(config.task),
+        task=_one_line(task_name(config)),
         arm=arm,
         seed=config.seed,
         pixels=config.env.observations == "pixels",

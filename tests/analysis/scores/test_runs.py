@@ -17,6 +17,7 @@ from gpld.analysis.scores import (
     CHECKPOINT_SCORES,
     find_runs,
     label_arms,
+    normalised,
     read_checkpoint_scores,
     read_runs,
     runs as runs_module,
@@ -124,6 +125,28 @@ def test_only_common_tasks_are_compared(tmp_path):
     other = table._replace(scores=table.scores | {"x": {"hopper_hop": np.zeros(1)}})
     with pytest.raises(UsageError, match="x and GPLD have no task in common"):
         other.common("x", "GPLD")
+
+
+def test_arguments_that_may_change_a_known_range_make_another_task(tmp_path):
+    kwargs = '{"sutton_barto_reward": true}'
+    for task in ("gymnasium:CartPole-v1", "gymnasium:Pendulum-v1"):
+        config = configured(task, 0, env_steps=5_000)
+        changed = dataclasses.replace(config.env, kwargs=kwargs)
+        for seed, env in enumerate((config.env, changed)):
+            own = dataclasses.replace(config, seed=seed, env=env)
+            write_run(tmp_path / f"{task}{seed}", own, [(5_008, [-1.0])])
+    runs = read_runs([tmp_path])
+    cartpole = [run for run in runs if "CartPole" in run.task]
+    assert [(run.arm, run.task) for run in cartpole] == [
+        ("GPLD", "gymnasium:CartPole-v1"),
+        ("GPLD", f"gymnasium:CartPole-v1 {kwargs}"),
+    ]
+    assert list(normalised({run.task: run.scores for run in cartpole})) == ["gymnasium:CartPole-v1"]
+    # Where no range is known, they tell arms of one task apart.
+    pendulum = [(run.arm, run.task) for run in runs if "Pendulum" in run.task]
+    assert pendulum == [
+        (f"GPLD, env.kwargs {own}", "gymnasium:Pendulum-v1") for own in (kwargs, "{}")
+    ]
 
 
 def test_the_table_of_all_evaluations(run, tmp_path):
