@@ -41,6 +41,10 @@ class ImportDataArgs:
     """Control steps of the simulator that each recorded action was repeated for; frames count
     them."""
 
+    image_size: Annotated[int | None, at_least(1)] = None
+    """Pixels along both sides to which images are resized; None leaves them as they are. The model
+    takes sides that are multiples of 16, unless it has other layers."""
+
     low: tuple[float, ...] = ()
     """Lowest actions, one number for all entries or one for each, in place of the source's."""
 
@@ -83,9 +87,12 @@ def main(args: Sequence[str] | None = None) -> None:
             options.out,
             task=options.task,
             action_repeat=options.action_repeat,
+            image_size=options.image_size,
         )
         task = imported.data.task
         flags = ["--task", task, "--env.action_repeat", str(options.action_repeat)]
+        if options.image_size is not None:
+            flags += ["--env.image_size", str(options.image_size)]
         flags += ["--offline", str(options.out), "--learn", "world_model"]
         show(imported.describe())
         show(f"train on it with `python scripts/train.py {shlex.join(flags)}`")

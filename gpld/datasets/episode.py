@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Shaped
 
 from ..envs import IMAGE, ArraySpec
+from ..envs.adapters.arrays import resize
 from ..envs.timestep import RESERVED
 
 _CHANNELS = (1, 3, 4)
@@ -78,11 +79,17 @@ class Layout(NamedTuple):
                 )
 
 
-def convert(episode: Episode) -> tuple[Layout, dict[str, Shaped[np.ndarray, "steps ..."]]]:
+def convert(
+    episode: Episode, image_size: int | None = None
+) -> tuple[Layout, dict[str, Shaped[np.ndarray, "steps ..."]]]:
     """Convert an episode of N actions to N + 1 env steps, as the collector stores them.
 
     A step has the action that follows its observation and the reward of the action that led to
     it; the last step's action and the first step's reward are zero.
+
+    Args:
+        episode: The episode.
+        image_size: Pixels along both sides of its images; None leaves them as they are.
 
     Returns:
         Its layout, and the stored arrays by name.
@@ -91,7 +98,7 @@ def convert(episode: Episode) -> tuple[Layout, dict[str, Shaped[np.ndarray, "ste
         Refused: If something of it is wrong.
     """
     num_actions = _check_lengths(episode)
-    observation, specs = _observation(episode)
+    observation, specs = _observation(episode, image_size)
     if isinstance(episode.actions, int):
         layout = Layout(specs, episode.actions, True)
         action = _discrete(episode.action, episode.actions)
@@ -141,7 +148,7 @@ def _check_lengths(episode: Episode) -> int:
 
 
 def _observation(
-    episode: Episode,
+    episode: Episode, image_size: int | None
 ) -> tuple[dict[str, Shaped[np.ndarray, "steps ..."]], dict[str, ArraySpec]]:
     """Convert the arrays of observations, with the names and forms of environments' own."""
     arrays = {}
@@ -153,7 +160,8 @@ def _observation(
         name = f"obs/{name}" if name.partition("/")[0] in RESERVED else name
         if name in arrays:
             raise Refused(f"two observations are named `{name}`")
-        arrays[name] = _convert_array(f"observation `{name}`", array, classes), classes
+        converted = _convert_array(f"observation `{name}`", array, classes, image_size)
+        arrays[name] = converted, classes
     if not arrays:
         raise Refused("it has no observation with at least one number")
     specs = {name: ArraySpec(x.shape[1:], x.dtype, n) for name, (x, n) in sorted(arrays.items())}
@@ -161,14 +169,17 @@ def _observation(
 
 
 def _convert_array(
-    what: str, array: Shaped[np.ndarray, "..."], num_classes: int | None
+    what: str, array: Shaped[np.ndarray, "..."], num_classes: int | None, image_size: int | None
 ) -> Shaped[np.ndarray, "steps ..."]:
     """Convert one array: bytes of images, int32 of classes, float32 of all else."""
     if num_classes is not None:
         return _integers(what, array, num_classes)
     if _is_image(array):
         channels_first = array.shape[3] not in _CHANNELS
-        return np.ascontiguousarray(np.moveaxis(array, 1, -1) if channels_first else array)
+        images = np.moveaxis(array, 1, -1) if channels_first else array
+        if image_size is not None and images.shape[1:3] != (image_size, image_size):
+            return np.stack([resize(image, image_size) for image in images])
+        return np.ascontiguousarray(images)
     # Vectors have one axis, or two; the image network is for bytes alone.
     flat = array.reshape(len(array), -1) if array.ndim > 3 else array
     return _numbers(what, flat)

@@ -90,6 +90,7 @@ def import_episodes(
     *,
     task: str | None = None,
     action_repeat: int = 1,
+    image_size: int | None = None,
     say: Callable[[str], None] = show,
 ) -> Imported:
     """Convert episodes to a stored replay, one after the other in a single stream.
@@ -99,6 +100,7 @@ def import_episodes(
         path: Folder to write, new or empty; it stays so if nothing can be imported.
         task: Name of the task; None takes that of the source.
         action_repeat: Control steps of the simulator that each action was repeated for.
+        image_size: Pixels along both sides of images; None leaves them as they are.
         say: Takes a line for every episode that is refused.
 
     Raises:
@@ -113,14 +115,19 @@ def import_episodes(
             "nothing was overwritten."
         )
     try:
-        return _import(source, path, task or source.task, action_repeat, say)
+        return _import(source, path, task or source.task, action_repeat, image_size, say)
     except BaseException:
         shutil.rmtree(files_of(path) if existed else path, ignore_errors=True)
         raise
 
 
 def _import(
-    source: Source, path: Path, task: str, action_repeat: int, say: Callable[[str], None]
+    source: Source,
+    path: Path,
+    task: str,
+    action_repeat: int,
+    image_size: int | None,
+    say: Callable[[str], None],
 ) -> Imported:
     first: Layout | None = None
     replay: Replay | None = None
@@ -129,7 +136,7 @@ def _import(
     for name, read in source.episodes():
         try:
             episode = read()
-            layout, steps = convert(episode)
+            layout, steps = convert(episode, image_size)
             layout.check_same(first or layout)
         except Refused as reason:
             refused += 1

@@ -229,6 +229,15 @@ def _find_data(config: Config, path: Path) -> Source:
             f"`--offline` {path} holds data of another task; add `--task {data.task} "
             f"--env.action_repeat {data.spec.action_repeat}`."
         )
+    size = config.env.image_size
+    for name, array in data.spec.observation.items():
+        if size is not None and len(array.shape) == 3 and array.shape[:2] != (size, size):
+            height, width, _ = array.shape
+            raise UsageError(
+                f"`env.image_size` must be the size of the images in `--offline` {path}, where "
+                f"{name} is {height} x {width}, got {size}; `gpld import-data --image_size` "
+                "resizes them."
+            )
     _check_length(config, path, data.manifest)
     if config.learn == "agent":
         _check_environment(config, data)

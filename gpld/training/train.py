@@ -159,7 +159,7 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
 
 
 def _check_images(config: Config, spec: EnvSpec) -> None:
-    """Check that the convolutions can halve the images of an environment.
+    """Check that the convolutions can halve the images of an environment, or of data.
 
     Raises:
         UsageError: If they cannot; names a size that they can.
@@ -169,9 +169,12 @@ def _check_images(config: Config, spec: EnvSpec) -> None:
     if len(sizes) > 1 or any(side % multiple for size in sizes for side in size):
         found = ", ".join(sorted(f"{height} x {width}" for height, width in sizes))
         near = max(1, round(min(map(min, sizes)) / multiple)) * multiple
+        way = f"`--env.image_size {near}` resizes them."
+        if config.offline:
+            way = f"`gpld import-data --image_size {near}` resizes those of data."
         raise UsageError(
             f"The images of {config.task} must be equally large, with sides that are multiples of "
-            f"{multiple}, got {found}; `--env.image_size {near}` resizes them."
+            f"{multiple}, got {found}; {way}"
         )
 
 

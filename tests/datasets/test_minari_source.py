@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from imported_data import failure, imported, steps_of
 
+from gpld.datasets.episode import Refused
 from gpld.datasets.minari_source import MinariSource
 from gpld.envs import ArraySpec
 from gpld.errors import UsageError
@@ -106,6 +107,36 @@ def test_every_step_is_what_was_given(create, tmp_path, data_format, capsys):
         assert own["reward"].tolist() == list(range(num + 1))
         assert own["is_last"].tolist() == [False] * num + [True]
         assert own["is_terminal"].tolist() == [False] * num + [terminated]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet"])
+def test_a_long_episode_is_read_whole_or_refused(create, tmp_path, data_format):
+    """Minari writes 32,768 rows of Arrow's at once, in any order, and reads the first of these."""
+    from gymnasium import spaces
+
+    space = spaces.Dict({"at": spaces.Box(-1, 1, (2,)), "kind": spaces.Discrete(9, start=2)})
+    rng, episodes = np.random.default_rng(0), []
+    for num in (5, 32_767, 100_000):
+        observations = {
+            "at": rng.uniform(-1, 1, (num + 1, 2)).astype(np.float32),
+            "kind": rng.integers(2, 11, num + 1),
+        }
+        episodes.append((observations, rng.integers(0, 3, num), num, True))
+    source = create(space, spaces.Discrete(3), episodes, data_format=data_format)
+
+    for expected, (_, read) in zip(episodes, MinariSource(source).episodes(), strict=True):
+        observations, actions, num, _ = expected
+        if num == 100_000 and data_format != "hdf5":
+            with pytest.raises(Refused, match=r"of its 100,000 steps, .* store the .* as hdf5$"):
+                read()
+            continue
+        episode = read()
+        np.testing.assert_array_equal(episode.observation["at"], observations["at"])
+        np.testing.assert_array_equal(episode.observation["kind"], observations["kind"] - 2)
+        np.testing.assert_array_equal(episode.action, actions)
+        np.testing.assert_array_equal(episode.reward, np.arange(1.0, num + 1))
+        assert episode.terminated.tolist() == [False] * (num - 1) + [True]
 
 
 @pytest.mark.exhaustive

@@ -8,6 +8,7 @@ from imported_data import failure, imported, steps_of
 
 from gpld.datasets import DataFolder
 from gpld.envs import ArraySpec
+from gpld.envs.adapters.arrays import Place, announce
 from gpld.errors import Damaged, Unsuitable
 
 LOW, HIGH = np.array([-2.0, 0.0]), np.array([2.0, 1.0])
@@ -91,6 +92,20 @@ def test_discrete_actions_and_a_single_observation(tmp_path):
     assert imported(file, tmp_path / "b").spec == data.spec
     np.savez(file, **{**episode, "observation": np.zeros((4, 8, 8, 1), np.uint8)}, num_actions=3)
     assert list(imported(file, tmp_path / "c").spec.observation) == ["image"]
+
+
+def test_images_are_resized_as_those_of_environments(tmp_path, capsys):
+    episode = arrays(
+        2, observation__eye=np.random.default_rng(0).integers(0, 256, (3, 1, 84, 80), np.uint8)
+    )
+    source = write(tmp_path / "eps", episode)
+    data = imported(source, tmp_path / "out", "--image_size", "64")
+    assert data.spec.observation["eye"] == ArraySpec((64, 64, 1), np.dtype(np.uint8))
+    assert "--env.image_size 64 --offline" in capsys.readouterr().out
+    eye = episode["observation/eye"]
+    place = Place(("eye",), eye.shape[1:], eye.dtype)
+    converted = announce([place], 64)["eye"].convert
+    np.testing.assert_array_equal(steps_of(data)["eye"], [converted(image) for image in eye])
 
 
 def test_bounds_of_the_command_take_the_place_of_those_in_the_files(tmp_path):

@@ -13,6 +13,7 @@ from gpld.errors import UsageError
 from gpld.runs.start import PlannedRun
 from gpld.training.experience import LATENT, make_replay, sample
 from gpld.training.source import open_source, take_over
+from gpld.training.train import train
 
 DEBUG = PRESETS["debug"]
 
@@ -83,6 +84,34 @@ def test_an_agent_is_evaluated_in_an_environment_like_the_data(tmp_path):
         source_of(config, tmp_path)
     assert "\n" not in str(error.value)
     source_of(dataclasses.replace(config, learn="world_model"), tmp_path)
+
+
+def test_images_that_the_model_cannot_take_are_one_line(tmp_path):
+    num = 84
+    (tmp_path / "eps").mkdir()
+    np.savez(
+        tmp_path / "eps" / "0.npz",
+        observation=np.zeros((num + 1, 20, 24, 3), np.uint8),
+        action=np.zeros(num, int),
+        num_actions=2,
+        reward=np.zeros(num),
+        terminated=np.zeros(num),
+    )
+    config = configured(imported(tmp_path / "eps", tmp_path / "out"), task="eps")
+    with pytest.raises(UsageError) as error:
+        train(config, tmp_path / "run")
+    assert str(error.value) == (
+        "The images of eps must be equally large, with sides that are multiples of 16, got "
+        "20 x 24; `gpld import-data --image_size 16` resizes those of data."
+    )
+    assert not (tmp_path / "run").exists()
+
+    # Stored images have the size that they have.
+    resized = dataclasses.replace(config, env=dataclasses.replace(config.env, image_size=16))
+    with pytest.raises(UsageError, match=r"`env.image_size` must be .*image is 20 x 24, got 16;"):
+        source_of(resized, tmp_path)
+    small = imported(tmp_path / "eps", tmp_path / "small", "--image_size", "16")
+    source_of(dataclasses.replace(resized, offline=str(small.path)), tmp_path)
 
 
 def test_only_a_world_model_needs_no_known_task(data):
