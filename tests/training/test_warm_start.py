@@ -4,14 +4,19 @@ import dataclasses
 
 import equinox as eqx
 import jax
+import jax.random as jr
 import numpy as np
 import pytest
 
 import gpld
+from gpld import agent
 from gpld.config import InitConfig
 from gpld.config.presets import PRESETS
 from gpld.errors import UsageError
+from gpld.evaluation.trained_agent import TrainedAgent
+from gpld.models import ContinuousPolicy, DiscretePolicy
 from gpld.training.train import train
+from gpld.training.warm_start import warm_start
 
 DEBUG = PRESETS["debug"]
 CONFIG = dataclasses.replace(
@@ -100,6 +105,74 @@ def test_other_sizes_are_one_line_and_leave_no_run(donor, tmp_path):
     with pytest.raises(UsageError, match=r"encoder.*kernel has shape .* there and .* here"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def _agent(size, discrete, *, seed=0, dtype="float32"):
+    config = dataclasses.replace(CONFIG, precision=dtype)
+    shapes = {"joints": (3,), "speed": ()}
+    return agent.init(config, shapes, size, discrete=discrete, key=jr.key(seed))
+
+
+@pytest.fixture
+def of_actions(monkeypatch):
+    """`of_actions(theirs, ours, *modules)` is an agent that begins with one for other actions."""
+
+    def start(theirs, ours, *modules):
+        donor = TrainedAgent(_agent(*theirs), CONFIG)
+        monkeypatch.setattr("gpld.training.warm_start.trained_agent.load", lambda run: donor)
+        new = warm_start(_agent(*ours, seed=1), InitConfig(from_="donor", modules=modules))
+        return new.model, donor.state.model
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [((2, False), (2, True)), ((2, True), (2, False)), ((2, True), (3, True))],
+)
+def test_networks_without_actions_are_taken_whatever_the_actions(of_actions, theirs, ours):
+    others = ("encoder", "decoder", "reward", "cont", "value")
+    new, donor = of_actions(theirs, ours, *others)
+    assert all(eqx.tree_equal(getattr(new, name), getattr(donor, name)) for name in others)
+    assert type(new.policy) is (DiscretePolicy if ours[1] else ContinuousPolicy)
+    assert new.policy.size == ours[0]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "modules", "message"),
+    [
+        # Networks of equal shapes, whose inputs mean something else.
+        (
+            (2, False),
+            (2, True),
+            ("rssm",),
+            "rssm cannot be taken from a run with 2 continuous actions for one with 2 discrete",
+        ),
+        ((2, True), (2, False), ("encoder", "policy"), "policy cannot .* 2 discrete .* 2 contin"),
+        ((2, True), (3, True), ("rssm,policy",), "rssm and policy cannot .* 2 discrete .* 3 disc"),
+        ((2, False), (3, False), ("rssm",), "rssm cannot .* 2 continuous .* 3 continuous"),
+    ],
+)
+def test_networks_for_other_actions_are_one_line(of_actions, theirs, ours, modules, message):
+    with pytest.raises(UsageError, match=message) as error:
+        of_actions(theirs, ours, *modules)
+    assert "\n" not in str(error.value)
+
+
+def test_policies_over_as_many_actions_are_taken(of_actions):
+    new, donor = of_actions((3, True), (3, True), "rssm", "policy")
+    assert eqx.tree_equal((new.rssm, new.policy), (donor.rssm, donor.policy))
+
+
+def test_how_networks_are_computed_is_not_taken(monkeypatch):
+    donor = TrainedAgent(_agent(2, False, dtype="float32"), CONFIG)
+    monkeypatch.setattr("gpld.training.warm_start.trained_agent.load", lambda run: donor)
+    new = _agent(2, False, seed=1, dtype="bfloat16")
+    state = warm_start(new, InitConfig(from_="donor", modules=("rssm",)))
+    assert state.model.rssm.dtype == new.model.rssm.dtype != donor.state.model.rssm.dtype
+    arrays = (jax.tree.leaves(x.model.rssm) for x in (state, donor.state))
+    for a, b in zip(*arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
