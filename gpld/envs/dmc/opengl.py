@@ -48,10 +48,10 @@ def find_backend() -> str:
             f"MUJOCO_GL={chosen} cannot draw here ({reason}); unset it to have others tried."
         )
     problems = "; ".join(f"{backend}: {_try(backend).text}" for backend in candidates)
-    raise MachineError(
-        f"No OpenGL library can draw here ({problems}); `apt install libegl1 libgl1` or "
-        "`apt install libosmesa6` adds one."
-    )
+    advice = "`apt install libegl1 libgl1` or `apt install libosmesa6` adds one."
+    if sys.platform == "darwin":  # which has no other
+        advice = "GLFW draws for a user who is logged in at the screen, and not through SSH."
+    raise MachineError(f"No OpenGL library can draw here ({problems}); {advice}")
 
 
 def draw_with(backend: str) -> None:

@@ -51,6 +51,13 @@ def test_the_first_that_draws_is_chosen(choose, working, variables, found, tried
     assert choose(*working, **variables) == (found, tried)
 
 
+def test_macos_has_its_own(choose, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert choose("egl", "osmesa", "glfw") == ("glfw", ["glfw"])
+    with pytest.raises(MachineError, match=r"\(glfw: no glfw\); GLFW draws for .* at the screen"):
+        choose("off", "egl", "osmesa")
+
+
 @pytest.mark.parametrize(
     ("working", "variables", "message"),
     [
