@@ -1,6 +1,7 @@
 """Microseconds per step that the adapters of others' environments add to them."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,18 +14,19 @@ from ..envs.adapters.adapter import Adapter, Foreign
 from ..envs.adapters.dm_env import DmEnv
 from ..envs.adapters.gymnasium_env import GymnasiumEnv
 from ..envs.timestep import EnvSpec
-from .measure import Case, measure
-from .report import Figure, Report
+from .measure import measure, progress
+from .report import Figure, Measurement, Report
 
-# Time steps of a round, of which the mean is taken.
-_STEPS = 5000
+# Steps of a round.
+_STEPS = 3000
 
 
 def benchmark_adapters(config: Config, *, repetitions: int) -> Report:
     """Time steps of environments of Gymnasium and dm_env, by themselves and in our adapter.
 
-    Both take the same actions from the same seed, and so have the same episodes, whose resets
-    count as one of their steps.
+    Both take the same actions from the same seed, and so have the same episodes. Every step is
+    timed by itself, and a round counts as its median: what else the machine does interrupts few of
+    them, but for long.
 
     Args:
         config: Settings, of which none matters: actions are not repeated.
@@ -34,18 +36,28 @@ def benchmark_adapters(config: Config, *, repetitions: int) -> Report:
         The report, with the microseconds that each adapter adds to a step: the median, over the
         repetitions, of the difference.
     """
-    cases = {}
+    measurements, figures = measure({}, repetitions=repetitions), {}
     for name, make in ADAPTED.items():
-        alone, adapted = make()
-        cases[f"{name}, alone"] = Case(alone, None, calls=_STEPS)
-        cases[name] = Case(adapted, None, f"{name}, alone", calls=_STEPS)
-    measurements = measure(cases, repetitions=repetitions)
-    figures = {}
-    for name in ADAPTED:
-        added = np.subtract(measurements[name].seconds, measurements[f"{name}, alone"].seconds)
-        figures[f"{name}, added"] = Figure(1e6 * float(np.median(added)), "microseconds / step")
+        progress(name)
+        steps = make()
+        rounds = [[_median_seconds(step) for step in steps] for _ in range(repetitions + 1)]
+        alone, adapted = np.transpose(rounds[1:])  # one is to warm up
+        measurements[f"{name}, alone"] = Measurement(alone.tolist())
+        measurements[name] = Measurement(adapted.tolist(), f"{name}, alone")
+        added = 1e6 * float(np.median(adapted - alone))
+        figures[f"{name}, added"] = Figure(added, "microseconds / step")
     settings = {"steps": _STEPS, "repetitions": repetitions}
     return Report("adapters", settings, measurements, figures)
+
+
+def _median_seconds(step: Callable[[], bool]) -> float:
+    """Return the median time of some steps; resets are too few to count."""
+    seconds = []
+    for _ in range(_STEPS):
+        began = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
 
 
 def _gymnasium(task: str) -> tuple[Callable[[], bool], Callable[[], bool]]:

@@ -160,7 +160,7 @@ class Adapter:
         seed, self._pending_seed = self._pending_seed, None
         self._num_resets += 1
         self._elapsed = 0
-        return single_timestep(self._observe(self._env.reset(seed)), is_first=True)
+        return self._timestep(self._env.reset(seed), is_first=True)
 
     def step(self, action: Any) -> TimeStep:
         """Apply `action` for up to `spec.action_repeat` of its steps.
@@ -178,10 +178,8 @@ class Adapter:
             reward += float(np.asarray(outcome.reward).item())
         self._elapsed += 1
         is_last = outcome.terminated or outcome.truncated or self._elapsed == self._episode_steps
-        with np.errstate(over="ignore"):  # infinite rewards are dealt with by who steps it
-            reward = np.float32(reward)
-        return single_timestep(
-            self._observe(outcome.observation),
+        return self._timestep(
+            outcome.observation,
             reward=reward,
             is_last=bool(is_last),
             is_terminal=bool(outcome.terminated),
@@ -223,12 +221,13 @@ class Adapter:
         """Release what the environment holds."""
         self._env.close()
 
-    def _observe(self, observation: Any) -> dict[str, np.ndarray]:
-        with np.errstate(over="ignore"):
+    def _timestep(self, observation: Any, **scalars: Any) -> TimeStep:
+        frame = None if self._frame is None else self._env.frame()
+        with np.errstate(over="ignore"):  # infinite numbers are dealt with by who steps it
             arrays = read(observation, self._arrays)
-        if self._frame is not None:
-            arrays[self.frame_name] = self._frame.convert(self._env.frame())
-        return arrays
+            if self._frame is not None:
+                arrays[self.frame_name] = self._frame.convert(frame)
+            return single_timestep(arrays, **scalars)
 
     def _measure_frame(self) -> Announced:
         """Return the form of a picture, which is known once there is one."""

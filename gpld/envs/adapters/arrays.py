@@ -42,7 +42,8 @@ class Announced(NamedTuple):
         """
         path, shape, dtype, num_classes, start = self.place
         array = np.asarray(value)
-        if array.shape != shape or not np.can_cast(array.dtype, dtype, "same_kind"):
+        same = array.dtype == dtype or np.can_cast(array.dtype, dtype, "same_kind")
+        if array.shape != shape or not same:
             raise ValueError(
                 f"{called(path)} must have shape {shape} and dtype {dtype}, as its space says, "
                 f"got {array.shape} and {array.dtype}"
