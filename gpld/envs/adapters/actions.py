@@ -85,8 +85,10 @@ class Continuous:
         array = np.asarray(action, np.float64)
         if array.shape != (self.size,) or not np.isfinite(array).all():
             raise ValueError(f"`action` must be {self.size} finite numbers, got {action}.")
-        fraction = (array.clip(-1, 1).reshape(self.shape) + 1) / 2
+        # Minima and maxima take half the time of `np.clip`.
+        fraction = (np.minimum(np.maximum(array, -1), 1).reshape(self.shape) + 1) / 2
         # By two products: the difference of two bounds may be too large for a number.
-        scaled = (fraction * self.high + (1 - fraction) * self.low).clip(self.low, self.high)
+        scaled = fraction * self.high + (1 - fraction) * self.low
+        scaled = np.minimum(np.maximum(scaled, self.low), self.high)
         rounded = np.rint(scaled) if self.dtype.kind in "iu" else scaled
         return np.asarray(rounded, self.dtype)

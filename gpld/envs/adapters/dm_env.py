@@ -53,8 +53,9 @@ class DmEnv:
     def step(self, action: Any) -> Outcome:
         """Take one step. A last one with discount 0 has terminated, another was truncated."""
         timestep = self._env.step(action)
-        terminated = timestep.last() and timestep.discount == 0
-        return Outcome(timestep.observation, timestep.reward, terminated, timestep.last())
+        last = timestep.last()
+        terminated = last and timestep.discount == 0
+        return Outcome(timestep.observation, timestep.reward, terminated, last)
 
     def frame(self) -> Any:
         """Raise an error: dm_env has no pictures."""
