@@ -16,7 +16,7 @@ from .curve_figures import from_lowest
 from .curves import arm_scores
 from .packed import unpacked
 from .pictures import save_picture
-from .plain import plain
+from .plain import plain, short
 from .scores import read_runs
 from .sensitivity import FRACTIONS, CheckpointSensitivity, Sensitivity
 
@@ -62,7 +62,7 @@ def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
             raise UsageError(f"{runs} holds no run of {arm} on {task}.")
         config = RunFolder(found[0].path).config()
     evaluations = f"evaluations of {config.evaluation.episodes} episodes"
-    title = plain(f"{task}, preset {config.preset}, {arm}, {evaluations}")
+    title = plain(f"{short(task)}, preset {config.preset}, {arm}, {evaluations}")
     figure, axes = _returns(title, config)
     for i, run in enumerate(found):
         label = None if i else f"each of {len(found)} seeds"
@@ -135,7 +135,7 @@ def _returns(title: str, config: Config) -> tuple[Figure, Axes]:
 
 def _title(config: Config) -> str:
     penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
-    name = f"{config.task}, preset {config.preset}"
+    name = f"{short(config.task)}, preset {config.preset}"
     return plain(f"{name}, {penalty or 'no penalty'}, seed {config.seed}")
 
 

@@ -1,6 +1,5 @@
 """Runs that are killed and resumed are bit for bit the runs that were not."""
 
-import json
 import os
 import random
 import shlex
@@ -8,14 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from stopped_runs import TRAIN, finish, outcomes, start
 
-from gpld.checkpoints import checkpoint, tree_file
 from gpld.runs.folder import RunFolder
 
-TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 QUICK = (
     *("--preset", "debug", "--task", "probe_memory", "--env.action_repeat", "1"),
     *("--deterministic", "--platform", "cpu", "--log.no_tensorboard"),
@@ -41,42 +38,6 @@ def interruptible():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-def start(path, args, **env):
-    return subprocess.Popen(
-        [sys.executable, TRAIN, "--run", path, *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    )
-
-
-def finish(path, args):
-    process = start(path, args)
-    output, errors = process.communicate(timeout=500)
-    assert process.returncode == 0, errors
-    return output
-
-
-def outcomes(path):
-    """All that must not depend on how often runs were interrupted, for each seed."""
-    return [outcome(RunFolder(run)) for run in sorted(path.glob("seed*")) or [path]]
-
-
-def outcome(folder):
-    lines = {
-        name: [
-            {key: value for key, value in line.items() if not key.startswith("time/")}
-            for line in folder.read(name)
-        ]
-        for name in ("metrics", "episodes", "scores")
-    }
-    final = checkpoint.read(folder.latest_checkpoint())
-    replay = [(file["first_step"], file["sha256"]) for file in final.manifest["replay"]["files"]]
-    loop = json.loads(json.dumps(tree_file.load(final.path / "loop.npz"), default=repr))
-    return lines, final.manifest["files"]["agent.eqx"]["sha256"], sorted(replay), loop
 
 
 def kill_at_a_random_moment(path, args, moments, *, while_writing):

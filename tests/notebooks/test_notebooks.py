@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom; their own assertions are part of them."""
 
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -8,22 +9,62 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+OWN = NOTEBOOKS[0].with_name("your_own_environment.ipynb")
+# What the cell with the tag `parameters` becomes, where running in full is for readers.
+SMALL = {OWN: "env_steps = 300"}
+
+
+def execute(path, folder, environment, parameters=None):
+    """Runs the cells in a folder, one of them with other parameters; returns all with outputs."""
+    notebook = nbformat.read(path, as_version=4)
+    if parameters is not None:
+        [cell] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+        cell.source = parameters
+    # Their own modules stand beside them.
+    folders = [str(path.parent), *filter(None, [environment.get("PYTHONPATH")])]
+    environment = {**environment, "PYTHONPATH": os.pathsep.join(folders)}
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}
+    ).execute(env=environment)
+    return notebook
+
+
+def outputs(notebook):
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def num_pictures(notebook):
+    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path, real_programs):
-    notebook = nbformat.read(path, as_version=4)
-    # Their own modules stand beside them. Compiling takes less time here than running does.
-    folders = [str(path.parent), *filter(None, [real_programs.get("PYTHONPATH")])]
-    environment = {**real_programs, "PYTHONPATH": os.pathsep.join(folders)}
-    NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    ).execute(env=environment)
-    pictures = sum(
-        "image/png" in output.get("data", {})
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-    )
-    assert pictures > 0
+    # Compiling takes less time than running, unless little is run.
+    programs = dict(os.environ) if path in SMALL else real_programs
+    notebook = execute(path, tmp_path, programs, SMALL.get(path))
+    assert num_pictures(notebook) > 0
+
+
+def check_learned(notebook):
+    """The mean return of the trained agent is far from the random agent's; 48 is about the best."""
+    text = "".join(output.get("text", "") for output in outputs(notebook))
+    [returns] = re.findall(r"random agent: (-?[\d.]+), trained agent: (-?[\d.]+)", text)
+    random_return, trained_return = map(float, returns)
+    assert random_return < 10
+    assert trained_return > 35
+
+
+@pytest.mark.exhaustive
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_in_full_the_agent_of_ones_own_environment_learns(tmp_path, real_programs):
+    check_learned(execute(OWN, tmp_path, real_programs))
+
+
+def test_the_notebook_on_ones_own_environment_is_stored_with_its_results():
+    notebook = nbformat.read(OWN, as_version=4)
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    assert num_pictures(notebook) == 3
+    check_learned(notebook)
+    assert OWN.stat().st_size < 400_000
