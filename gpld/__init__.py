@@ -7,11 +7,11 @@ environments need not load JAX.
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .xla.flags import limit_fusions
+from .xla.flags import set_options
 
 if sys.platform == "win32":  # before a module that needs Unix fails with a traceback
     sys.exit("gpld runs on Linux and macOS; on Windows, install it in WSL2 (`wsl --install`).")
-limit_fusions()
+set_options()
 
 if TYPE_CHECKING:
     from .config import Config as Config

@@ -71,7 +71,7 @@ def init(
     _check_observations(shapes)
     chosen = choices(config)
     dtype = jnp.dtype(chosen.dtype)
-    forms = Forms(chosen.blocks, chosen.unroll, chosen.in_chunks, chosen.row_by_row)
+    forms = Forms(**{name: getattr(chosen, name) for name in Forms._fields})
     model = Dreamer(
         config.model,
         shapes,

@@ -156,7 +156,7 @@ def fusions() -> str:
     from ..xla import flags
 
     jaxlib = importlib.metadata.version("jaxlib")
-    given = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flags._OPTION in flag]
+    given = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flags._FUSIONS in flag]
     if not given:
         text = f"jaxlib {jaxlib} is not known here: `pytest tests/xla/test_flags.py` tells "
         raise Problem(f"{text}whether its CPU programs are right.")

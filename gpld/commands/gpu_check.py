@@ -34,7 +34,7 @@ class GPUCheckArgs:
     """Minutes for all parts."""
 
     parts: tuple[str, ...] = ()
-    """Parts to run, also those that are done: versions, parity, update, loops_captured, memory,
+    """Parts to run, also those that are done: versions, parity, update, loops_not_captured, memory,
     learning, resume, mjx, profile. None runs all that are not done."""
 
     small: bool = False

@@ -1,5 +1,6 @@
 """Actor and critic learned in imagination (Hafner et al., 2025, "Critic learning")."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -103,7 +104,8 @@ def _returns(
     values = jax.lax.stop_gradient(values)
     predicted, trace = imagined.predicted, jnp.full_like(values, config.trace)
     following = (predicted.reward, predicted.cont, values, trace)
-    returns = jax.vmap(lambda_returns, 1, 1)(*(x[1:] for x in following))
+    mix = functools.partial(lambda_returns, parallel=model.rssm.forms.parallel_returns)
+    returns = jax.vmap(mix, 1, 1)(*(x[1:] for x in following))
     return_norm = return_norm.update(returns, config)
     advantage = (returns - values[:-1]) / return_norm.scale(config)
     weight = jnp.cumprod(predicted.cont, axis=0)[:-1]
@@ -143,7 +145,8 @@ def _replay_loss(
     config: ActorCriticConfig,
 ) -> Float[Array, "batch time-1"]:
     """Compute the loss of the value on replayed states, from the imagined returns there."""
-    targets = replay_returns(batch, bootstrap, config)
+    parallel = model.rssm.forms.parallel_returns
+    targets = replay_returns(batch, bootstrap, config, parallel=parallel)
     # The last state has no target. It goes through the head all the same: GPUs multiply in tiles,
     # and XLA has none for gradients that are sums over 63 states of several agents.
     value = _batched(lambda z: model.value(z.feat()))(rollout.latent)
@@ -153,7 +156,11 @@ def _replay_loss(
 
 
 def replay_returns(
-    batch: Batch, bootstrap: Float[Array, "batch time"], config: ActorCriticConfig
+    batch: Batch,
+    bootstrap: Float[Array, "batch time"],
+    config: ActorCriticConfig,
+    *,
+    parallel: bool = False,
 ) -> Float[Array, "batch time-1"]:
     """Compute lambda-returns along the replayed sequences.
 
@@ -161,6 +168,7 @@ def replay_returns(
         batch: Replayed sequences.
         bootstrap: At every state, the imagined lambda-return that starts there.
         config: Settings.
+        parallel: See `lambda_returns`.
 
     Returns:
         Targets for all steps but the last. The trace is cut where an episode ends, and
@@ -169,7 +177,8 @@ def replay_returns(
     discount = jnp.where(batch.is_terminal, 0.0, config.discount)
     trace = jnp.where(batch.is_last, 0.0, config.trace)
     following = (batch.reward, discount, bootstrap, trace)
-    return jax.vmap(lambda_returns)(*(x[:, 1:] for x in following))
+    mix = functools.partial(lambda_returns, parallel=parallel)
+    return jax.vmap(mix)(*(x[:, 1:] for x in following))
 
 
 def _value_loss(dist, returns, slow, config):

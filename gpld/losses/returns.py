@@ -13,6 +13,8 @@ def lambda_returns(
     discount: Float[Array, " time"],
     bootstrap: Float[Array, " time"],
     trace: Float[Array, " time"],
+    *,
+    parallel: bool = False,
 ) -> Float[Array, " time"]:
     """Mix n-step returns of all lengths with geometric weights.
 
@@ -25,10 +27,16 @@ def lambda_returns(
         discount: Discounts d of steps 1 to T: the weight of what follows each of them.
         bootstrap: Value estimates b of steps 1 to T.
         trace: Traces l of steps 1 to T, in [0, 1].
+        parallel: Whether all steps are computed together, in log T rounds, instead of one after
+            the other. Results differ by rounding.
 
     Returns:
         Returns of steps 0 to T - 1.
     """
+    if parallel:  # each return is a linear function of a later one, and so are compositions
+        lines = (reward + discount * (1 - trace) * bootstrap, discount * trace)
+        offset, slope = jax.lax.associative_scan(_compose, lines, reverse=True)
+        return offset + slope * bootstrap[-1]
 
     def step(following, inputs):
         reward, discount, bootstrap, trace = inputs
@@ -38,6 +46,11 @@ def lambda_returns(
 
     inputs = (reward, discount, bootstrap, trace)
     return jax.lax.scan(step, bootstrap[-1], inputs, reverse=True)[1]
+
+
+def _compose(inner: tuple[Array, Array], outer: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return offset and slope of one linear function of another."""
+    return outer[0] + outer[1] * inner[0], outer[1] * inner[1]
 
 
 class ReturnNorm(eqx.Module):

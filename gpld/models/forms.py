@@ -21,6 +21,9 @@ class Forms(NamedTuple):
     row_by_row: bool = False
     """True if penalties take one row after the other, see `gpld.losses.gram_penalty`."""
 
+    parallel_returns: bool = False
+    """True if lambda-returns are computed for all steps together."""
+
     def unroll_of(self, length: int) -> int:
         """Return the most steps of a loop, up to `unroll`, that divide its length.
 

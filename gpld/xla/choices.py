@@ -45,6 +45,10 @@ class Choices(NamedTuple):
     row_by_row: bool
     """True if the penalty takes one row after the other, for the same reason."""
 
+    parallel_returns: bool
+    """True if lambda-returns are computed for all steps together: a GPU takes longer to start one
+    step of theirs than to compute all."""
+
     @property
     def factors(self) -> str:
         """Dtype that factors of products are rounded to."""
@@ -96,6 +100,7 @@ def choose(precision: Literal["auto", "float32", "mixed", "bfloat16"], *, rewrit
         unroll=1 if on_cpu else 5,
         in_chunks=on_cpu,
         row_by_row=on_cpu,
+        parallel_returns=not on_cpu,
     )
 
 

@@ -7,8 +7,10 @@ import warnings
 
 from ..errors import UsageError
 
-_OPTION = "--xla_cpu_experimental_ynn_fusion_type"
+_FUSIONS = "--xla_cpu_experimental_ynn_fusion_type"
 _PRODUCTS = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+_GRAPHS = "--xla_gpu_enable_command_buffer"
+_LOOPS = "+WHILE"  # beside what XLA captures anyway
 _DETERMINISTIC = (
     # Reductions without races, and the same choice of algorithms in every process.
     "--xla_gpu_deterministic_ops=true",
@@ -17,35 +19,42 @@ _DETERMINISTIC = (
 _KNOWN = ("0.10", "0.11")  # as pyproject.toml bounds them
 
 
-def limit_fusions() -> None:
-    """Turn off the fusions of XLA's CPU programs that give wrong numbers.
+def set_options() -> None:
+    """Set the options of XLA that programs need here; what the user has set in `XLA_FLAGS` stands.
 
-    From jaxlib 0.10.2 on, XLA hands sums and small products on CPUs to another library,
-    which crashes for some shapes (github.com/jax-ml/jax, issues 39257 and 40412) and
-    silently miscomputes others: the vector-Jacobian products of an RMSNorm, for instance,
-    in batches beyond some size. Single products of matrices it computes well, and those of
-    bfloat16 with float32 sums several times faster than anything else. A value that the
-    user has set in `XLA_FLAGS` stands.
+    Fusions of CPU programs that give wrong numbers are turned off. From jaxlib 0.10.2 on, XLA
+    hands sums and small products on CPUs to another library, which crashes for some shapes
+    (github.com/jax-ml/jax, issues 39257 and 40412) and silently miscomputes others: the
+    vector-Jacobian products of an RMSNorm, for instance, in batches beyond some size. Single
+    products of matrices it computes well, and those of bfloat16 with float32 sums several times
+    faster than anything else.
+
+    Loops of GPU programs are captured whole in CUDA graphs: the host starts each of them once,
+    instead of once in every round. `--xla_gpu_enable_command_buffer=-WHILE` turns that off.
 
     Warns where JAX has started already, and of a jaxlib of which nothing is known here.
     """
     flags, version = os.environ.get("XLA_FLAGS", ""), _jaxlib()
-    if _OPTION in flags or version is None:
+    options = {_FUSIONS: _PRODUCTS, _GRAPHS: _LOOPS}
+    missing = [f"{name}={value}" for name, value in options.items() if name not in flags]
+    if not missing or version is None:
         return
     if not _are_options_known():
-        warnings.warn(
-            f"gpld does not know jaxlib {version}, only {' and '.join(_KNOWN)}: programs on CPUs "
-            "may silently give wrong numbers, since it cannot turn off the fusions of XLA that do. "
-            "Install the jax that gpld asks for, or try `pytest -m slow tests/xla/test_flags.py` "
-            "first.",
-            stacklevel=3,
-        )
+        if _FUSIONS not in flags:
+            warnings.warn(
+                f"gpld does not know jaxlib {version}, only {' and '.join(_KNOWN)}: programs on "
+                "CPUs may silently give wrong numbers, since it cannot turn off the fusions of XLA "
+                "that do. Install the jax that gpld asks for, or try `pytest -m slow "
+                "tests/xla/test_flags.py` first.",
+                stacklevel=3,
+            )
         return
-    os.environ["XLA_FLAGS"] = f"{flags} {_OPTION}={_PRODUCTS}".strip()
+    os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *missing])
     if _has_started():
         warnings.warn(
-            "gpld was imported after JAX had started, too late to turn off fusions that give "
-            f"wrong numbers on CPUs: import gpld first, or set XLA_FLAGS={_OPTION}={_PRODUCTS}.",
+            "gpld was imported after JAX had started, too late to set options of XLA; programs on "
+            "CPUs may give wrong numbers: import gpld first, or set "
+            f"XLA_FLAGS='{' '.join(missing)}'.",
             stacklevel=3,
         )
 

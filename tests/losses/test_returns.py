@@ -1,22 +1,30 @@
 """Lambda-returns by hand and against a plain loop; percentiles beyond the floor."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gpld.config import ActorCriticConfig
 from gpld.losses import ReturnNorm, lambda_returns
 
-returns = jax.jit(lambda_returns)
+both_forms = pytest.mark.parametrize(
+    "returns",
+    [jax.jit(lambda_returns), jax.jit(functools.partial(lambda_returns, parallel=True))],
+    ids=["step by step", "parallel"],
+)
 
 
 def _array(*values):
     return jnp.array(values, jnp.float32)
 
 
-def test_lambda_returns_by_hand():
+@both_forms
+def test_lambda_returns_by_hand(returns):
     # R_2 = 4 + 0.5 * 8 = 8
     # R_1 = 2 + 0.5 * (0.75 * 6 + 0.25 * R_2) = 5.25
     # R_0 = 1 + 0.9 * (0.5 * 10 + 0.5 * R_1) = 7.8625
@@ -29,20 +37,23 @@ def test_lambda_returns_by_hand():
     np.testing.assert_allclose(actual, [7.8625, 5.25, 8.0], rtol=1e-6)
 
 
-def test_trace_zero_is_the_one_step_target():
+@both_forms
+def test_trace_zero_is_the_one_step_target(returns):
     reward, bootstrap = _array(1, 2, 3), _array(5, 6, 7)
     actual = returns(reward, jnp.full(3, 0.9), bootstrap, jnp.zeros(3))
     np.testing.assert_allclose(actual, [1 + 4.5, 2 + 5.4, 3 + 6.3], rtol=1e-6)
 
 
-def test_trace_one_is_the_discounted_sum_and_the_last_bootstrap():
+@both_forms
+def test_trace_one_is_the_discounted_sum_and_the_last_bootstrap(returns):
     reward, bootstrap = _array(1, 2, 3), _array(100, 100, 7)
     actual = returns(reward, jnp.full(3, 0.5), bootstrap, jnp.ones(3))
     np.testing.assert_allclose(actual[0], 1 + 0.5 * 2 + 0.25 * 3 + 0.125 * 7, rtol=1e-6)
     np.testing.assert_allclose(actual[2], 3 + 0.5 * 7, rtol=1e-6)
 
 
-def test_discount_zero_ends_the_return():
+@both_forms
+def test_discount_zero_ends_the_return(returns):
     discount = _array(0.9, 0.0, 0.9)
     actual = returns(_array(1, 2, 3), discount, _array(10, 10, 10), jnp.full(3, 0.8))
     np.testing.assert_allclose(actual[1], 2, rtol=1e-6)
@@ -53,9 +64,10 @@ _unit = arrays(np.float32, 5, elements=st.floats(0, 1, width=32))
 _real = arrays(np.float32, 5, elements=st.floats(-100, 100, width=32))
 
 
+@both_forms
 @settings(max_examples=50, deadline=None)
-@given(_real, _unit, _real, _unit)
-def test_lambda_returns_mix_the_n_step_returns(reward, discount, bootstrap, trace):
+@given(reward=_real, discount=_unit, bootstrap=_real, trace=_unit)
+def test_lambda_returns_mix_the_n_step_returns(returns, reward, discount, bootstrap, trace):
     """R_t is the mean of the n-step returns, n drawn with the traces as survival."""
     inputs = (reward, discount, bootstrap, trace)
     r, d, b, k = (x.astype(np.float64) for x in inputs)

@@ -26,7 +26,7 @@ PARTS = (
     Part("versions", versions, 0.03),
     Part("parity", parity, 0.13),
     Part("update", updates, 0.24),
-    Part("loops_captured", paper_update, 0.12, ("--xla_gpu_enable_command_buffer=+WHILE",)),
+    Part("loops_not_captured", paper_update, 0.12, ("--xla_gpu_enable_command_buffer=-WHILE",)),
     Part("memory", memory, 0.08),
     Part("learning", learning, 0.14),
     Part("resume", resume, 0.16),

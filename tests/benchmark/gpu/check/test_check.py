@@ -329,7 +329,7 @@ def test_all_of_it_runs_in_small(tmp_path):
     rows = {name: part["rows"] for name, part in report["parts"].items()}
     assert rows["versions"]["device"] == {"value": "cpu"}
     assert rows["parity"]["proprio, float32"]["as in the tests"] is True
-    for name in ("update", "loops_captured"):
+    for name in ("update", "loops_not_captured"):
         assert rows[name]["paper"]["launches"] > 1000
         assert 0 < rows[name]["paper"]["ms"] <= rows[name]["paper"]["slowest ms"]
     assert rows["update"]["2 seeds"]["ms per seed"] * 2 == pytest.approx(
