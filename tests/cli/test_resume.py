@@ -95,12 +95,12 @@ def test_two_kills_change_nothing(whole, tmp_path):
 @pytest.mark.parametrize(
     ("args", "num_kills"),
     [
-        ((*QUICK, "--seeds", "2"), 2),
         (WORKERS, 2),
-        (DISCRETE, 2),
+        pytest.param((*QUICK, "--seeds", "2"), 2, marks=pytest.mark.exhaustive),
+        pytest.param(DISCRETE, 2, marks=pytest.mark.exhaustive),
         pytest.param(GYMNASIUM, 2, marks=pytest.mark.exhaustive),
     ],
-    ids=["seeds", "workers", "discrete", "gymnasium"],
+    ids=["workers", "seeds", "discrete", "gymnasium"],
 )
 def test_kills_change_nothing(args, num_kills, tmp_path):
     finish(tmp_path / "whole", args)
