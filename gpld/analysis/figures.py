@@ -44,7 +44,9 @@ def learning_curve(folder: RunFolder) -> None:
     save_picture(figure, folder.learning_curve)
 
 
-def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
+def seed_curves(
+    runs: Path, path: Path, *, arm: str, task: str, random_return: float | None = None
+) -> None:
     """Draws the evaluations of every seed of one arm on one task, and their mean.
 
     Args:
@@ -52,6 +54,7 @@ def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
         path: The picture.
         arm: Name of the arm.
         task: Name of the task.
+        random_return: Mean return of random actions, which becomes a line.
 
     Raises:
         UsageError: If there are no such runs.
@@ -70,8 +73,10 @@ def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
     seeds = arm_scores(found)
     steps = seeds.frames / config.action_repeat
     axes.plot(steps, seeds.scores[task].mean(axis=-1), "o-C0", label="their mean")
+    if random_return is not None:
+        axes.axhline(random_return, color="C3", linestyle="--", label="random actions")
     from_lowest(axes, task)
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="best", frameon=False)
     save_picture(figure, path)
 
 

@@ -96,7 +96,9 @@ def test_axes_begin_at_the_lowest_return_or_else_at_the_data(
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     runs = runs_of(tmp_path, [values], task=task)
     draw_task_curves(runs, tmp_path / "x", published=False)
-    seed_curves(tmp_path, tmp_path / "y.png", arm="GPLD", task=task)
+    seed_curves(tmp_path, tmp_path / "y.png", arm="GPLD", task=task, random_return=values[0])
+    labels = {line.get_label(): line.get_ydata() for line in figures[-1].axes[0].lines}
+    assert list(labels["random actions"]) == [values[0]] * 2
     for figure in (figures[0], figures[-1]):
         low, high = figure.axes[0].get_ylim()
         if task.startswith("gymnasium"):
