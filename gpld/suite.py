@@ -57,5 +57,5 @@ def canonical_name(task: str) -> str:
     """
     path, colon, function = task.rpartition(":")
     if colon and path.endswith(".py"):
-        return f"{os.path.abspath(path)}:{function}"
+        return f"{os.path.abspath(os.path.expanduser(path))}:{function}"
     return SHORT_NAMES.get(task, task)

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Config, differences, flatten, lasting, to_dict
-from ..envs import EnvSpec, choose_backend, env_factory, register, runs_code, spec_to_json
+from ..envs import (
+    EnvOptions,
+    EnvSpec,
+    choose_backend,
+    env_factory,
+    register,
+    runs_code,
+    spec_to_json,
+)
 from ..errors import MachineError, UsageError
 from ..machine.files import lock, open_to_append, write_json, writing
 from ..machine.output import show
@@ -64,9 +72,14 @@ def default_path(config: Config) -> Path:
 
 
 def allow_task(task: str | None) -> None:
-    """Allow the code of an environment of one's own to run, whose name the user has given now."""
+    """Allow the code of an environment of one's own to run, whose name the user has given now.
+
+    Raises:
+        UsageError: If it is no name.
+    """
     if task is not None and runs_code(task):
-        register(task)
+        with _usage_errors():
+            register(task)
 
 
 def check_task(config: Config) -> None:
@@ -75,11 +88,19 @@ def check_task(config: Config) -> None:
     Raises:
         UsageError: If it cannot.
     """
-    try:
+    with _usage_errors():
         env_factory(config.task, **config.env_options)
         choose_backend(config.task, config.env.backend, config.env.observations)
+
+
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn errors about arguments of a task into those about settings, which are in `env`."""
+    try:
+        yield
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        names = "|".join((*EnvOptions.__annotations__, "backend"))
+        raise UsageError(re.sub(rf"^`({names})`", r"`env.\1`", str(error))) from None
 
 
 def check_run(

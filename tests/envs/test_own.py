@@ -4,6 +4,7 @@ import functools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -79,6 +80,18 @@ def lengths(task, **options):
     return next(n for n in range(1, 100) if env.step(np.zeros(1, np.float32)).is_last)
 
 
+def run_fresh(code):
+    """Run code in a fresh process, and return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 # Names
 
 
@@ -121,10 +134,45 @@ def test_a_registered_function_and_its_name():
         make_env("mine", seed=3, action_repeat=2)
 
 
-@pytest.mark.parametrize("task", ["", "a\nb", "walker_walk", "cup_catch", "probe_memory"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        *("", "a\nb", "walker_walk", "cup_catch", "probe_memory", "list"),
+        *(" ", " a", "a ", ":", "a:", ":b", "a: b", "gymnasium:CartPole-v1", "gymnax:X"),
+    ],
+)
 def test_names_that_cannot_be_registered(task):
     with pytest.raises(ValueError, match="`task` must be a name that"):
         gpld.register(task, Memory)
+
+
+def test_what_cannot_be_called_cannot_be_registered():
+    code = (  # where no test checks types
+        "import gpld\nfrom gpld.envs.probe import Memory\n"
+        "try: gpld.register('mine', Memory(seed=0))\n"
+        "except ValueError as error: print(error)"
+    )
+    assert run_fresh(code) == (
+        "`make` must be a function or class that makes environments, got gpld.envs.probe.Memory.\n"
+    )
+
+
+def test_names_of_functions_with_arguments_tell_them_apart():
+    two, three = (functools.partial(dict, 1, size=size) for size in (2, 3))
+    assert own.name_of(two) == "builtins:dict(1, size=2)"
+    assert own.name_of(functools.partial(three, b="x\ny")) == (
+        r'builtins:dict(1, b="x\ny", size=3)'
+    )
+    gpld.register(own.name_of(two), two)
+    with pytest.raises(ValueError, match=r"JSON knows, since .* `gpld\.register` gives it another"):
+        own.name_of(functools.partial(dict, size=object()))
+
+
+def test_settings_are_named_as_on_the_command_line():
+    for flag, value in (("kwargs", '{"a": 1}'), ("episode_steps", "3"), ("backend", "batch")):
+        task = "gymnasium:Ant-v5" if flag == "backend" else "walker_walk"
+        with pytest.raises(UsageError, match=rf"^`env\.{flag}` must be "):
+            parse_config(["--task", task, f"--env.{flag}", value])
 
 
 def test_settings_that_depend_on_the_task():
@@ -183,13 +231,7 @@ def test_no_other_task_imports_it(file):
         "parse_config(['--task', 'walker_walk'])\n"
         "print([m for m in ('gymnasium', 'line', 'gpld_own_line') if m in sys.modules])"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
-    assert (result.stdout, result.returncode) == ("[]\n", 0), result.stderr
+    assert run_fresh(code) == "[]\n"
 
 
 # Names that lead nowhere
@@ -198,12 +240,27 @@ def test_no_other_task_imports_it(file):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("HalfCheetah-v5", "Gymnasium's are gymnasium:HalfCheetah-v5; `--task list` shows all."),
+        ("HalfCheetah-v4", "did you mean gymnasium:HalfCheetah-v4? `--task list` shows all."),
+        ("HalfChetah-v5", "did you mean gymnasium:HalfCheetah-v5? `--task list` shows all."),
+        (
+            "cartpole",
+            "did you mean gymnasium:CartPole-v1, cartpole_swingup or cartpole_balance? `--task",
+        ),
         ("gymnasium:HalfCheeta-v5", "got 'gymnasium:HalfCheeta-v5'; did you mean gymnasium:HalfCh"),
+        ("gymnasium:walker_walk", "got 'gymnasium:walker_walk'; did you mean walker_walk?"),
+        ("gymnasium:my_tas", "got 'gymnasium:my_tas'; did you mean my_task?"),
+        ("gymanisum:X", "no 'gymanisum'; did you mean gymnasium:X?"),
+        ("gymanisum:CartPol-v1", "no 'gymanisum'; did you mean gymnasium:CartPole-v1?"),
+        ("dmc:walker_walk", "there is no 'dmc'; did you mean walker_walk?"),
+        ("gym:CartPole-v1", "of Gymnasium, not of the old gym, got 'gym:CartPole-v1'; did you me"),
         ("gymnasium:zzz", "that Gymnasium knows, got 'gymnasium:zzz'; one that a module registers"),
         ("gymnasum:Pendulum-v1", "no 'gymnasum'; did you mean gymnasium:Pendulum-v1?"),
         ("no_such_module.env:make", "a module that can be imported, got 'no_such_module.env:make'"),
         ("missing.py:make", "must name a file that is there, but /"),
+        ("./e:make", "must name a file that ends in .py, got './e:make'"),
+        ("__main__:x", "`__main__` is the program that was running; name its file, as FILE.py:F"),
+        ("~/missing.py:make", f"a file that is there, but {Path.home() / 'missing.py'} is not."),
+        ("a\nb:make", "`task` must be a name that can be printed, without blanks at its ends"),
         (":make", "must name a module and a function in it, got ':make'"),
         ("line:", "must name a module and a function in it, got 'line:'"),
         ("waker_walk", "did you mean walker_walk"),
@@ -216,6 +273,41 @@ def test_names_that_lead_nowhere(task, message):
         parse_config(["--task", task])
     assert message in str(error.value)
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("task", ["./line.py", "line.py:"])
+def test_a_file_without_a_function_names_those_in_it_and_does_not_run_it(file, task, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    file.write_text("def _no(): pass\ndef make(): pass\nclass Line: pass\nraise SystemExit('ran')")
+    with pytest.raises(UsageError, match=r"such as \S*line\.py:make or \S*line\.py:Line, got '"):
+        parse_config(["--task", task])
+    file.write_text("this is no Python")
+    with pytest.raises(UsageError, match=r"such as \S*line\.py:FUNCTION, got '"):
+        parse_config(["--task", task])
+
+
+def test_suggestions_import_gymnasium_alone():
+    code = (
+        "import sys; from gpld.cli import parse_config\n"
+        "from gpld.errors import UsageError\n"
+        "for name in ('cartpole', 'gymanisum:X', 'CartpoleBalance', 'gym:Ant-v5', 'a.b:c'):\n"
+        "    try: parse_config(['--task', name])\n"
+        "    except UsageError: print('refused')\n"
+        "heavy = ('mujoco', 'dm_control', 'gymnax', 'mujoco_playground', 'brax', 'pygame')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    assert run_fresh(code) == 5 * "refused\n" + "[]\n"
+
+
+def test_help_imports_no_environment():
+    code = (
+        "import sys; from gpld.cli import parse_config\n"
+        "try: parse_config(['--task', 'gymnasium:Ant-v5', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('gymnasium', 'mujoco', 'dm_control', 'gymnax', 'mujoco_playground', 'dm_env')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    assert run_fresh(code).endswith("\n[]\n")
 
 
 @pytest.mark.parametrize(
@@ -285,13 +377,7 @@ def test_what_a_fresh_process_cannot_import_stays_in_this_one():
         "class Mine: pass\n"
         "gpld.register('mine', Mine); print(own.in_workers('mine'))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.stdout == "False\n", result.stderr
+    assert run_fresh(code) == "False\n"
 
 
 def test_workers_and_this_process_give_the_same():
