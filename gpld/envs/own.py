@@ -17,6 +17,7 @@ import os
 import pickle
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -167,6 +168,8 @@ def _make(
     seed: int,
 ) -> Environment:
     """Make an environment; what comes of the name is found in the process that steps it."""
+    # Of those of Gymnasium, which are coloured, each process would show its own.
+    warnings.filterwarnings("ignore", r"\x1b\[\d+mWARN: ")
     if gl is not None and "mujoco" not in sys.modules:  # which reads it when it is imported
         os.environ["MUJOCO_GL"] = gl
     source, _, name = task.partition(":")
@@ -292,9 +295,11 @@ def _adapt(env: Any, seed: int, options: dict[str, Any]) -> Environment:
 
         return adapt(env, **options)
     else:
+        old = "; wrap environments of the old gym with shimmy.GymV21CompatibilityV0, or derive them"
+        hint = f"{old} from gymnasium.Env" if _comes_from(env, "gym.core", "Env") else ""
         raise UsageError(
             "it must make a gymnasium.Env, a dm_env.Environment or one of gpld's, but it made "
-            f"{type(env).__module__}.{type(env).__qualname__}."
+            f"{type(env).__module__}.{type(env).__qualname__}{hint}."
         )
     from .adapters.adapter import Adapter
 

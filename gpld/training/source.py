@@ -201,7 +201,7 @@ def _find_run(config: Config, folder: RunFolder) -> Source:
     """Find the replay of a run."""
     settings = folder.config()
     if (config.task, config.env_options) != (settings.task, settings.env_options):
-        flags = [f"--task {settings.task}"]
+        flags = [f"--task {shlex.quote(settings.task)}"]
         for name, value in settings.env_options.items():
             if value != config.env_options[name]:
                 value = settings.env.kwargs if name == "kwargs" else value
@@ -226,7 +226,7 @@ def _find_data(config: Config, path: Path) -> Source:
     data = DataFolder.read(path)
     if (config.task, config.action_repeat) != (data.task, data.spec.action_repeat):
         raise UsageError(
-            f"`--offline` {path} holds data of another task; add `--task {data.task} "
+            f"`--offline` {path} holds data of another task; add `--task {shlex.quote(data.task)} "
             f"--env.action_repeat {data.spec.action_repeat}`."
         )
     _check_length(config, path, data.manifest)

@@ -343,6 +343,43 @@ def test_what_is_made_must_be_an_environment():
         make_env("mine", seed=0)
 
 
+def test_environments_of_the_old_gym_are_said_to_be_such():
+    base = type("Env", (), {"__module__": "gym.core", "reset": None, "step": None})
+    gpld.register("old", type("Old", (base,), {}))
+    with pytest.raises(UsageError, match=r"Old; wrap environments of the old gym with shimmy\.G"):
+        make_env("old", seed=0)
+
+
+def test_an_environment_that_draws_nothing_has_no_pixels():
+    class Blind(gymnasium.Env):
+        observation_space = action_space = spaces.Box(-1, 1, (2,))
+        render_mode = "rgb_array"
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(2), {}
+
+        def render(self):
+            pass
+
+    gpld.register("blind", Blind)
+    with pytest.raises(
+        UsageError, match=r"`env\.observations` must be vectors .* returns None, not"
+    ):
+        make_env("blind", seed=0, observations="pixels")
+
+
+def test_warnings_of_gymnasium_are_not_shown(recwarn):
+    def make():
+        spaces.Box(np.zeros(2), 1.0, dtype=np.float32)  # warns that it loses precision
+        return gymnasium.make("Pendulum-v1")
+
+    with pytest.warns(UserWarning, match="WARN"):
+        make()
+    gpld.register("mine", make)
+    make_env("mine", seed=0)
+    assert not list(recwarn)
+
+
 def test_a_package_that_is_missing_is_named_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "Box2D", None)
     with pytest.raises(UsageError, match=r"pip install .*gymnasium\[box2d\]"):

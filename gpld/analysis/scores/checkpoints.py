@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,8 @@ def read_checkpoint_scores(run: Path) -> CheckpointScores | None:
     if not file.exists():
         return None
     values, config = read_json(file), RunFolder(run).config()
-    again = f"`python scripts/evaluate.py {run} --out {file}` makes it again"
+    command = shlex.join(["python", "scripts/evaluate.py", str(run), "--out", str(file)])
+    again = f"`{command}` makes it again"
     try:
         settings, checkpoints = values["settings"], values["checkpoints"]
         actions, returns = settings["actions"], dict(map(_returns, checkpoints))
