@@ -18,7 +18,7 @@ import pickle
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -175,17 +175,21 @@ def _make(
     source, _, name = task.partition(":")
     try:
         if make is None and source == GYMNASIUM:
-            return _adapt(_call_gymnasium(name, kwargs, options), seed, options)
+            with _jax_unchanged():
+                env = _call_gymnasium(name, kwargs, options)
+            return _adapt(env, seed, options)
         if make is None and source in FUNCTIONAL:
             function = adapter(source).make
             arguments: dict[str, Any] = {"name": name, "kwargs": kwargs}
         else:
-            function = make or _load(task)
+            with _jax_unchanged():
+                function = make or _load(task)
             arguments = ({"seed": seed} if _takes_seed(function) else {}) | kwargs
         identity = (task, json.dumps(arguments, sort_keys=True, default=id), *options.values())
         known, _, compiled = _compiled.get(identity, (None, None, None))
         if known is not function:
-            env = function(**arguments)
+            with _jax_unchanged():
+                env = function(**arguments)
             if not _is_functional(env):
                 return _adapt(env, seed, options)
             from .adapters.functional_env import programs
@@ -199,6 +203,25 @@ def _make(
         raise UsageError(f"The task {task} is not possible: {error}") from error
     except SystemExit as end:  # which would end training without a word
         raise UsageError(f"The task {task} is not possible: its code exits ({end}).") from end
+
+
+@contextlib.contextmanager
+def _jax_unchanged() -> Iterator[None]:
+    """Check that code of the user's leaves the settings of JAX alone, if it is there at all.
+
+    Raises:
+        UsageError: If it changes one.
+    """
+    before = None
+    if "jax" in sys.modules:
+        from ..xla.jax_settings import all_settings
+
+        before = all_settings()
+    yield
+    if "jax" in sys.modules:
+        from ..xla.jax_settings import check_unchanged
+
+        check_unchanged(before)
 
 
 def _takes_seed(make: Callable[..., Any]) -> bool:

@@ -2,11 +2,13 @@
 
 import functools
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -211,8 +213,8 @@ def test_run_folders_have_names_without_separators(file):
 
 def test_a_stored_name_runs_no_code(file):
     file.write_text("raise SystemExit('it ran')")
-    for task in (f"{file}:make", "line:make", "gymnasium:line:Mine-v0"):
-        message = f"stored name runs none: give `--task {task}` on the command line as well"
+    for task in (f"{file}:make", "line:make", "gymnasium:line:Mine-v0", "/a b/c.py:make"):
+        message = f"stored name runs none: give `--task {shlex.quote(task)}` on the command line"
         with pytest.raises(ValueError, match="is code of your own") as error:
             make_env(task, seed=0)
         assert message in str(error.value)
@@ -335,6 +337,22 @@ def test_code_that_ends_python_is_one_line():
     gpld.register("leave", leave)
     with pytest.raises(UsageError, match=r"^The task leave is not possible: its code exits \(bye"):
         make_env("leave", seed=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_code_that_changes_settings_of_jax_is_refused(file, workers):
+    changing = "\nimport jax\n\ndef change():\n    jax.config.update('jax_debug_nans', True)\n"
+    file.write_text(file.read_text() + changing + "    return Line()\n")
+    task = f"{file}:change"
+    gpld.register(task)
+    before = jax.config.jax_debug_nans
+    try:
+        with pytest.raises(UsageError, match=r"possible: its code sets JAX_DEBUG_NANS to True"):
+            make_vector_env(task, num_envs=1, seed=0, workers=workers)
+    finally:
+        jax.config.update("jax_debug_nans", before)
+    gpld.register(f"{file}:make")
+    make_vector_env(f"{file}:make", num_envs=1, seed=0).close()
 
 
 def test_what_is_made_must_be_an_environment():
