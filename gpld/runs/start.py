@@ -24,6 +24,7 @@ from ..errors import MachineError, UsageError
 from ..machine.files import lock, open_to_append, write_json, writing
 from ..machine.output import show
 from ..machine.provenance import provenance
+from ..suite import same_task
 from ..xla.choices import Choices
 from ..xla.jax_settings import check_jax_settings, jax_settings
 from .folder import RunFolder
@@ -80,6 +81,33 @@ def allow_task(task: str | None) -> None:
     if task is not None and runs_code(task):
         with _usage_errors():
             register(task)
+
+
+def read_settings(folder: RunFolder, task: str | None) -> Config:
+    """Read the settings of a run whose task is about to be made, and check that it can be.
+
+    Args:
+        folder: The run.
+        task: Its task once more, if it is code of the user's; the path of its file may be another.
+
+    Raises:
+        UsageError: If there is no run, or no such task here.
+        MachineError: If the run cannot be read.
+    """
+    allow_task(task)
+    config = folder.config()
+    if task is not None and same_task(task, config.task):
+        config = dataclasses.replace(config, task=task)
+        if moved := describe_move(folder, config):
+            show(moved)
+    check_task(config)
+    return config
+
+
+def describe_move(folder: RunFolder, config: Config) -> str | None:
+    """Say, if it is so, that the file of a run's task is at another path than it was."""
+    before = folder.config().task
+    return None if before == config.task else f"{before} is {config.task} now"
 
 
 def check_task(config: Config) -> None:

@@ -1,6 +1,7 @@
 """The last lines of a run, however it ends: where it is, and which commands belong to it."""
 
 import contextlib
+import os
 import shlex
 import sys
 import warnings
@@ -29,7 +30,7 @@ class Ending(contextlib.AbstractContextManager):
         Args:
             args: Arguments of `scripts/train.py`.
         """
-        self._args = list(args)
+        self._args, self._directory = list(args), os.getcwd()
         self._run: tuple[Config, Path] | None = None
 
     def begins(self, config: Config, path: Path) -> None:
@@ -44,7 +45,10 @@ class Ending(contextlib.AbstractContextManager):
         )
         if self._run is None or refused:
             return
-        with contextlib.suppress(UsageError, MachineError, OSError):  # no folder any more
+        with (
+            contextlib.suppress(UsageError, MachineError, OSError),  # no folder any more
+            contextlib.chdir(self._directory),  # which code of the user's may have left
+        ):
             if (self._run[1] / "config.json").exists():
                 show("\n".join(describe(*self._run, self._args, complete=error is None)))
 
