@@ -194,6 +194,8 @@ def _evaluate(
                 warn=_warn,
                 spec=spec,
             )
+        if cut := evaluations[seed].describe_cut(spec):
+            _warn(cut)
         prefix = f"seed {seed} " if len(options.seeds) > 1 else ""
         for i, score in enumerate(evaluations[seed].scores):
             print(f"{prefix}episode {i + 1:3d}: return {score:.3f}", flush=True)

@@ -16,7 +16,8 @@ from gymnasium import spaces
 import gpld
 from gpld.cli import parse_config
 from gpld.config import Config, EnvConfig, from_dict, to_dict
-from gpld.envs import WorkerError, make_env, make_vector_env, own
+from gpld.envs import make_env, make_vector_env, own
+from gpld.envs.failures import TooManyFailuresError
 from gpld.envs.probe import Memory
 from gpld.errors import UsageError
 from gpld.runs.start import default_path
@@ -468,8 +469,75 @@ def test_a_step_that_raises_truncates_its_episode_and_is_counted(file, workers):
         limit = 1 if workers else 0
         for _ in range(4 * limit + 2):
             envs.step(zero)
-        with pytest.raises(WorkerError, match="the line is broken"):
+        message = r"the line is broken .* than the 2 that `--env\.max_restarts` allows\."
+        with pytest.raises(TooManyFailuresError, match=message):
             envs.step(zero)
+        with pytest.raises(RuntimeError, match="closed"):
+            envs.step(zero)
+        state = envs.get_state()  # with which more of them go on
+    more = {"num_envs": 2, "seed": 0, "max_restarts": 9, "kwargs": {"fails_at": 3}}
+    with make_vector_env(task, **more, workers=1 - workers) as envs:
+        envs.set_state(state)
+        assert envs.num_restarts == 3
+        cut = envs.recv()
+        assert (cut.is_last & envs.interrupted & ~cut.is_first).all()
+        np.testing.assert_array_equal(cut.observation["observation"], np.full((2, 2), 2))
+        assert envs.step(zero).is_first.all()
+        assert not envs.step(zero).is_last.any()
+
+
+def test_what_was_to_be_reset_when_it_failed_too_often_begins_anew():
+    gpld.register("mine", _Late)
+    zero = np.zeros((2, 1), np.float32)
+    with make_vector_env("mine", num_envs=2, seed=0) as envs:
+        envs.step(zero)
+        assert envs.step(zero).is_last.all()
+        with pytest.raises(TooManyFailuresError, match=r"RuntimeError: no more .* than the 0 that"):
+            envs.step(zero)
+        state = envs.get_state()
+    gpld.register("mine", lambda: _Late(resets=9))
+    with make_vector_env("mine", num_envs=2, seed=0) as envs:
+        envs.set_state(state)
+        cut = envs.recv()  # an episode of one time step, which has no score
+        assert (cut.is_first & cut.is_last & envs.interrupted).all()
+        assert envs.step(zero).is_first.all()
+
+
+class _Late(gymnasium.Env):
+    """Raises at its second reset, or later."""
+
+    observation_space = action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, resets=1):
+        self.resets = resets
+
+    def reset(self, *, seed=None, options=None):
+        self.resets -= 1
+        if self.resets < 0:
+            raise RuntimeError("no more")
+        return np.zeros(1), {}
+
+    def step(self, action):
+        return np.ones(1), 1.0, True, False, {}
+
+
+def test_a_replacement_that_cannot_be_made_is_one_more_failure():
+    made = []
+
+    def make():
+        made.append(len(made))
+        if len(made) in (2, 3):
+            raise RuntimeError("the port is in use")
+        return _Late()
+
+    gpld.register("mine", make)
+    zero = np.zeros((1, 1), np.float32)
+    with make_vector_env("mine", num_envs=1, seed=0, max_restarts=3) as envs:
+        for _ in range(3):
+            last = envs.step(zero)
+        assert last.is_first.all()
+        assert envs.num_restarts == 3
+        assert "the port is in use" in envs.failures[1]
 
 
 def test_an_observation_that_was_not_announced_is_a_failure_too():
