@@ -52,11 +52,10 @@ class Ending(contextlib.AbstractContextManager):
         ):
             if (self._run[1] / "config.json").exists():
                 config, path = self._run
+                limit, cause = config.env.max_restarts, getattr(error, "__context__", None)
                 more = ()
-                if isinstance(error, SystemExit) and isinstance(
-                    error.__context__, TooManyFailuresError
-                ):
-                    more = ("--env.max_restarts", str(config.env.max_restarts + 10))
+                if isinstance(cause, TooManyFailuresError):
+                    more = ("--env.max_restarts", str(limit + 10))
                 lines = describe(config, path, self._args, complete=error is None, more=more)
                 show("\n".join(lines))
 
