@@ -57,5 +57,16 @@ def canonical_name(task: str) -> str:
     """
     path, colon, function = task.rpartition(":")
     if colon and path.endswith(".py"):
-        return f"{os.path.abspath(path)}:{function}"
+        return f"{os.path.abspath(os.path.expanduser(path))}:{function}"
     return SHORT_NAMES.get(task, task)
+
+
+def same_task(one: str, other: str) -> bool:
+    """Return whether two names are those of one task: a Python file may have been moved."""
+
+    def key(task):
+        name = canonical_name(task)
+        path, _, function = name.rpartition(":")
+        return (os.path.basename(path), function) if path.endswith(".py") else name
+
+    return key(one) == key(other)

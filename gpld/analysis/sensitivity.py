@@ -15,6 +15,7 @@ For small delta the divergence is quadratic in it, so the ratio grows with the f
 paper averages it over states and fractions.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +83,7 @@ class CheckpointSensitivity:
 
 
 def measure_sensitivity(
-    folder: RunFolder, *, num_states: int, num_envs: int, seed: int
+    folder: RunFolder, *, num_states: int, num_envs: int, seed: int, task: str | None = None
 ) -> Iterator[CheckpointSensitivity]:
     """Measures every checkpoint of a run, the earliest first.
 
@@ -94,6 +95,7 @@ def measure_sensitivity(
         num_states: States per checkpoint, at least 1.
         num_envs: Environments that run in parallel, at least 1; at most one for each state.
         seed: Seeds environments, actions and perturbations, at least 0.
+        task: Its task, if the file of that has been moved.
 
     Yields:
         The sensitivity at each checkpoint, as soon as it is known.
@@ -109,8 +111,9 @@ def measure_sensitivity(
     for env_step in folder.checkpoints():
         state = trained_agent.load(folder.path, env_step=env_step).state
         with (
+            contextlib.chdir("."),  # code of the user's may leave it
             make_vector_env(
-                config.task,
+                task or config.task,
                 num_envs=min(num_envs, num_states),
                 seed=seed,
                 **config.env_options,

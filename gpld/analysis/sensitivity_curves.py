@@ -1,5 +1,6 @@
 """Sensitivities of many runs over frames, one arm beside the other (paper, appendix F)."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def _sensitivities(runs: Sequence[RunScores], name: str) -> Arm:
 
 def _read(run: Path, name: str) -> dict[int, float]:
     """The means by frame, of posterior or prior."""
-    again = f"`python scripts/sensitivity.py {run}` measures them"
+    again = f"`python scripts/sensitivity.py {shlex.quote(str(run))}` measures them"
     if not (run / "sensitivity.json").exists():
         raise UsageError(f"{run} has no sensitivities: {again}.")
     values = read_json(run / "sensitivity.json")

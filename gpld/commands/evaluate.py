@@ -1,5 +1,6 @@
 """The command `evaluate`: episodes of agents at checkpoints of their runs."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import tyro
 
 from ..analysis.scores import CHECKPOINT_SCORES, identity
 from ..cli import one_line_errors
+from ..config import Config
 from ..config.checks import Bound, at_least, check_fields
 from ..config.flags import parse
 from ..envs.dmc.drawing import can_draw
@@ -22,7 +24,7 @@ from ..evaluation.video import FirstEpisode, check_name, record_video
 from ..machine.files import check_file, check_folder, file_error, write_json
 from ..machine.provenance import provenance
 from ..runs.folder import RunFolder
-from ..runs.start import allow_task, check_task
+from ..runs.start import read_settings
 from ..seeding import derive_seed
 from ..xla.cache import cache_compilations
 
@@ -75,14 +77,15 @@ def main(args: Sequence[str] | None = None) -> None:
     """Evaluate the checkpoints that the arguments name."""
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
-        allow_task(options.task)
+        runs = {run: read_settings(RunFolder(run), options.task) for run in options.runs}
         checkpoints = _find(options)
         _check_written(options)
         videos = _videos(options, checkpoints)
         cache_compilations()
         results = []
         for run, env_step in checkpoints:
-            results.append(_evaluate(options, run, env_step, videos.get((run, env_step))))
+            video = videos.get((run, env_step))
+            results.append(_evaluate(options, run, runs[run], env_step, video))
             if options.out is not None:
                 _save(options.out, options, results)
 
@@ -92,7 +95,6 @@ def _find(options: EvaluateArgs) -> list[tuple[Path, int]]:
     found = []
     for run in options.runs:
         folder = RunFolder(run)
-        check_task(folder.config())  # fails where there is no run
         folder.latest_checkpoint()  # fails if there is none
         there = list(folder.checkpoints())
         wanted = there[-1:] if options.env_steps is None else options.env_steps
@@ -168,34 +170,38 @@ def _videos(
 
 
 def _evaluate(
-    options: EvaluateArgs, run: Path, env_step: int, video: Path | None
+    options: EvaluateArgs, run: Path, config: Config, env_step: int, video: Path | None
 ) -> dict[str, Any]:
     """Evaluate one checkpoint with every seed, and print the scores."""
     trained = trained_agent.load(run, env_step=env_step)
-    task, action_repeat = trained.config.task, trained.config.action_repeat
+    task = config.task
     evaluations: dict[int, Evaluation] = {}
     for seed in options.seeds:
         first_episode = FirstEpisode() if video is not None and not evaluations else None
         env_seed = derive_seed(seed, "evaluate checkpoint")
-        evaluations[seed] = evaluate(
-            trained.state.model,
-            task,
-            num_episodes=options.episodes,
-            num_envs=options.num_envs,
-            seed=env_seed,
-            **trained.config.env_options,
-            actions=options.actions,
-            max_restarts=trained.config.env.max_restarts,
-            record=first_episode,
-            warn=_warn,
-            spec=RunFolder(run).env_spec(),
-        )
+        spec = RunFolder(run).env_spec()
+        with contextlib.chdir("."):  # code of the user's may leave it
+            evaluations[seed] = evaluate(
+                trained.state.model,
+                task,
+                num_episodes=options.episodes,
+                num_envs=options.num_envs,
+                seed=env_seed,
+                **config.env_options,
+                actions=options.actions,
+                max_restarts=config.env.max_restarts,
+                record=first_episode,
+                warn=_warn,
+                spec=spec,
+            )
+        if cut := evaluations[seed].describe_cut(spec):
+            _warn(cut)
         prefix = f"seed {seed} " if len(options.seeds) > 1 else ""
         for i, score in enumerate(evaluations[seed].scores):
             print(f"{prefix}episode {i + 1:3d}: return {score:.3f}", flush=True)
         if first_episode is not None and video is not None:
             try:
-                where = {"task": task, "seed": env_seed, **trained.config.env_options}
+                where = {"task": task, "seed": env_seed, **config.env_options}
                 print(record_video(video, first_episode, **where), flush=True)
             except (UsageError, MachineError) as error:
                 _warn(f"no video: {error}")
@@ -209,9 +215,9 @@ def _evaluate(
     )
     return {
         "run": str(run),
-        **identity(run, trained.config),
+        **identity(run, config),
         "env_step": env_step,
-        "frame": env_step * action_repeat,
+        "frame": env_step * config.action_repeat,
         "update": update,
         "mean": float(scores.mean()),
         "std": float(scores.std()),

@@ -1,6 +1,7 @@
 """The command `reproduce`: a table or figure of the paper, from training to the report."""
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,7 +100,7 @@ def _table4(options: ReproduceArgs, root: Path) -> None:
     """Time the update of every row, beside the paper's ratios."""
     flags = [*_TABLE4[options.scale], "--out", str(root / "table4.json")]
     if options.dry_run:
-        print(f"python scripts/benchmark.py table4 {' '.join(flags)}", flush=True)
+        print(f"python scripts/benchmark.py table4 {shlex.join(flags)}", flush=True)
         return
     check_folder(root)
     benchmark.main(["table4", *flags])

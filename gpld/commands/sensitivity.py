@@ -15,7 +15,7 @@ from ..config.checks import at_least, check_fields
 from ..config.flags import parse
 from ..machine.files import check_file
 from ..runs.folder import RunFolder
-from ..runs.start import allow_task, check_task
+from ..runs.start import read_settings
 from ..xla.cache import cache_compilations
 
 
@@ -50,9 +50,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Measure the run that the arguments name."""
     with one_line_errors():
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
-        allow_task(options.task)
         folder = RunFolder(options.run)
-        check_task(folder.config())
+        config = read_settings(folder, options.task)
         folder.check_links()
         check_file(folder.path / "sensitivity.json")
         cache_compilations()
@@ -62,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> None:
             "seed": options.seed,
         }
         measured = []
-        for checkpoint in measure_sensitivity(folder, **settings):
+        for checkpoint in measure_sensitivity(folder, task=config.task, **settings):
             print(describe(checkpoint), flush=True)
             measured.append(checkpoint)
         save(folder, measured, **settings)

@@ -83,7 +83,7 @@ def check_args(cls: type, args: Sequence[str]) -> None:
     known = _flags(cls)
     for arg in args:
         flag = arg.partition("=")[0].replace("-", "_").replace("__", "--", 1)
-        if flag.startswith("--") and flag not in (*known, "--help"):
+        if arg.startswith("--") and flag not in (*known, "--help"):
             close = difflib.get_close_matches(flag, known, n=3)
             hint = f"did you mean {' or '.join(close)}? " if close else ""
             raise UsageError(f"Unknown flag {arg.partition('=')[0]}; {hint}`--help` lists all.")

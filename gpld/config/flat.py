@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from ..suite import same_task
 from .config import Config, to_dict
 
 MAY_CHANGE = (
@@ -83,4 +84,5 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         for name, value in wanted.items()
         if not (value == stored.get(name) or name.startswith(MAY_CHANGE))
         and not (name == _ENGINE and "mjx" not in (value, stored.get(name)))
+        and not (name == "task" and same_task(value, stored.get(name, "")))
     ]

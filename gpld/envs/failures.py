@@ -17,6 +17,13 @@ class WorkerError(MachineError):
     """
 
 
+class TooManyFailuresError(WorkerError):
+    """Error: environments have failed once more than is allowed.
+
+    What was collected before is whole, so that a run can be saved and go on with a higher limit.
+    """
+
+
 class Failures:
     """Failures of one task's environments, counted up to a limit.
 
@@ -45,6 +52,13 @@ class Failures:
         """True while one more failure is within the limit."""
         return self.count < self._limit
 
+    def one_more(self, message: str) -> TooManyFailuresError:
+        """Return the error of a failure that is not allowed any more."""
+        return TooManyFailuresError(
+            f"{message} It is one failure more than the {self._limit} that `--env.max_restarts` "
+            "allows."
+        )
+
     def add(self, message: str) -> None:
         """Count one failure."""
         self.count += 1
@@ -57,17 +71,14 @@ class Failures:
             spoilt: The result of `find_spoilt`.
 
         Raises:
-            WorkerError: At the first failure that is not allowed any more.
+            TooManyFailuresError: At the first failure that is not allowed any more.
         """
         names = [f"an observation `{name}`" for name in sorted(self._spec.observation)]
         for env in np.flatnonzero(spoilt).tolist():
             what = [*names, "a reward"][spoilt[env] - 1]
             message = f"Environment {env} of {self._task} gave {what} that is not finite."
             if not self.allowed:
-                raise WorkerError(
-                    f"{message} It is one failure more than the {self._limit} that "
-                    "`--env.max_restarts` allows."
-                )
+                raise self.one_more(message)
             self.add(f"{message} Its episode is truncated.")
 
 

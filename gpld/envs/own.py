@@ -15,8 +15,10 @@ import inspect
 import json
 import os
 import pickle
+import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,16 +27,8 @@ from ..errors import MachineError, UsageError
 from ..suite import TASKS, canonical_name
 from . import probe
 from .dmc.opengl import find_backend
+from .lookup import FUNCTIONAL, GYMNASIUM, adapter, check_there, find_own_modules
 from .timestep import Environment, EnvSpec
-
-GYMNASIUM = "gymnasium"
-"""Source of environments that Gymnasium has registered."""
-
-FUNCTIONAL = {
-    "gymnax": "gymnax_env",
-    "playground": "playground_env",
-}
-"""Sources of environments in JAX, and their adapters. Each is an extra of the package."""
 
 _registered: dict[str, Callable[..., Any]] = {}
 _allowed: set[str] = set()
@@ -54,13 +48,24 @@ def register(task: str, make: Callable[..., Any] | None = None) -> None:
             a seed if it takes an argument of that name. None for a name that says what makes it.
 
     Raises:
-        ValueError: If the name is empty, not printable, or that of another task.
+        ValueError: If the name is empty, not printable, or that of another task, or `make` cannot
+            be called.
     """
-    if not task or not task.isprintable():
-        raise ValueError(f"`task` must be a name that can be printed, got {task!r}.")
+    parts = [task] if make is None else task.split(":")
+    if not task.isprintable() or not all(part and part == part.strip() for part in parts):
+        raise ValueError(
+            "`task` must be a name that can be printed, without blanks at its ends, got "
+            f"{task!r:.200}."
+        )
+    if make is not None and not callable(make):
+        raise ValueError(
+            "`make` must be a function or class that makes environments, got "
+            f"{type(make).__module__}.{type(make).__qualname__}."
+        )
     task = canonical_name(task)
-    if task in TASKS or task in probe.TASKS:
-        raise ValueError(f"`task` must be a name that no other task has, got {task!r}.")
+    others = make is not None and parts[0] in (GYMNASIUM, *FUNCTIONAL, "list")
+    if task in TASKS or task in probe.TASKS or others:
+        raise ValueError(f"`task` must be a name that no other task has, got {task!r:.200}.")
     if make is None:
         _allowed.add(task)
     else:
@@ -74,7 +79,7 @@ def registered_names() -> tuple[str, ...]:
 
 def is_own(task: str) -> bool:
     """Return whether a name is that of an environment of one's own."""
-    return ":" in task or task in _registered
+    return ":" in task or task.endswith(".py") or task in _registered
 
 
 def runs_code(task: str) -> bool:
@@ -89,7 +94,22 @@ def may_be_functional(task: str) -> bool:
 
 
 def name_of(make: Callable[..., Any]) -> str:
-    """Return the name under which runs in environments of a function are stored."""
+    """Return the name under which runs in environments of a function are stored.
+
+    Raises:
+        ValueError: If the arguments of a `functools.partial`, which belong to its name, are not
+            what JSON knows.
+    """
+    if isinstance(make, functools.partial):
+        try:
+            given = [json.dumps(value) for value in make.args]
+            given += [f"{key}={json.dumps(value)}" for key, value in sorted(make.keywords.items())]
+        except (TypeError, ValueError):
+            raise ValueError(
+                "A `functools.partial` must have arguments that JSON knows, since they are part "
+                f"of its name, got {make!r:.200}; `gpld.register` gives it another name."
+            ) from None
+        return f"{name_of(make.func)}({', '.join(given)})"
     module = getattr(make, "__module__", type(make).__module__)
     return f"{module}:{getattr(make, '__qualname__', type(make).__qualname__)}"
 
@@ -122,7 +142,7 @@ def own_factory(task: str, kwargs: Mapping[str, Any], **options: Any) -> Callabl
     make = _registered.get(task)
     if make is None:
         _check_allowed(task)
-        _check_there(task)
+        check_there(task, registered_names())
     gl = None
     if options["observations"] != "vectors":
         with contextlib.suppress(MachineError):  # not all that draw need OpenGL
@@ -133,74 +153,9 @@ def own_factory(task: str, kwargs: Mapping[str, Any], **options: Any) -> Callabl
 def _check_allowed(task: str) -> None:
     if runs_code(task) and task not in _allowed:
         raise ValueError(
-            f"The task of this name is code of your own, and a stored name runs none: give `--task "
-            f"{task}` on the command line as well, or `gpld.register` it in Python."
+            "The task of this name is code of your own, and a stored name runs none: give `--task "
+            f"{shlex.quote(task)}` on the command line as well, or `gpld.register` it in Python."
         )
-
-
-def _check_there(task: str) -> None:
-    """Check, without importing anything but what others made, that a name leads somewhere."""
-    source, _, name = task.partition(":")
-    if source in FUNCTIONAL:
-        _check_known(source, name, _adapter(source).known())
-        return
-    source, _, function = task.rpartition(":")
-    if not source or not function:
-        raise ValueError(f"`task` must name a module and a function in it, got {task!r:.200}.")
-    if source.endswith(".py"):
-        if not os.path.isfile(source):
-            raise ValueError(f"`task` must name a file that is there, but {source} is not.")
-        return
-    if source == GYMNASIUM:
-        import gymnasium
-
-        _check_known(source, function, gymnasium.registry)
-        return
-    if source.startswith(f"{GYMNASIUM}:"):
-        source = source.partition(":")[2]
-    _find_own_modules()
-    package = source.partition(".")[0]
-    try:
-        found = importlib.util.find_spec(package) is not None
-    except ValueError:  # `__main__` of a program, names with dots at the beginning
-        found = False
-    if not found:
-        close = difflib.get_close_matches(package, [GYMNASIUM, *FUNCTIONAL], n=1, cutoff=0.7)
-        hint = f"; did you mean {close[0]}:{function}?" if close else ""
-        raise ValueError(
-            f"`task` must name a module that can be imported, got {task!r:.200}, but there is no "
-            f"{package!r}{hint or '.'}"
-        )
-
-
-def _check_known(source: str, name: str, known: Collection[str]) -> None:
-    """Check that a source has an environment of this name."""
-    if name in known:
-        return
-    close = difflib.get_close_matches(name, known)
-    near = " or ".join(f"{source}:{other}" for other in close)
-    hint = f"did you mean {near}?" if near else "one that a module registers is MODULE:ID."
-    if not near and source in FUNCTIONAL:
-        hint = f"there are {', '.join(sorted(known))}."
-    raise ValueError(
-        f"`task` must be one that {source.capitalize()} knows, got '{source}:{name}'; {hint}"
-    )
-
-
-def _adapter(source: str) -> Any:
-    """Import the adapter of a source of environments in JAX."""
-    try:
-        return importlib.import_module(f".adapters.{FUNCTIONAL[source]}", __package__)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"Tasks of {source} need the package {error.name}: `pip install 'gpld[{source}]'`."
-        ) from error
-
-
-def _find_own_modules() -> None:
-    """Let modules in the working directory be imported, behind all others."""
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
 
 
 def _make(
@@ -213,22 +168,28 @@ def _make(
     seed: int,
 ) -> Environment:
     """Make an environment; what comes of the name is found in the process that steps it."""
+    # Of those of Gymnasium, which are coloured, each process would show its own.
+    warnings.filterwarnings("ignore", r"\x1b\[\d+mWARN: ")
     if gl is not None and "mujoco" not in sys.modules:  # which reads it when it is imported
         os.environ["MUJOCO_GL"] = gl
     source, _, name = task.partition(":")
     try:
         if make is None and source == GYMNASIUM:
-            return _adapt(_call_gymnasium(name, kwargs, options), seed, options)
+            with _jax_unchanged():
+                env = _call_gymnasium(name, kwargs, options)
+            return _adapt(env, seed, options)
         if make is None and source in FUNCTIONAL:
-            function = _adapter(source).make
+            function = adapter(source).make
             arguments: dict[str, Any] = {"name": name, "kwargs": kwargs}
         else:
-            function = make or _load(task)
+            with _jax_unchanged():
+                function = make or _load(task)
             arguments = ({"seed": seed} if _takes_seed(function) else {}) | kwargs
         identity = (task, json.dumps(arguments, sort_keys=True, default=id), *options.values())
         known, _, compiled = _compiled.get(identity, (None, None, None))
         if known is not function:
-            env = function(**arguments)
+            with _jax_unchanged():
+                env = function(**arguments)
             if not _is_functional(env):
                 return _adapt(env, seed, options)
             from .adapters.functional_env import programs
@@ -242,6 +203,25 @@ def _make(
         raise UsageError(f"The task {task} is not possible: {error}") from error
     except SystemExit as end:  # which would end training without a word
         raise UsageError(f"The task {task} is not possible: its code exits ({end}).") from end
+
+
+@contextlib.contextmanager
+def _jax_unchanged() -> Iterator[None]:
+    """Check that code of the user's leaves the settings of JAX alone, if it is there at all.
+
+    Raises:
+        UsageError: If it changes one.
+    """
+    before = None
+    if "jax" in sys.modules:
+        from ..xla.jax_settings import all_settings
+
+        before = all_settings()
+    yield
+    if "jax" in sys.modules:
+        from ..xla.jax_settings import check_unchanged
+
+        check_unchanged(before)
 
 
 def _takes_seed(make: Callable[..., Any]) -> bool:
@@ -296,7 +276,7 @@ def _load(task: str) -> Callable[..., Any]:
 
 
 def _import(name: str) -> ModuleType:
-    _find_own_modules()
+    find_own_modules()
     return importlib.import_module(name)
 
 
@@ -338,9 +318,11 @@ def _adapt(env: Any, seed: int, options: dict[str, Any]) -> Environment:
 
         return adapt(env, **options)
     else:
+        old = "; wrap environments of the old gym with shimmy.GymV21CompatibilityV0, or derive them"
+        hint = f"{old} from gymnasium.Env" if _comes_from(env, "gym.core", "Env") else ""
         raise UsageError(
             "it must make a gymnasium.Env, a dm_env.Environment or one of gpld's, but it made "
-            f"{type(env).__module__}.{type(env).__qualname__}."
+            f"{type(env).__module__}.{type(env).__qualname__}{hint}."
         )
     from .adapters.adapter import Adapter
 

@@ -4,9 +4,7 @@ What an environment needs is imported when it is made: MuJoCo and JAX take long 
 worker processes do without.
 """
 
-import difflib
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, get_args
@@ -14,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, g
 import numpy as np
 
 from ..errors import UsageError
-from ..suite import EPISODE_STEPS, SHORT_NAMES, TASKS, canonical_name
+from ..suite import EPISODE_STEPS, TASKS, canonical_name
 from . import probe
 from .backend import Backend, Implementation, check_implementation, choose_backend
 from .dmc.opengl import find_backend
+from .lookup import or_similar
 from .own import in_workers, is_own, own_factory, registered_names
 from .timestep import Environment
 from .vector.group import EnvGroup, Group
@@ -120,12 +119,8 @@ def env_factory(task: str, **options: Unpack[EnvOptions]) -> Callable[..., Envir
         if observations == "vectors":
             return make
         return functools.partial(make, image_size=given.image_size or 64, backend=find_backend())
-    known = (*task_names(), *SHORT_NAMES)
-    matches = difflib.get_close_matches(task, known)
-    hint = f"did you mean {' or '.join(matches)}? " if matches else ""
-    if re.fullmatch(r"(\w+/)?\w+-v\d+", task):
-        hint = f"Gymnasium's are gymnasium:{task}; {hint}"
-    raise ValueError(f"`task` must be a known task, got {task!r}; {hint}`--task list` shows all.")
+    hint = or_similar(task, registered_names()) or ";"
+    raise ValueError(f"`task` must be a known task, got {task!r}{hint} `--task list` shows all.")
 
 
 def make_env(task: str, *, seed: int, **options: Unpack[EnvOptions]) -> Environment:

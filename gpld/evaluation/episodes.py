@@ -27,6 +27,9 @@ from ..models import Dreamer, Latent
 from ..runs.metrics import EpisodeEnd, EpisodeTracker
 from ..xla.precision import full_products
 
+LONGEST = 10_000
+"""Env steps after which an evaluation cuts an episode for which no time limit is known."""
+
 Record = Callable[[TimeStep, np.ndarray], None]
 """Is told every time step of all environments, and the actions that answer it."""
 
@@ -45,6 +48,15 @@ class Evaluation(NamedTuple):
 
     lengths: list[int]
     """Env steps of each episode, the reset included."""
+
+    def describe_cut(self, spec: EnvSpec) -> str | None:
+        """Say, if it is so, that episodes were cut, of environments with this specification."""
+        if spec.episode_steps or max(self.lengths) <= LONGEST:
+            return None
+        return (
+            f"episodes of evaluations are cut after {LONGEST:,} env steps, since no time limit is "
+            "known; their returns are those up to there"
+        )
 
 
 def evaluate(
@@ -133,7 +145,8 @@ def run_episodes(
 
     Which episodes count is settled beforehand, the same number in each environment as far
     as possible, so that short ones are not preferred. One that a failure has cut short does
-    not, and the next one of its environment takes its place.
+    not, and the next one of its environment takes its place. One for which no time limit is known
+    is cut after `LONGEST` env steps, and counts.
 
     Args:
         model: Networks.
@@ -158,10 +171,15 @@ def run_episodes(
     tracker = EpisodeTracker(envs.num_envs)
     policy_state = initial_policy_state(model, envs.num_envs)
     action = envs.no_action()
+    elapsed = np.zeros(envs.num_envs, int)
     while any(len(f) < n for f, n in zip(finished, quota, strict=True)):
         if should_stop is not None and should_stop():
             raise Interrupted("The evaluation was interrupted.")
         step = envs.step(action)
+        if not envs.spec.episode_steps:
+            elapsed = np.where(step.is_first, 0, elapsed + 1)
+            envs.cut(elapsed >= LONGEST)
+            step = step._replace(is_last=step.is_last | (elapsed >= LONGEST))
         key, act_key = jr.split(key)
         observation, _, is_first, is_last, _ = jax.device_put(step)
         policy_state, _ = _act(model, policy_state, observation, is_first, is_last, key=act_key)

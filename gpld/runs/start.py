@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Config, differences, flatten, lasting, to_dict
-from ..envs import EnvSpec, choose_backend, env_factory, register, runs_code, spec_to_json
+from ..envs import (
+    EnvOptions,
+    EnvSpec,
+    choose_backend,
+    env_factory,
+    register,
+    runs_code,
+    spec_to_json,
+)
 from ..errors import MachineError, UsageError
 from ..machine.files import lock, open_to_append, write_json, writing
 from ..machine.output import show
 from ..machine.provenance import provenance
+from ..suite import same_task
 from ..xla.choices import Choices
 from ..xla.jax_settings import check_jax_settings, jax_settings
 from .folder import RunFolder
@@ -64,9 +73,41 @@ def default_path(config: Config) -> Path:
 
 
 def allow_task(task: str | None) -> None:
-    """Allow the code of an environment of one's own to run, whose name the user has given now."""
+    """Allow the code of an environment of one's own to run, whose name the user has given now.
+
+    Raises:
+        UsageError: If it is no name.
+    """
     if task is not None and runs_code(task):
-        register(task)
+        with _usage_errors():
+            register(task)
+
+
+def read_settings(folder: RunFolder, task: str | None) -> Config:
+    """Read the settings of a run whose task is about to be made, and check that it can be.
+
+    Args:
+        folder: The run.
+        task: Its task once more, if it is code of the user's; the path of its file may be another.
+
+    Raises:
+        UsageError: If there is no run, or no such task here.
+        MachineError: If the run cannot be read.
+    """
+    allow_task(task)
+    config = folder.config()
+    if task is not None and same_task(task, config.task):
+        config = dataclasses.replace(config, task=task)
+        if moved := describe_move(folder, config):
+            show(moved)
+    check_task(config)
+    return config
+
+
+def describe_move(folder: RunFolder, config: Config) -> str | None:
+    """Say, if it is so, that the file of a run's task is at another path than it was."""
+    before = folder.config().task
+    return None if before == config.task else f"{before} is {config.task} now"
 
 
 def check_task(config: Config) -> None:
@@ -75,11 +116,19 @@ def check_task(config: Config) -> None:
     Raises:
         UsageError: If it cannot.
     """
-    try:
+    with _usage_errors():
         env_factory(config.task, **config.env_options)
         choose_backend(config.task, config.env.backend, config.env.observations)
+
+
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn errors about arguments of a task into those about settings, which are in `env`."""
+    try:
+        yield
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        names = "|".join((*EnvOptions.__annotations__, "backend"))
+        raise UsageError(re.sub(rf"^`({names})`", r"`env.\1`", str(error))) from None
 
 
 def check_run(

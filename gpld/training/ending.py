@@ -1,6 +1,7 @@
 """The last lines of a run, however it ends: where it is, and which commands belong to it."""
 
 import contextlib
+import os
 import shlex
 import sys
 import warnings
@@ -13,6 +14,7 @@ from ..checkpoints.writer import NothingToResumeError
 from ..config import Config
 from ..config.flags import value_of
 from ..envs import runs_code
+from ..envs.failures import TooManyFailuresError
 from ..errors import LeftOut, MachineError, UsageError
 from ..machine.output import show
 from ..runs.folder import RunFolder
@@ -29,7 +31,7 @@ class Ending(contextlib.AbstractContextManager):
         Args:
             args: Arguments of `scripts/train.py`.
         """
-        self._args = list(args)
+        self._args, self._directory = list(args), os.getcwd()
         self._run: tuple[Config, Path] | None = None
 
     def begins(self, config: Config, path: Path) -> None:
@@ -44,12 +46,28 @@ class Ending(contextlib.AbstractContextManager):
         )
         if self._run is None or refused:
             return
-        with contextlib.suppress(UsageError, MachineError, OSError):  # no folder any more
+        with (
+            contextlib.suppress(UsageError, MachineError, OSError),  # no folder any more
+            contextlib.chdir(self._directory),  # which code of the user's may have left
+        ):
             if (self._run[1] / "config.json").exists():
-                show("\n".join(describe(*self._run, self._args, complete=error is None)))
+                config, path = self._run
+                limit, cause = config.env.max_restarts, getattr(error, "__context__", None)
+                more = ()
+                if isinstance(cause, TooManyFailuresError):
+                    more = ("--env.max_restarts", str(limit + 10))
+                lines = describe(config, path, self._args, complete=error is None, more=more)
+                show("\n".join(lines))
 
 
-def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool) -> list[str]:
+def describe(
+    config: Config,
+    path: Path,
+    args: Sequence[str],
+    *,
+    complete: bool,
+    more: Sequence[str] = (),
+) -> list[str]:
     """Describe where a run is, and which commands resume it and look at it.
 
     Args:
@@ -58,6 +76,7 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
         args: Arguments that it was started with.
         complete: Whether it came to its end. One that has made all env steps has not, if its last
             evaluation failed.
+        more: Settings without which it would end again at once.
 
     Returns:
         The lines.
@@ -65,7 +84,7 @@ def describe(config: Config, path: Path, args: Sequence[str], *, complete: bool)
     runs = [RunFolder(run.path) for run in planned_runs(config, path)]
     # What is stored runs no code of the user's.
     own = ("--task", config.task) if runs_code(config.task) else ()
-    resume = ("--resume", str(path), *own)
+    resume = ("--resume", str(path), *own, *more)
     if not all(run.checkpoint_paths() for run in runs):
         resumed = value_of(args, "--resume") is not None  # it has the settings
         anew = resume if resumed else args

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..agent import AgentState
 from ..config import Config
+from ..envs import WorkerError
 from ..errors import Interrupted, MachineError, UsageError
 from ..evaluation.episodes import evaluate
 from ..evaluation.video import FirstEpisode, record_video
@@ -39,6 +40,7 @@ class Evaluator:
         self._interrupts, self._say = interrupts, say
         self._processes = processes or Processes()
         self._draws = config.evaluation.video_every > 0
+        self._cut = False  # whether it was said that episodes are cut
 
     def __call__(self, state: AgentState, env_step: int, *, video: bool) -> dict[str, Any]:
         """Evaluates an agent, or waits for the process that does.
@@ -68,18 +70,24 @@ class Evaluator:
     def _evaluate(self, state: AgentState, env_step: int, video: bool) -> dict[str, Any]:
         config, seed = self._config, derive_seed(self._config.seed, "evaluate", env_step)
         first = FirstEpisode()
-        evaluation = evaluate(
-            state.model,
-            config.task,
-            num_episodes=config.evaluation.episodes,
-            num_envs=config.evaluation.num_envs,
-            seed=seed,
-            **config.env_options,
-            max_restarts=config.env.max_restarts,
-            should_stop=self._should_stop,
-            record=first,
-            warn=self._say,
-        )
+        try:
+            evaluation = evaluate(
+                state.model,
+                config.task,
+                num_episodes=config.evaluation.episodes,
+                num_envs=config.evaluation.num_envs,
+                seed=seed,
+                **config.env_options,
+                max_restarts=config.env.max_restarts,
+                should_stop=self._should_stop,
+                record=first,
+                warn=self._say,
+            )
+        except UsageError as error:  # of code of the user's, which may have changed meanwhile
+            raise WorkerError(f"There is no evaluation: {error}") from error
+        if not self._cut and (cut := evaluation.describe_cut(self._folder.env_spec())):
+            self._say(cut)
+            self._cut = True
         if video and self._draws:
             self._draw(first, seed, env_step)
         return evaluation._asdict()

@@ -1,5 +1,6 @@
 """Failed updates: kept with all that they depend on, and examined."""
 
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def raise_if_too_many(
             continue
         try:
             path = _save(run, *last(i), env_step, key=keys[i])
-            rest = f"repeat the last one with `python scripts/replay_update.py {path}`."
+            command = shlex.join(["python", "scripts/replay_update.py", str(path)])
+            rest = f"repeat the last one with `{command}`."
         except MachineError as error:
             rest = f"the last one could not be kept: {error}"
         with run.failing_as():

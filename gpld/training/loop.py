@@ -64,7 +64,7 @@ class Loop:
             stages.wait()
             raise stages.interruption() from None
         except Failure as failure:
-            stages.save(self.served, excluding=failure.run)
+            stages.save(self.served, excluding=None if failure.saved else failure.run)
             raise failure.error from None
         stages.wait()
 

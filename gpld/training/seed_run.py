@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..checkpoints.retention import Archive
 from ..config import Config
+from ..envs.failures import TooManyFailuresError
 from ..errors import MachineError
 from ..replay import AbstractReplay
 from ..runs.folder import RunFolder
@@ -31,8 +32,11 @@ class SeedRun:
     """Beginning of its messages, which tells it from the others."""
 
     @contextlib.contextmanager
-    def failing_as(self) -> Iterator[None]:
+    def failing_as(self, *, saved: type[Exception] = TooManyFailuresError) -> Iterator[None]:
         """Turn errors of files, numbers or environments into a failure of this run.
+
+        Args:
+            saved: Errors after which the run can be saved like the others.
 
         Raises:
             Failure: In place of the error.
@@ -41,13 +45,19 @@ class SeedRun:
             yield
         except MachineError as error:
             error.args = (f"{self.label}{error}",)
-            raise Failure(self, error) from error
+            raise Failure(self, error, saved=isinstance(error, saved)) from error
 
 
 class Failure(Exception):
-    """Error: one of the runs cannot go on; the others are between two updates."""
+    """Error: one of the runs cannot go on; the others are between two updates.
 
-    def __init__(self, run: SeedRun, error: Exception):
+    Attributes:
+        run: The run.
+        error: What went wrong.
+        saved: Whether the run is between two updates too, and can be saved.
+    """
+
+    def __init__(self, run: SeedRun, error: Exception, *, saved: bool = False):
         """Name the run and what went wrong."""
         super().__init__(str(error))
-        self.run, self.error = run, error
+        self.run, self.error, self.saved = run, error, saved

@@ -28,6 +28,7 @@ from ..replay import AbstractReplay, ReplayStore
 from ..runs.folder import RunFolder
 from ..runs.start import PlannedRun
 from ..seeding import derive_seed
+from ..suite import same_task
 from .experience import LATENT, on_host
 
 
@@ -189,7 +190,7 @@ def _find_stored(config: Config, path: Path) -> Source:
             its last checkpoint has another format.
         MachineError: If its last checkpoint is damaged, or there is none.
     """
-    own, offline = RunFolder(path), Path(config.offline or "")
+    own, offline = RunFolder(path), Path(config.offline or "").absolute()
     if own.checkpoint_paths():
         return _find_run(config, own)
     if is_data(offline):
@@ -200,8 +201,9 @@ def _find_stored(config: Config, path: Path) -> Source:
 def _find_run(config: Config, folder: RunFolder) -> Source:
     """Find the replay of a run."""
     settings = folder.config()
-    if (config.task, config.env_options) != (settings.task, settings.env_options):
-        flags = [f"--task {settings.task}"]
+    same = same_task(config.task, settings.task)
+    if not same or config.env_options != settings.env_options:
+        flags = [f"--task {shlex.quote(settings.task)}"]
         for name, value in settings.env_options.items():
             if value != config.env_options[name]:
                 value = settings.env.kwargs if name == "kwargs" else value
@@ -224,9 +226,10 @@ def _find_run(config: Config, folder: RunFolder) -> Source:
 def _find_data(config: Config, path: Path) -> Source:
     """Find imported data."""
     data = DataFolder.read(path)
-    if (config.task, config.action_repeat) != (data.task, data.spec.action_repeat):
+    same = same_task(config.task, data.task)
+    if not same or config.action_repeat != data.spec.action_repeat:
         raise UsageError(
-            f"`--offline` {path} holds data of another task; add `--task {data.task} "
+            f"`--offline` {path} holds data of another task; add `--task {shlex.quote(data.task)} "
             f"--env.action_repeat {data.spec.action_repeat}`."
         )
     size = config.env.image_size

@@ -7,6 +7,7 @@ from ..checkpoints import tree_file
 from ..checkpoints.retention import Contents, Start
 from ..checkpoints.writer import Checkpointer
 from ..config import Config, lasting
+from ..envs import WorkerError
 from ..errors import Interrupted, UsageError
 from ..machine.signals import Interrupts
 from ..parallel.hosts import Processes
@@ -68,7 +69,7 @@ class Stages:
                 # All before any score is written: after a failure they are evaluated again.
                 scores = []
                 for i, run in enumerate(self._runs):
-                    with run.failing_as():
+                    with run.failing_as(saved=WorkerError):
                         agent = self._trainer.agent(i)
                         scores.append(run.evaluate(agent, clock.env_step, video=video))
             with self._stopwatch("logging"):
@@ -111,7 +112,7 @@ class Stages:
         Args:
             served: Env step whose evaluation, report and log are done.
             milestone: Whether it is one of the checkpoints whose agent may be kept.
-            excluding: A run that failed.
+            excluding: A run that failed and cannot be saved.
         """
         trainer, kept = self._trainer, milestone and self._keeps_agent()
         with self._stopwatch("checkpoint"):

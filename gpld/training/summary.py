@@ -10,6 +10,7 @@ from ..config import Config
 from ..config.train_ratio import train_ratio
 from ..envs import EnvSpec, choose_backend, in_workers, is_own, probe
 from ..envs.dmc.opengl import find_backend
+from ..evaluation.episodes import LONGEST
 from ..machine.memory import available_memory, device_memory
 from ..models import parameter_counts, split_shapes
 from ..units import byte_size, count
@@ -92,7 +93,10 @@ def _episodes(config: Config, spec: EnvSpec) -> str | None:
     """Describe what ends the episodes of an environment of one's own, and what a resume does."""
     if not is_own(config.task) or config.offline:
         return None
-    limit = "no time limit is known (`--env.episode_steps` sets one)"
+    limit = (
+        "no time limit is known (`--env.episode_steps` sets one); evaluations cut them after "
+        f"{LONGEST:,} env steps"
+    )
     if spec.episode_steps:
         limit = f"at most {count(spec.episode_steps, 'env step')}"
         limit += " (`--env.episode_steps`)" if config.env.episode_steps else ""

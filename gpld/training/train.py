@@ -31,6 +31,7 @@ from ..runs.start import (
     PlannedRun,
     check_checkpoint,
     check_run,
+    describe_move,
     locked,
     planned_runs,
     record_run,
@@ -50,7 +51,7 @@ from .seed_run import SeedRun
 from .source import Source, check_own_env, collect_seed, open_source, take_over
 from .stages import Stages
 from .summary import describe
-from .warm_start import warm_start
+from .warm_start import absolute, warm_start
 
 
 def train(config: Config, path: Path, *, env: Callable[..., Any] | None = None) -> RunFolder:
@@ -82,6 +83,8 @@ def train(config: Config, path: Path, *, env: Callable[..., Any] | None = None) 
     if env is not None:
         config = dataclasses.replace(config, task=name_of(env))
         register(config.task, env)
+    if is_own(config.task):
+        path = path.absolute()  # its code may change the working directory
     memory_estimate.check_settings(config, path)
     processes = find_processes()
     with processes.explained(), contextlib.ExitStack() as stack:
@@ -121,6 +124,7 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     }
     console = enter(RunConsole(config, len(runs)))
     interrupts = enter(Interrupts(console.print, outlook))
+    init = absolute(config.init)
     is_new = not any(records.values()) and processes.index == 0
     # In one program, what an environment returns is checked before it is compiled.
     stepped = not config.offline and config.env.backend != "mjx"
@@ -129,14 +133,17 @@ def _open(config: Config, path: Path, processes: Processes, stack: contextlib.Ex
     sources = [open_source(run, len(runs), stack, processes.index) for run in runs]
     spec = sources[0].spec
     if records[runs[0].path] is not None:
-        check_same(config.task, spec, "the run", RunFolder(runs[0].path).env_spec())
+        folder = RunFolder(runs[0].path)
+        check_same(config.task, spec, "the run", folder.env_spec())
+        if moved := describe_move(folder, config):
+            console.print(f"moved       {moved}")
     _check_images(config, spec)
     if is_own(config.task):  # the sizes of all others are known
         memory_estimate.check_networks(config.share, spec)
     init_keys, loop_keys = zip(*(jr.split(jr.key(run.config.seed)) for run in runs), strict=True)
     agents = init_agents(config, spec, keys=init_keys)
     if not any(RunFolder(run.path).checkpoint_paths() for run in runs):
-        agents = [warm_start(agent, config.init) for agent in agents]
+        agents = [warm_start(agent, init) for agent in agents]
     memory_estimate.check(config.share, spec, agents[0], path, saved=sources[0].manifest)
     # All processes stop, or those without a signal would wait for the others.
     if received := [signal for signal in processes.gather(interrupts.received) if signal]:

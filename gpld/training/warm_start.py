@@ -16,6 +16,12 @@ _OF_ACTIONS = ("rssm", "policy")
 """Networks that take or give actions."""
 
 
+def absolute(config: InitConfig) -> InitConfig:
+    """Return settings that name the same run, whatever becomes the working directory."""
+    run = config.from_
+    return config if run is None else dataclasses.replace(config, from_=str(Path(run).absolute()))
+
+
 def warm_start(state: AgentState, config: InitConfig) -> AgentState:
     """Return a new agent, some of whose networks another run has trained.
 

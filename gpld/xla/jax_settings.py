@@ -4,6 +4,7 @@ A run honours and records them. Those that change its numbers must be the same w
 resumed.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,6 +80,40 @@ def check_jax_settings(stored: Mapping[str, Any] | None, now: Mapping[str, Any],
         raise UsageError(
             f"{run} was begun under other settings of JAX ({'; '.join(differing)}), which would "
             "change its numbers; set them as they were, or begin another run with `--run`."
+        )
+
+
+def all_settings() -> dict[str, Any]:
+    """Read the settings that a run depends on, as they are."""
+    return {name: _value(name) for name in (*_NUMERIC, *_DEBUGGING, *_IMPOSSIBLE)}
+
+
+def check_unchanged(before: Mapping[str, Any] | None) -> None:
+    """Check that code of others, which has run meanwhile, has left JAX's settings alone.
+
+    Args:
+        before: What `all_settings` gave; None if that code was the first to import JAX here.
+
+    Raises:
+        UsageError: If it has changed one.
+    """
+
+    def is_changed(name, value):
+        if before is not None:
+            return value != before[name]
+        if name in _IMPOSSIBLE:
+            return value in _IMPOSSIBLE[name]
+        return value != _NUMERIC.get(name, False)
+
+    changed = [
+        f"{name.upper()} to {value!r}"
+        for name, value in all_settings().items()
+        if is_changed(name, value) and not (before is None and name.upper() in os.environ)
+    ]
+    if changed:
+        raise UsageError(
+            f"its code sets {' and '.join(changed)}, under which the agent would compute as well; "
+            "leave that to the shell, before the run begins."
         )
 
 

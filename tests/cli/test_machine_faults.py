@@ -211,12 +211,20 @@ def test_killed_worker_is_replaced_and_counted(tmp_path, capsys):
     assert {line["length"] for line in folder.read("episodes")} == {4}
 
 
-def test_too_many_killed_workers_stop_the_run(tmp_path):
+def test_too_many_killed_workers_stop_the_run(tmp_path, capsys):
     with (
         pytest.raises(WorkerError, match=r"^Worker of environments? .* of probe_memory died"),
         _meanwhile(tmp_path / "run", _kill_a_worker),
     ):
         train(_with_workers(0), tmp_path / "run")
+    # All is saved, and goes on where more failures are allowed; what has failed is made anew.
+    reached = int(RunFolder(tmp_path / "run").latest_checkpoint().name)
+    assert reached > 0
+    folder = train(_with_workers(1), tmp_path / "run")
+    assert f"resumed     at env step {reached:,} " in capsys.readouterr().out
+    last = folder.read("metrics")[-1]
+    assert (last["env_step"], last["faults/env_restarts"]) == (600, 1)
+    assert {line["length"] for line in folder.read("episodes")} == {4}
 
 
 def test_other_settings_are_refused_with_the_differences(run):

@@ -96,5 +96,21 @@ def test_a_file_is_trained_on_from_the_beginning_to_the_plot(kwargs, inputs, tmp
     evaluated = run("evaluate.py", path, "--task", task, "--episodes", "2")
     assert evaluated.returncode == 0, evaluated.stderr
     assert "over 2 episodes" in evaluated.stdout
+    # The file may be moved, wherever its name is given again.
+    (tmp_path / "new place").mkdir()
+    new = (tmp_path / "mine.py").rename(tmp_path / "new place" / "mine.py")
+    moved = f"{new}:{function}"
+    evaluated = run("evaluate.py", path, "--task", moved, "--episodes", "1")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert f"{task} is {moved} now\n" in evaluated.stdout
+    measured = run("sensitivity.py", path, "--task", moved, "--states", "5")
+    assert measured.returncode == 0, measured.stderr
+    longer = ("--env_steps", str(int(reached) + 150))
+    resumed = run("train.py", "--resume", path, *longer, "--task", moved)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"moved       {task} is {moved} now\n" in resumed.stdout
+    assert f"--task '{moved}'" in resumed.stdout.splitlines()[-2]
+    assert RunFolder(path).config().task == moved
+
     plotted = run("plot.py", path, "--out", tmp_path / "plots")
     assert plotted.returncode == 0, plotted.stderr

@@ -154,7 +154,7 @@ def test_other_files_are_not_overwritten(tmp_path):
         ),
         (
             ["--task", "probe_memory", "--env.action_repeat", "2"],
-            r"`action_repeat` must be 1 for probe_memory, got 2",
+            r"`env\.action_repeat` must be 1 for probe_memory, got 2",
         ),
     ],
 )

@@ -2,10 +2,13 @@
 
 import functools
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -13,7 +16,8 @@ from gymnasium import spaces
 import gpld
 from gpld.cli import parse_config
 from gpld.config import Config, EnvConfig, from_dict, to_dict
-from gpld.envs import WorkerError, make_env, make_vector_env, own
+from gpld.envs import make_env, make_vector_env, own
+from gpld.envs.failures import TooManyFailuresError
 from gpld.envs.probe import Memory
 from gpld.errors import UsageError
 from gpld.runs.start import default_path
@@ -79,6 +83,18 @@ def lengths(task, **options):
     return next(n for n in range(1, 100) if env.step(np.zeros(1, np.float32)).is_last)
 
 
+def run_fresh(code):
+    """Run code in a fresh process, and return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 # Names
 
 
@@ -121,10 +137,45 @@ def test_a_registered_function_and_its_name():
         make_env("mine", seed=3, action_repeat=2)
 
 
-@pytest.mark.parametrize("task", ["", "a\nb", "walker_walk", "cup_catch", "probe_memory"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        *("", "a\nb", "walker_walk", "cup_catch", "probe_memory", "list"),
+        *(" ", " a", "a ", ":", "a:", ":b", "a: b", "gymnasium:CartPole-v1", "gymnax:X"),
+    ],
+)
 def test_names_that_cannot_be_registered(task):
     with pytest.raises(ValueError, match="`task` must be a name that"):
         gpld.register(task, Memory)
+
+
+def test_what_cannot_be_called_cannot_be_registered():
+    code = (  # where no test checks types
+        "import gpld\nfrom gpld.envs.probe import Memory\n"
+        "try: gpld.register('mine', Memory(seed=0))\n"
+        "except ValueError as error: print(error)"
+    )
+    assert run_fresh(code) == (
+        "`make` must be a function or class that makes environments, got gpld.envs.probe.Memory.\n"
+    )
+
+
+def test_names_of_functions_with_arguments_tell_them_apart():
+    two, three = (functools.partial(dict, 1, size=size) for size in (2, 3))
+    assert own.name_of(two) == "builtins:dict(1, size=2)"
+    assert own.name_of(functools.partial(three, b="x\ny")) == (
+        r'builtins:dict(1, b="x\ny", size=3)'
+    )
+    gpld.register(own.name_of(two), two)
+    with pytest.raises(ValueError, match=r"JSON knows, since .* `gpld\.register` gives it another"):
+        own.name_of(functools.partial(dict, size=object()))
+
+
+def test_settings_are_named_as_on_the_command_line():
+    for flag, value in (("kwargs", '{"a": 1}'), ("episode_steps", "3"), ("backend", "batch")):
+        task = "gymnasium:Ant-v5" if flag == "backend" else "walker_walk"
+        with pytest.raises(UsageError, match=rf"^`env\.{flag}` must be "):
+            parse_config(["--task", task, f"--env.{flag}", value])
 
 
 def test_settings_that_depend_on_the_task():
@@ -163,8 +214,8 @@ def test_run_folders_have_names_without_separators(file):
 
 def test_a_stored_name_runs_no_code(file):
     file.write_text("raise SystemExit('it ran')")
-    for task in (f"{file}:make", "line:make", "gymnasium:line:Mine-v0"):
-        message = f"stored name runs none: give `--task {task}` on the command line as well"
+    for task in (f"{file}:make", "line:make", "gymnasium:line:Mine-v0", "/a b/c.py:make"):
+        message = f"stored name runs none: give `--task {shlex.quote(task)}` on the command line"
         with pytest.raises(ValueError, match="is code of your own") as error:
             make_env(task, seed=0)
         assert message in str(error.value)
@@ -183,13 +234,7 @@ def test_no_other_task_imports_it(file):
         "parse_config(['--task', 'walker_walk'])\n"
         "print([m for m in ('gymnasium', 'line', 'gpld_own_line') if m in sys.modules])"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
-    assert (result.stdout, result.returncode) == ("[]\n", 0), result.stderr
+    assert run_fresh(code) == "[]\n"
 
 
 # Names that lead nowhere
@@ -198,12 +243,27 @@ def test_no_other_task_imports_it(file):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("HalfCheetah-v5", "Gymnasium's are gymnasium:HalfCheetah-v5; `--task list` shows all."),
+        ("HalfCheetah-v4", "did you mean gymnasium:HalfCheetah-v4? `--task list` shows all."),
+        ("HalfChetah-v5", "did you mean gymnasium:HalfCheetah-v5? `--task list` shows all."),
+        (
+            "cartpole",
+            "did you mean gymnasium:CartPole-v1, cartpole_swingup or cartpole_balance? `--task",
+        ),
         ("gymnasium:HalfCheeta-v5", "got 'gymnasium:HalfCheeta-v5'; did you mean gymnasium:HalfCh"),
+        ("gymnasium:walker_walk", "got 'gymnasium:walker_walk'; did you mean walker_walk?"),
+        ("gymnasium:my_tas", "got 'gymnasium:my_tas'; did you mean my_task?"),
+        ("gymanisum:X", "no 'gymanisum'; did you mean gymnasium:X?"),
+        ("gymanisum:CartPol-v1", "no 'gymanisum'; did you mean gymnasium:CartPole-v1?"),
+        ("dmc:walker_walk", "there is no 'dmc'; did you mean walker_walk?"),
+        ("gym:CartPole-v1", "of Gymnasium, not of the old gym, got 'gym:CartPole-v1'; did you me"),
         ("gymnasium:zzz", "that Gymnasium knows, got 'gymnasium:zzz'; one that a module registers"),
         ("gymnasum:Pendulum-v1", "no 'gymnasum'; did you mean gymnasium:Pendulum-v1?"),
         ("no_such_module.env:make", "a module that can be imported, got 'no_such_module.env:make'"),
         ("missing.py:make", "must name a file that is there, but /"),
+        ("./e:make", "must name a file that ends in .py, got './e:make'"),
+        ("__main__:x", "`__main__` is the program that was running; name its file, as FILE.py:F"),
+        ("~/missing.py:make", f"a file that is there, but {Path.home() / 'missing.py'} is not."),
+        ("a\nb:make", "`task` must be a name that can be printed, without blanks at its ends"),
         (":make", "must name a module and a function in it, got ':make'"),
         ("line:", "must name a module and a function in it, got 'line:'"),
         ("waker_walk", "did you mean walker_walk"),
@@ -216,6 +276,41 @@ def test_names_that_lead_nowhere(task, message):
         parse_config(["--task", task])
     assert message in str(error.value)
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("task", ["./line.py", "line.py:"])
+def test_a_file_without_a_function_names_those_in_it_and_does_not_run_it(file, task, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    file.write_text("def _no(): pass\ndef make(): pass\nclass Line: pass\nraise SystemExit('ran')")
+    with pytest.raises(UsageError, match=r"such as \S*line\.py:make or \S*line\.py:Line, got '"):
+        parse_config(["--task", task])
+    file.write_text("this is no Python")
+    with pytest.raises(UsageError, match=r"such as \S*line\.py:FUNCTION, got '"):
+        parse_config(["--task", task])
+
+
+def test_suggestions_import_gymnasium_alone():
+    code = (
+        "import sys; from gpld.cli import parse_config\n"
+        "from gpld.errors import UsageError\n"
+        "for name in ('cartpole', 'gymanisum:X', 'CartpoleBalance', 'gym:Ant-v5', 'a.b:c'):\n"
+        "    try: parse_config(['--task', name])\n"
+        "    except UsageError: print('refused')\n"
+        "heavy = ('mujoco', 'dm_control', 'gymnax', 'mujoco_playground', 'brax', 'pygame')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    assert run_fresh(code) == 5 * "refused\n" + "[]\n"
+
+
+def test_help_imports_no_environment():
+    code = (
+        "import sys; from gpld.cli import parse_config\n"
+        "try: parse_config(['--task', 'gymnasium:Ant-v5', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('gymnasium', 'mujoco', 'dm_control', 'gymnax', 'mujoco_playground', 'dm_env')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    assert run_fresh(code).endswith("\n[]\n")
 
 
 @pytest.mark.parametrize(
@@ -245,10 +340,63 @@ def test_code_that_ends_python_is_one_line():
         make_env("leave", seed=0)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_code_that_changes_settings_of_jax_is_refused(file, workers):
+    changing = "\nimport jax\n\ndef change():\n    jax.config.update('jax_debug_nans', True)\n"
+    file.write_text(file.read_text() + changing + "    return Line()\n")
+    task = f"{file}:change"
+    gpld.register(task)
+    before = jax.config.jax_debug_nans
+    try:
+        with pytest.raises(UsageError, match=r"possible: its code sets JAX_DEBUG_NANS to True"):
+            make_vector_env(task, num_envs=1, seed=0, workers=workers)
+    finally:
+        jax.config.update("jax_debug_nans", before)
+    gpld.register(f"{file}:make")
+    make_vector_env(f"{file}:make", num_envs=1, seed=0).close()
+
+
 def test_what_is_made_must_be_an_environment():
     gpld.register("mine", lambda: [])
     with pytest.raises(UsageError, match=r"or one of gpld's, but it made builtins\.list\."):
         make_env("mine", seed=0)
+
+
+def test_environments_of_the_old_gym_are_said_to_be_such():
+    base = type("Env", (), {"__module__": "gym.core", "reset": None, "step": None})
+    gpld.register("old", type("Old", (base,), {}))
+    with pytest.raises(UsageError, match=r"Old; wrap environments of the old gym with shimmy\.G"):
+        make_env("old", seed=0)
+
+
+def test_an_environment_that_draws_nothing_has_no_pixels():
+    class Blind(gymnasium.Env):
+        observation_space = action_space = spaces.Box(-1, 1, (2,))
+        render_mode = "rgb_array"
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(2), {}
+
+        def render(self):
+            pass
+
+    gpld.register("blind", Blind)
+    with pytest.raises(
+        UsageError, match=r"`env\.observations` must be vectors .* returns None, not"
+    ):
+        make_env("blind", seed=0, observations="pixels")
+
+
+def test_warnings_of_gymnasium_are_not_shown(recwarn):
+    def make():
+        spaces.Box(np.zeros(2), 1.0, dtype=np.float32)  # warns that it loses precision
+        return gymnasium.make("Pendulum-v1")
+
+    with pytest.warns(UserWarning, match="WARN"):
+        make()
+    gpld.register("mine", make)
+    make_env("mine", seed=0)
+    assert not list(recwarn)
 
 
 def test_a_package_that_is_missing_is_named_with_the_command(monkeypatch):
@@ -285,13 +433,7 @@ def test_what_a_fresh_process_cannot_import_stays_in_this_one():
         "class Mine: pass\n"
         "gpld.register('mine', Mine); print(own.in_workers('mine'))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.stdout == "False\n", result.stderr
+    assert run_fresh(code) == "False\n"
 
 
 def test_workers_and_this_process_give_the_same():
@@ -327,8 +469,75 @@ def test_a_step_that_raises_truncates_its_episode_and_is_counted(file, workers):
         limit = 1 if workers else 0
         for _ in range(4 * limit + 2):
             envs.step(zero)
-        with pytest.raises(WorkerError, match="the line is broken"):
+        message = r"the line is broken .* than the 2 that `--env\.max_restarts` allows\."
+        with pytest.raises(TooManyFailuresError, match=message):
             envs.step(zero)
+        with pytest.raises(RuntimeError, match="closed"):
+            envs.step(zero)
+        state = envs.get_state()  # with which more of them go on
+    more = {"num_envs": 2, "seed": 0, "max_restarts": 9, "kwargs": {"fails_at": 3}}
+    with make_vector_env(task, **more, workers=1 - workers) as envs:
+        envs.set_state(state)
+        assert envs.num_restarts == 3
+        cut = envs.recv()
+        assert (cut.is_last & envs.interrupted & ~cut.is_first).all()
+        np.testing.assert_array_equal(cut.observation["observation"], np.full((2, 2), 2))
+        assert envs.step(zero).is_first.all()
+        assert not envs.step(zero).is_last.any()
+
+
+def test_what_was_to_be_reset_when_it_failed_too_often_begins_anew():
+    gpld.register("mine", _Late)
+    zero = np.zeros((2, 1), np.float32)
+    with make_vector_env("mine", num_envs=2, seed=0) as envs:
+        envs.step(zero)
+        assert envs.step(zero).is_last.all()
+        with pytest.raises(TooManyFailuresError, match=r"RuntimeError: no more .* than the 0 that"):
+            envs.step(zero)
+        state = envs.get_state()
+    gpld.register("mine", lambda: _Late(resets=9))
+    with make_vector_env("mine", num_envs=2, seed=0) as envs:
+        envs.set_state(state)
+        cut = envs.recv()  # an episode of one time step, which has no score
+        assert (cut.is_first & cut.is_last & envs.interrupted).all()
+        assert envs.step(zero).is_first.all()
+
+
+class _Late(gymnasium.Env):
+    """Raises at its second reset, or later."""
+
+    observation_space = action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, resets=1):
+        self.resets = resets
+
+    def reset(self, *, seed=None, options=None):
+        self.resets -= 1
+        if self.resets < 0:
+            raise RuntimeError("no more")
+        return np.zeros(1), {}
+
+    def step(self, action):
+        return np.ones(1), 1.0, True, False, {}
+
+
+def test_a_replacement_that_cannot_be_made_is_one_more_failure():
+    made = []
+
+    def make():
+        made.append(len(made))
+        if len(made) in (2, 3):
+            raise RuntimeError("the port is in use")
+        return _Late()
+
+    gpld.register("mine", make)
+    zero = np.zeros((1, 1), np.float32)
+    with make_vector_env("mine", num_envs=1, seed=0, max_restarts=3) as envs:
+        for _ in range(3):
+            last = envs.step(zero)
+        assert last.is_first.all()
+        assert envs.num_restarts == 3
+        assert "the port is in use" in envs.failures[1]
 
 
 def test_an_observation_that_was_not_announced_is_a_failure_too():

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from helpers import CONFIG, build
 
+import gpld
 from gpld import agent
-from gpld.envs import make_vector_env
+from gpld.envs import make_vector_env, own
+from gpld.envs.probe import ConstantReward
 from gpld.errors import Interrupted, MachineError
+from gpld.evaluation import episodes
 from gpld.evaluation.episodes import evaluate, run_episodes
 from gpld.models import Dreamer
 
@@ -119,3 +122,39 @@ def test_an_agent_that_diverged_is_one_line(model):
     diverged = jax.tree.map(lambda x: x * jnp.nan, model)
     with pytest.raises(MachineError, match="not finite: its training diverged"):
         evaluate(diverged, "probe_memory", num_episodes=1, num_envs=1, seed=0)
+
+
+class Endless(ConstantReward):
+    """Announces no time limit; ends of itself after as many steps, if at all."""
+
+    length = 1000
+
+    @property
+    def spec(self):
+        return super().spec._replace(episode_steps=0)
+
+
+def test_episodes_without_an_end_are_cut_and_count(model, monkeypatch):
+    monkeypatch.setattr(own, "_registered", {})
+    monkeypatch.setattr(episodes, "LONGEST", 5)
+    gpld.register("endless", Endless)
+    tape = Tape()
+    result = evaluate(model, "endless", num_episodes=3, num_envs=2, seed=0, record=tape)
+    assert (result.scores, result.lengths) == ([5.0] * 3, [6] * 3)
+    assert [step.is_last[0] for step in tape.steps] == 2 * [*5 * [False], True]
+    assert [step.is_first[0] for step in tape.steps] == 2 * [True, *5 * [False]]
+    assert not any(step.is_terminal.any() for step in tape.steps)
+    assert "cut after 5 env steps, since no time limit is known" in result.describe_cut(
+        Endless(seed=0).spec
+    )
+    monkeypatch.setattr(Endless, "length", 3)  # as it does by itself
+    short = evaluate(model, "endless", num_episodes=1, num_envs=1, seed=0)
+    assert short.lengths == [4]
+    assert short.describe_cut(Endless(seed=0).spec) is None
+
+
+def test_episodes_with_a_time_limit_are_not_cut(model, monkeypatch):
+    monkeypatch.setattr(episodes, "LONGEST", 5)
+    result = evaluate(model, "probe_constant", num_episodes=1, num_envs=1, seed=0)
+    assert result.lengths == [17]
+    assert result.describe_cut(ConstantReward(seed=0).spec) is None

@@ -6,8 +6,10 @@ import json
 import pytest
 
 from gpld.config import Config, EnvConfig, GPLDConfig, lasting, to_dict
+from gpld.envs import own
 from gpld.errors import UsageError
-from gpld.runs.start import check_checkpoint, check_run, locked
+from gpld.runs.folder import RunFolder
+from gpld.runs.start import check_checkpoint, check_run, locked, read_settings
 from gpld.xla.jax_settings import jax_settings
 
 
@@ -38,6 +40,29 @@ def test_other_engines_may_not(tmp_path, other):
     write(tmp_path, config(other))
     with pytest.raises(UsageError, match=f"backend is '{other}' there and 'mjx' here"):
         check_run(tmp_path, config("mjx"), "float32")
+
+
+def test_the_file_of_a_task_may_be_moved(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(own, "_allowed", set())
+    new = tmp_path / "new place" / "mine.py"
+    new.parent.mkdir()
+    new.touch()
+    stored = Config(task="/old/mine.py:make", precision="float32")
+    write(tmp_path, stored)
+    moved = dataclasses.replace(stored, task=f"{new}:make")
+    assert check_run(tmp_path, moved, "float32") is not None
+    check_checkpoint(tmp_path, moved, {"env_step": 0, "settings": lasting(stored)})
+    for other in (f"{new}:other", f"{new.with_name('other.py')}:make", "mine:make", "walker_walk"):
+        with pytest.raises(UsageError, match=r"task is '/old/mine\.py:make' there and "):
+            check_run(tmp_path, dataclasses.replace(stored, task=other), "float32")
+
+    folder = RunFolder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert read_settings(folder, "./new place/mine.py:make") == moved
+    assert capsys.readouterr().out == f"/old/mine.py:make is {new}:make now\n"
+    for task in (None, f"{new}:other", "mine:make"):
+        with pytest.raises(UsageError, match=r"give `--task /old/mine\.py:make` on the"):
+            read_settings(folder, task)
 
 
 def test_a_run_whose_schedule_was_counted_otherwise_does_not_go_on(tmp_path):

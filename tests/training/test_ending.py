@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from gpld.checkpoints import checkpoint
 from gpld.checkpoints.writer import NothingToResumeError
 from gpld.cli import one_line_errors, parse_config
 from gpld.config import DistributedConfig
+from gpld.envs.failures import TooManyFailuresError
 from gpld.errors import Interrupted, MachineError, UsageError
 from gpld.runs.folder import RunFolder
 from gpld.training.ending import Ending, describe
@@ -207,6 +209,20 @@ def test_however_a_run_ends(saved, tmp_path, capsys, error, code, first, ends):
     assert errors.startswith(first)
     assert errors.count("\n") == (error is not None)
     assert ("go on       python" in output) == ends
+
+
+def test_after_too_many_failures_the_command_allows_more(saved, tmp_path, monkeypatch, capsys):
+    config = configured("walker_walk", 0)
+    write_run(tmp_path / "run", config, [])
+    saved(tmp_path / "run", 100, 5)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit), Ending([]) as ending, one_line_errors():  # noqa: PT012
+        ending.begins(config, Path("run"))
+        os.chdir("/")  # as code of the user's may do
+        raise TooManyFailuresError("Environment 0 failed.")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "saved       run: 100 of 500,000 env steps, 5 updates"
+    assert commands(lines)[0][2:] == ["--resume", "run", "--env.max_restarts", "20"]
 
 
 def test_a_run_that_did_not_begin_has_no_last_lines(tmp_path, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from gpld.config import CheckpointConfig, EnvConfig, EvaluationConfig, LogConfig
 from gpld.config.presets import PRESETS
+from gpld.envs.failures import TooManyFailuresError
 from gpld.errors import Interrupted, MachineError
 from gpld.runs.clock import Clock
 from gpld.training.host.trainer import HostTrainer
@@ -133,6 +134,14 @@ def test_a_failed_run_is_not_saved_and_ends_the_others():
     with pytest.raises(MachineError, match="broken"):
         loop.run()
     assert stages.done[-1] == (36, "save", 32, False, run)
+
+
+def test_a_failed_run_that_is_whole_is_saved():
+    error = TooManyFailuresError("one more")
+    loop, stages = make(Rounds(error=Failure(object.__new__(SeedRun), error, saved=True), at=36))
+    with pytest.raises(TooManyFailuresError, match="one more"):
+        loop.run()
+    assert stages.done[-1] == (36, "save", 32, False, None)
 
 
 def test_runs_are_saved_when_their_checkpoints_are_too_old():

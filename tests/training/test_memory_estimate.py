@@ -97,7 +97,7 @@ def test_a_replay_that_is_taken_over_has_its_own_number_of_streams():
 
 
 def test_an_action_repeat_beyond_an_episode_is_refused():
-    message = "`action_repeat` must be at most 1000, the control steps of an episode, got 5000."
+    message = r"`env\.action_repeat` must be at most 1000, the control steps of an episode"
     with pytest.raises(UsageError, match=message):
         settings("--env.action_repeat", "5000")
     assert settings("--env.action_repeat", "1000").env.action_repeat == 1000

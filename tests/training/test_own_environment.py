@@ -1,8 +1,11 @@
 """Training from Python on an environment that no other process can import."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -10,6 +13,7 @@ from gymnasium import spaces
 import gpld
 from gpld.config.presets import PRESETS
 from gpld.envs import own
+from gpld.envs.failures import TooManyFailuresError
 from gpld.errors import UsageError
 
 
@@ -36,8 +40,10 @@ def config(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_function_in_a_function_trains_and_goes_on(config, tmp_path, capsys):
-    made, steps = [], 0
+def test_a_function_in_a_function_trains_and_goes_on(config, tmp_path, monkeypatch, capsys):
+    made, steps, fails_at = [], 0, 230  # after the 199 of the check before the run
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
 
     class Breaking(gymnasium.Env):
         observation_space = spaces.Box(-np.inf, np.inf, (1,))
@@ -49,32 +55,49 @@ def test_a_function_in_a_function_trains_and_goes_on(config, tmp_path, capsys):
         def step(self, action):
             nonlocal steps
             steps += 1
-            if steps == 230:  # after the 199 of the check before the run
+            if steps == fails_at:
                 raise RuntimeError("the arm is off")
             return action, 1.0, False, steps % 10 == 0, {}
 
     def make(gain=1.0):
         made.append(gain)
+        os.chdir(elsewhere)
         return Breaking()
 
     kwargs = dataclasses.replace(config.env, kwargs='{"gain": 3}')
     config = dataclasses.replace(config, env=kwargs)
-    run = gpld.train(config, tmp_path, env=make)
+    monkeypatch.chdir(tmp_path)
+    run = gpld.train(config, Path("run"), env=make)
     output = capsys.readouterr().out
     assert "in the training process, since no other can import what makes them" in output
     assert "failed: RuntimeError: the arm is off (test_own_environment.py, line " in output
     assert set(made) == {3}
     assert run.config().task.endswith("<locals>.make")
-    assert gpld.load(tmp_path).config.action_repeat == 1
+    path = tmp_path / "run"
+    assert gpld.load(path).config.action_repeat == 1
+    assert not list(elsewhere.iterdir())
 
     longer = dataclasses.replace(config, env_steps=150)
-    gpld.train(longer, tmp_path, env=make)
+    gpld.train(longer, path, env=make)
     assert "resumed     at env step 100 " in capsys.readouterr().out
 
+    # One failure more than is allowed: all is saved, and goes on where more are.
+    fails_at = steps + 20
+    allowed = dataclasses.replace(config.env, max_restarts=1)
+    longer = dataclasses.replace(config, env_steps=200, env=allowed)
+    with pytest.raises(TooManyFailuresError, match=r"the arm is off .* than the 1 that `--env"):
+        gpld.train(longer, path, env=make)
+    reached = int(run.latest_checkpoint().name)
+    assert 150 < reached < 200
+    gpld.train(dataclasses.replace(longer, env=config.env), path, env=make)
+    assert f"resumed     at env step {reached:,} " in capsys.readouterr().out
+    assert run.read("metrics")[-1]["faults/env_restarts"] == 2
+    assert run.read("metrics")[-1]["env_step"] == 200
+
     own._registered.clear()  # as in another program
-    stored = dataclasses.replace(run.config(), env_steps=200)
+    stored = dataclasses.replace(run.config(), env_steps=300)
     with pytest.raises((UsageError, ValueError), match="code of your own"):
-        gpld.train(stored, tmp_path)
+        gpld.train(stored, path)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +141,20 @@ def test_a_broken_rule_ends_a_run_before_it_begins(config, tmp_path, make):
     )
     assert "`gpld check-env " in str(error.value)
     assert """ --env.kwargs '{"size": 5}'` checks all rules.""" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_jax_that_an_environment_changes_end_a_run_before_it_begins(config, tmp_path):
+    def make():
+        jax.config.update("jax_debug_nans", True)
+        return Sized(3)
+
+    before = jax.config.jax_debug_nans
+    try:
+        with pytest.raises(UsageError, match="its code sets JAX_DEBUG_NANS to True, under which"):
+            gpld.train(config, tmp_path / "run", env=make)
+    finally:
+        jax.config.update("jax_debug_nans", before)
     assert not (tmp_path / "run").exists()
 
 

@@ -123,6 +123,7 @@ def test_no_score_is_written_unless_all_seeds_were_evaluated(tmp_path):
     with pytest.raises(Failure, match=r"^seed1: The environments died") as failure:
         stages.evaluate(video=False)
     assert failure.value.run is runs[1]
+    assert failure.value.saved  # with what it has collected
     assert [run.folder.read("scores") for run in runs] == [[], []]
     runs, stages = make(tmp_path, Restored(Clock(40, 7)), 1.0, 2.0)
     stages.evaluate(video=False)

@@ -9,7 +9,12 @@ from helpers import tiny_model
 
 from gpld import agent
 from gpld.errors import UsageError
-from gpld.xla.jax_settings import check_jax_settings, jax_settings
+from gpld.xla.jax_settings import (
+    all_settings,
+    check_jax_settings,
+    check_unchanged,
+    jax_settings,
+)
 
 
 @pytest.fixture
@@ -88,6 +93,18 @@ def test_settings_without_compiled_programs_are_refused():
         jax_settings()
     with jax.disable_jit(), pytest.raises(UsageError, match="JAX_DISABLE_JIT is True"):
         jax_settings()
+
+
+@pytest.mark.parametrize("name", ["jax_enable_x64", "jax_debug_nans", "jax_numpy_dtype_promotion"])
+def test_code_of_others_may_not_change_what_a_run_depends_on(name):
+    before = all_settings()
+    check_unchanged(before)
+    value = "strict" if name.endswith("promotion") else True
+    other = "standard" if name.endswith("promotion") else False
+    with _with(name, other):
+        before = all_settings()
+    with _with(name, value), pytest.raises(UsageError, match=f"code sets {name.upper()} to"):
+        check_unchanged(before)
 
 
 def test_guards_that_no_run_survives_are_refused():

@@ -2,14 +2,15 @@
 
 import math
 import os
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...config import Config
-from ...envs import canonical_name
 from ...errors import UsageError
 from ...machine.files import read_json
 from ...runs.folder import RunFolder
+from ...suite import same_task
 from .arms import sweeps_of
 
 CHECKPOINT_SCORES = "evaluation.json"
@@ -43,7 +44,8 @@ def read_checkpoint_scores(run: Path) -> CheckpointScores | None:
     if not file.exists():
         return None
     values, config = read_json(file), RunFolder(run).config()
-    again = f"`python scripts/evaluate.py {run} --out {file}` makes it again"
+    command = shlex.join(["python", "scripts/evaluate.py", str(run), "--out", str(file)])
+    again = f"`{command}` makes it again"
     try:
         settings, checkpoints = values["settings"], values["checkpoints"]
         actions, returns = settings["actions"], dict(map(_returns, checkpoints))
@@ -96,10 +98,10 @@ def _returns(checkpoint: dict[str, Any]) -> tuple[int, tuple[float, ...]]:
 
 def _is_of(checkpoint: dict[str, Any], run: Path, config: Config) -> bool:
     """Return whether the evaluation of a checkpoint belongs to a run."""
-    if canonical_name(checkpoint["task"]) != config.task:
+    if not same_task(checkpoint["task"], config.task):
         return False
     if "run_started" in checkpoint:
-        own = identity(run, config)
+        own = identity(run, config) | {"task": checkpoint["task"]}
         return all(checkpoint.get(name) == value for name, value in own.items())
     # Version 0.1 recorded the folder alone, which may have been moved or packed since.
     recorded = Path(checkpoint["run"])

@@ -11,6 +11,7 @@ import dataclasses
 import io
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -246,6 +247,7 @@ def _checkpoint_scores(path: Path) -> dict[int, tuple[float, ...]]:
         file = path / CHECKPOINT_SCORES
         raise UsageError(
             f"{file} was made with `--actions {scores.actions}`, and scores are of sampled ones: "
-            f"`python scripts/evaluate.py {path} --out {file}` makes it again."
+            f"`python scripts/evaluate.py {shlex.join([str(path), '--out', str(file)])}` makes it "
+            "again."
         )
     return scores.returns

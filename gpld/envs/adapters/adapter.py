@@ -233,7 +233,13 @@ class Adapter:
         """Return the form of a picture, which is known once there is one."""
         # The first episode is the same afterwards: it is begun with this seed as well.
         self._env.reset(self._seed)
-        frame = np.asarray(self._env.frame())
+        drawn = self._env.frame()
+        if drawn is None:
+            raise UsageError(
+                "`env.observations` must be vectors for an environment whose `render` returns "
+                "None, not a picture."
+            )
+        frame = np.asarray(drawn)
         place = Place((self.frame_name,), frame.shape, frame.dtype)
         announced = announce([place], self._image_size)[self.frame_name]
         if len(announced.spec.shape) != 3:

@@ -14,6 +14,9 @@ from .actions import Continuous, Discrete
 from .adapter import Outcome
 from .arrays import Place
 
+_RESET = ("observation", "info")
+_STEP = ("observation", "reward", "terminated", "truncated", "info")
+
 
 class GymnasiumEnv:
     """`Foreign` environment of Gymnasium. It is never reset by itself, and its `info` is ignored.
@@ -50,14 +53,21 @@ class GymnasiumEnv:
         return _places(self.space, ())
 
     def reset(self, seed: int | None) -> Any:
-        """Begin an episode."""
-        observation, _ = self._env.reset(seed=seed)
+        """Begin an episode.
+
+        Raises:
+            ValueError: If something else comes than from environments of Gymnasium.
+        """
+        observation, _ = _values("reset", self._env.reset(seed=seed), _RESET)
         return observation
 
     def step(self, action: Any) -> Outcome:
-        """Take one step."""
-        observation, reward, terminated, truncated, _ = self._env.step(action)
-        return Outcome(observation, reward, terminated, truncated)
+        """Take one step.
+
+        Raises:
+            ValueError: If something else comes than from environments of Gymnasium.
+        """
+        return Outcome(*_values("step", self._env.step(action), _STEP)[:4])
 
     def frame(self) -> Any:
         """Return a picture of where it is.
@@ -84,6 +94,19 @@ class GymnasiumEnv:
     def close(self) -> None:
         """Release what it holds."""
         self._env.close()
+
+
+def _values(method: str, values: Any, names: tuple[str, ...]) -> Any:
+    """Return what a method has returned, if it is as many values as Gymnasium's methods return.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not isinstance(values, tuple | list) or len(values) != len(names):
+        several = isinstance(values, tuple | list)
+        got = f"{len(values)} values" if several else type(values).__name__
+        raise ValueError(f"`{method}` must return ({', '.join(names)}), got {got}")
+    return values
 
 
 def _actions(space: spaces.Space) -> Discrete | Continuous:

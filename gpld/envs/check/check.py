@@ -68,9 +68,14 @@ def check_quickly(factory: Callable[..., Environment], seed: int) -> tuple[str, 
     Returns:
         Name and finding of the first rule that is broken; None if there is none, or it cannot be
         made, of which the run itself tells more.
+
+    Raises:
+        UsageError: If it is one that is not possible here.
     """
     try:
         walk = take_walk(factory, seed, num_steps=_NUM_QUICK, seconds=0.5)
+    except UsageError:
+        raise
     except Exception:
         return None
     found = _check_walk(walk)
@@ -91,6 +96,7 @@ def check_quickly_in_child(
         timeout: Seconds in which it must be done.
 
     Raises:
+        UsageError: As `check_quickly`.
         WorkerError: If the process dies or takes longer.
     """
     child = Child(

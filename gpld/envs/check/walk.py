@@ -104,7 +104,7 @@ def take_walk(
             if len(timesteps) == num_steps or late or num_bytes > _MOST_BYTES:
                 break
     except Exception as exception:  # whatever somebody's code raises
-        error = _describe(exception)
+        error = describe_error(exception)
         raised_by = method if recorder is None else recorder.raising
     try:
         env.close()
@@ -237,10 +237,3 @@ def _array(value: Any) -> np.ndarray:
         return np.array(value)
     except ValueError:  # lists of different lengths
         return np.array(None)
-
-
-def _describe(exception: Exception) -> str:
-    text = describe_error(exception)
-    if "unpack" in text:
-        text += "; `reset` must return (observation, info) and `step` five values"
-    return text

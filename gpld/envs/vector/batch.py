@@ -13,7 +13,7 @@ from ..dmc.env import DMControl, convert
 from ..dmc.state import PHYSICS, same_bits, task_state
 from ..rewards import Physics, make_task
 from ..timestep import EnvState, TimeStep
-from .group import Actions, Group, Mask
+from .group import LOST, Actions, Group, Mask
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
 # What dm_control's legacy step leaves behind: positions and velocities of the new state.
@@ -119,6 +119,9 @@ class BatchGroup(Group):
         observation = {key: x.copy() for key, x in self._observation.items()}
         self._reset_next = self._reset_next.copy()
         for i, state in enumerate(states):
+            if state.keys() == LOST.keys():  # it stays as it was made
+                self._reset_next[i] = True
+                continue
             env = state["env"]
             self._dmc.check_state(env)
             self._seeds[i] = env["seed"]

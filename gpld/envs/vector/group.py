@@ -23,6 +23,10 @@ Mask = Bool[np.ndarray, " num_envs"]
 """Some of the environments."""
 
 
+LOST: EnvState = {ANEW: True, "reset_next": True}
+"""State of an environment that has failed and was not replaced."""
+
+
 class Group(abc.ABC):
     """Environments of one task that are stepped together and reset automatically.
 
@@ -72,6 +76,33 @@ class Group(abc.ABC):
         """Release what the environments hold; they are not used afterwards."""
 
 
+class LostGroup(Group):
+    """Place of environments that have failed once too often: it only ends their episodes."""
+
+    def __init__(self, spec: EnvSpec, num_envs: int):
+        """Have as many time steps as there were environments."""
+        self.spec, self.num_envs, self.interrupted = spec, num_envs, True
+
+    def send(self, action: Actions, skip: Mask, reset: Mask | None = None) -> None:
+        """Note which episodes were to begin."""
+        self._is_first = np.zeros(self.num_envs, bool) if reset is None else reset.copy()
+
+    def recv(self) -> TimeStep:
+        """Return blank time steps."""
+        blank = join_timesteps(np.stack, [blank_timestep(self.spec)] * self.num_envs)
+        return blank._replace(is_first=self._is_first)
+
+    def get_states(self) -> list[EnvState]:
+        """Return that nothing is left."""
+        return [dict(LOST) for _ in range(self.num_envs)]
+
+    def set_states(self, states: Sequence[EnvState]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class EnvGroup(Group):
     """Environments of this process, stepped in turn."""
 
@@ -113,7 +144,8 @@ class EnvGroup(Group):
     def set_states(self, states: Sequence[EnvState]) -> None:
         """Continue from `states`, one per environment."""
         for env, state in zip(self._envs, states, strict=True):
-            env.set_state(state["env"])
+            if state.keys() != LOST.keys():  # one that is lost stays as it was made
+                env.set_state(state["env"])
         self._reset_next = [state["reset_next"] for state in states]
 
     def close(self) -> None:

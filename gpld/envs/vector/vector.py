@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ..failures import Failures, WorkerError, find_spoilt
+from ...errors import UsageError
+from ..failures import Failures, TooManyFailuresError, WorkerError, find_spoilt
 from ..timestep import (
     ANEW,
     EnvSpec,
@@ -15,7 +16,7 @@ from ..timestep import (
     join_timesteps,
     map_timestep,
 )
-from .group import Actions, Group, Mask
+from .group import LOST, Actions, Group, LostGroup, Mask
 from .worker import Worker
 
 
@@ -32,6 +33,9 @@ class VectorEnv(contextlib.AbstractContextManager):
     are truncated: their time step repeats the observation before it, with reward 0 and
     `is_last`, and the next step resets. An environment that was due for its reset has
     lost nothing and is reset at once.
+
+    One failure more than is allowed closes it, after the step in which it came. Its last state is
+    kept for `get_state`: where that is set, what has failed is made anew.
 
     An observation or reward that is not finite truncates its episode in the same way and
     counts as such a failure, whatever steps the environment. Where a reset gives one, that
@@ -83,6 +87,8 @@ class VectorEnv(contextlib.AbstractContextManager):
             self.close()
             raise
         self._failures = Failures(task, self.spec, max_failures)
+        self._error: TooManyFailuresError | None = None
+        self._last_state: EnvState | None = None
         ends = np.cumsum([group.num_envs for group in groups]).tolist()
         self._parts = [slice(*ends) for ends in zip([0, *ends[:-1]], ends, strict=True)]
         self.num_envs = ends[-1]
@@ -129,6 +135,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         """
         self._check_sent("wait")
         self._receive()
+        self._raise_if_too_many()
 
     def recv(self) -> TimeStep:
         """Wait for the step that `send` has started; the arrays are new each time.
@@ -140,6 +147,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         """
         self._check_sent("recv")
         self._receive()
+        self._raise_if_too_many()
         self.pending = False
         self.interrupted = self._interrupted
         return map_timestep(np.copy, self.newest)
@@ -156,9 +164,11 @@ class VectorEnv(contextlib.AbstractContextManager):
         it, here and where the state is set.
 
         Raises:
-            WorkerError: As `recv`.
-            RuntimeError: After `close`.
+            WorkerError: If a worker failed that is not to be replaced.
+            RuntimeError: After `close`, unless one failure too many has closed it.
         """
+        if self._last_state is not None:
+            return self._last_state
         self._check_open()
         self._receive()
         with self._closed_on_failure():
@@ -190,16 +200,30 @@ class VectorEnv(contextlib.AbstractContextManager):
         envs = state["envs"]
         if len(envs) != self.num_envs:
             raise ValueError(f"`state` must hold {self.num_envs} environments, got {len(envs)}.")
+        lost = [envs[str(i)].keys() == LOST.keys() for i in range(self.num_envs)]
+        self._failures.count = state["num_restarts"] + any(lost)
         with self._closed_on_failure():
-            for group, part in zip(self._groups, self._parts, strict=True):
-                group.set_states([envs[str(i)] for i in range(part.start, part.stop)])
+            for index, part in enumerate(self._parts):
+                if any(lost[part]) and self._replace is not None:  # with seeds that none had before
+                    self._groups[index].close()
+                    self._groups[index] = self._replace(index, self._failures.count)
+                own = [envs[str(i)] for i in range(part.start, part.stop)]
+                self._groups[index].set_states(own)
         self._renewed = state["renewed"].copy()
         self.newest = map_timestep(np.copy, TimeStep(**state["timestep"]))
         anew = [ANEW in envs[str(i)] for i in range(self.num_envs)]
         self._renewed |= anew & ~self.newest.is_last
         self._interrupted = self.interrupted = state["interrupted"].copy()
-        self._failures.count = state["num_restarts"]
         self.pending = state["pending"]
+
+    def cut(self, envs: Mask) -> None:
+        """End the episodes of some environments with the time step that was returned last.
+
+        Raises:
+            RuntimeError: If a step has been sent and not received, or after `close`.
+        """
+        self._check_idle("cut")
+        self.newest.is_last[envs] = True
 
     def close(self) -> None:
         """Close the environments and end their processes; may be called again."""
@@ -244,7 +268,7 @@ class VectorEnv(contextlib.AbstractContextManager):
     def _closed_on_failure(self) -> Iterator[None]:
         try:
             yield
-        except WorkerError:
+        except (WorkerError, UsageError):
             self.close()
             raise
 
@@ -257,8 +281,13 @@ class VectorEnv(contextlib.AbstractContextManager):
             steps = [self._recv(i) for i in range(len(self._groups))]
             stepped = join_timesteps(np.concatenate, steps)
             spoilt = find_spoilt(stepped)
-            self._failures.add_spoilt(spoilt)
+            try:
+                self._failures.add_spoilt(spoilt)
+            except TooManyFailuresError as error:
+                self._error = self._error or error
         failed, self._renewed = self._renewed | (spoilt > 0), np.zeros(self.num_envs, bool)
+        for group, part in zip(self._groups, self._parts, strict=True):
+            failed[part] |= isinstance(group, LostGroup)
         self._interrupted = failed.copy()
         for group, part in zip(self._groups, self._parts, strict=True):
             self._interrupted[part] |= group.interrupted
@@ -271,33 +300,56 @@ class VectorEnv(contextlib.AbstractContextManager):
         self.newest = stepped
         self.pending = True
 
+    def _raise_if_too_many(self) -> None:
+        """Close the environments if they have failed once too often, and keep their state.
+
+        Raises:
+            TooManyFailuresError: If they have.
+        """
+        if self._error is not None:
+            self._last_state = self.get_state()
+            self.close()
+            raise self._error
+
     def _recv(self, index: int) -> TimeStep:
         while True:
             try:
                 return self._groups[index].recv()
-            except WorkerError as error:
+            except (WorkerError, UsageError) as error:
                 self._renew(index, error)
                 # Their first step resets or skips new environments: no action is heeded.
                 part = self._parts[index]
-                self._groups[index].send(self.no_action()[part], self._renewed[part])
+                due = self.newest.is_last[part]
+                self._groups[index].send(self.no_action()[part], self._renewed[part], due)
 
     def _get_states(self, index: int) -> list[EnvState]:
         while True:
             try:
                 return self._groups[index].get_states()
-            except WorkerError as error:
+            except (WorkerError, UsageError) as error:
                 self._renew(index, error)
 
-    def _renew(self, index: int, error: WorkerError) -> None:
+    def _renew(self, index: int, error: WorkerError | UsageError) -> None:
         """Replace a worker that has failed; the replacement may turn out to have failed as well.
 
         Raises:
-            WorkerError: The failure, if no replacement is left.
+            WorkerError: The failure, like the next, if nothing is to be replaced.
+            UsageError: As before.
         """
         self._groups[index].close()
-        if self._replace is None or not self._failures.allowed:
+        if self._replace is None:
             raise error
-        self._failures.add(f"{error} It was replaced, and its episodes are truncated.")
-        self._groups[index] = self._replace(index, self._failures.count)
         part = self._parts[index]
         self._renewed[part] = ~self.newest.is_last[part]
+        while self._failures.allowed:
+            self._failures.add(f"{error} It was replaced, and its episodes are truncated.")
+            try:
+                self._groups[index] = self._replace(index, self._failures.count)
+                return
+            except (WorkerError, UsageError) as again:  # of one that is made in this process
+                error = again
+        if self._error is None:
+            self._error = self._failures.one_more(str(error))
+            for note in getattr(error, "__notes__", ()):
+                self._error.add_note(note)
+        self._groups[index] = LostGroup(self.spec, part.stop - part.start)

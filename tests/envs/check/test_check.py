@@ -67,6 +67,11 @@ class OldInterface(Good):
         return observation, reward, terminated or truncated, info
 
 
+class OldReset(Good):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0]
+
+
 class RaisesAtClose(Good):
     def close(self):
         raise OSError("no port")
@@ -348,7 +353,8 @@ def findings(make, **options):
 
 BROKEN = [
     (RaisesAtStep, "steps", "`step` raised RuntimeError: the arm is off (test_check.py, line "),
-    (OldInterface, "steps", "`reset` must return (observation, info) and `step` five values"),
+    (OldInterface, "steps", "(observation, reward, terminated, truncated, info), got 4 values"),
+    (OldReset, "steps", "`reset` must return (observation, info), got dict, at the first reset"),
     (RaisesAtClose, "steps", "`close` raised OSError: no port"),
     (KeyMissing, "observations", "observation 'where' is missing, at step 4"),
     (OtherShape, "observations", "'at' has shape (3,), at step 4, but (2,) was announced"),

@@ -166,7 +166,8 @@ def test_exception_in_a_worker_is_raised_by_recv():
         env.recv()
     assert str(info.value) == (
         "Worker of environment 2 of cartpole_balance failed: ValueError: "
-        "`action` must be finite, got [nan]."
+        "`action` must be finite, got [nan]. It is one failure more than the 0 that "
+        "`--env.max_restarts` allows."
     )
     assert "in step" in info.value.__notes__[0]
     assert all(process.returncode == 0 for process in workers)
