@@ -51,10 +51,10 @@ def set_options() -> None:
         return
     os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *missing])
     if _has_started():
+        effect = "give wrong numbers on CPUs" if _FUSIONS not in flags else "take longer on GPUs"
         warnings.warn(
-            "gpld was imported after JAX had started, too late to set options of XLA; programs on "
-            "CPUs may give wrong numbers: import gpld first, or set "
-            f"XLA_FLAGS='{' '.join(missing)}'.",
+            "gpld was imported after JAX had started, too late to set options of XLA, without which "
+            f"programs may {effect}: import gpld first, or set XLA_FLAGS='{' '.join(missing)}'.",
             stacklevel=3,
         )
 
