@@ -53,8 +53,9 @@ def set_options() -> None:
     if _has_started():
         effect = "give wrong numbers on CPUs" if _FUSIONS not in flags else "take longer on GPUs"
         warnings.warn(
-            "gpld was imported after JAX had started, too late to set options of XLA, without which "
-            f"programs may {effect}: import gpld first, or set XLA_FLAGS='{' '.join(missing)}'.",
+            "gpld was imported after JAX had started, too late to set options of XLA, without "
+            f"which programs may {effect}: import gpld first, or set "
+            f"XLA_FLAGS='{' '.join(missing)}'.",
             stacklevel=3,
         )
 
