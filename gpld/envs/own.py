@@ -207,7 +207,7 @@ def _make(
 
 @contextlib.contextmanager
 def _jax_unchanged() -> Iterator[None]:
-    """Check that code of the user's leaves the settings of JAX alone, if it is there at all.
+    """Check that code of the user's leaves the settings of JAX alone, also where it fails.
 
     Raises:
         UsageError: If it changes one.
@@ -217,11 +217,13 @@ def _jax_unchanged() -> Iterator[None]:
         from ..xla.jax_settings import all_settings
 
         before = all_settings()
-    yield
-    if "jax" in sys.modules:
-        from ..xla.jax_settings import check_unchanged
+    try:
+        yield
+    finally:
+        if "jax" in sys.modules:
+            from ..xla.jax_settings import check_unchanged
 
-        check_unchanged(before)
+            check_unchanged(before)
 
 
 def _takes_seed(make: Callable[..., Any]) -> bool:
