@@ -51,8 +51,7 @@ def register(task: str, make: Callable[..., Any] | None = None) -> None:
         ValueError: If the name is empty, not printable, or that of another task, or `make` cannot
             be called.
     """
-    parts = [task] if make is None else task.split(":")
-    if not task.isprintable() or not all(part and part == part.strip() for part in parts):
+    if not task.isprintable() or not task or task != task.strip():
         raise ValueError(
             "`task` must be a name that can be printed, without blanks at its ends, got "
             f"{task!r:.200}."
@@ -63,7 +62,7 @@ def register(task: str, make: Callable[..., Any] | None = None) -> None:
             f"{type(make).__module__}.{type(make).__qualname__}."
         )
     task = canonical_name(task)
-    others = make is not None and parts[0] in (GYMNASIUM, *FUNCTIONAL, "list")
+    others = make is not None and task.partition(":")[0] in (GYMNASIUM, *FUNCTIONAL, "list")
     if task in TASKS or task in probe.TASKS or others:
         raise ValueError(f"`task` must be a name that no other task has, got {task!r:.200}.")
     if make is None:
