@@ -77,7 +77,9 @@ def main(args: Sequence[str] | None = None) -> None:
     """Evaluate the checkpoints that the arguments name."""
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
-        runs = {run: read_settings(RunFolder(run), options.task) for run in options.runs}
+        folders = [RunFolder(run) for run in options.runs]
+        configs = read_settings(folders, options.task)
+        runs = dict(zip(options.runs, configs, strict=True))
         checkpoints = _find(options)
         _check_written(options)
         videos = _videos(options, checkpoints)
