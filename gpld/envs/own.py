@@ -87,6 +87,17 @@ def runs_code(task: str) -> bool:
     return ":" in task and source not in FUNCTIONAL and (source != GYMNASIUM or ":" in rest)
 
 
+def found_by_name(task: str) -> bool:
+    """Return whether the name of code of the user's is enough for a fresh process to find it.
+
+    It is not for a registered name, a lambda, a function in another, one with arguments, or
+    something of the program or notebook that is running.
+    """
+    source, _, function = task.rpartition(":")
+    made_here = source == "__main__" or any(mark in task for mark in ("<", "("))
+    return bool(source and function) and (source.endswith(".py") or not made_here)
+
+
 def may_be_functional(task: str) -> bool:
     """Return whether a task of one's own may be in JAX, as far as its name says."""
     return not task.startswith(f"{GYMNASIUM}:")
@@ -150,11 +161,21 @@ def own_factory(task: str, kwargs: Mapping[str, Any], **options: Any) -> Callabl
 
 
 def _check_allowed(task: str) -> None:
-    if runs_code(task) and task not in _allowed:
+    if not runs_code(task) or task in _allowed:
+        return
+    why = "The task of this name is code of your own, and a stored name runs none"
+    if not found_by_name(task):
         raise ValueError(
-            "The task of this name is code of your own, and a stored name runs none: give `--task "
-            f"{shlex.quote(task)}` on the command line as well, or `gpld.register` it in Python."
+            f"{why}; by the name {task} no other process finds it: give its function again in "
+            "Python, as `env=` of `gpld.train`, or to `gpld.register`."
         )
+    path, _, _ = task.rpartition(":")
+    moved = path.endswith(".py") and not os.path.isfile(path)
+    raise ValueError(
+        f"{why}: give `--task {shlex.quote(task)}` on the command line as well"
+        f"{', with the path where the file is now' if moved else ''}, or in Python its name to "
+        "`gpld.register` or its function as `env=` of `gpld.train`."
+    )
 
 
 def _make(

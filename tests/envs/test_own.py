@@ -222,6 +222,32 @@ def test_a_stored_name_runs_no_code(file):
         assert message in str(error.value)
 
 
+def test_a_stored_name_is_answered_with_what_can_be_done(file):
+    def message(task):
+        with pytest.raises(ValueError, match="runs none") as error:
+            make_env(task, seed=0)
+        return str(error.value)
+
+    python = ", or in Python its name to `gpld.register` or its function as `env=` of `gpld.train`."
+    assert message(f"{file}:make").endswith(f"on the command line as well{python}")
+    moved = message("/moved/line.py:make")
+    assert moved.endswith(f"as well, with the path where the file is now{python}")
+
+    class Mine(Memory):
+        """In a function, where no other process finds it."""
+
+    for make in (Mine, lambda: Memory(seed=0), functools.partial(Memory, seed=0)):
+        name = own.name_of(make)
+        assert message(name).endswith(
+            f"; by the name {name} no other process finds it: give its function again in Python, "
+            "as `env=` of `gpld.train`, or to `gpld.register`."
+        )
+    assert "--task" not in message("__main__:Puck")
+    assert own.found_by_name("/old (1)/mine.py:make")
+    assert own.found_by_name(own.name_of(Memory))
+    assert not own.found_by_name("point")
+
+
 def test_a_name_on_the_command_line_may(file):
     task = parse_config(["--task", f"{file}:make", "--preset", "debug"]).task
     assert lengths(task) == 4
@@ -244,8 +270,8 @@ def test_no_other_task_imports_it(file):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("HalfCheetah-v4", "did you mean gymnasium:HalfCheetah-v4? `--task list` shows all."),
-        ("HalfChetah-v5", "did you mean gymnasium:HalfCheetah-v5? `--task list` shows all."),
+        ("HalfCheetah-v4", "did you mean gymnasium:HalfCheetah-v4? `--task list` shows all but"),
+        ("HalfChetah-v5", "did you mean gymnasium:HalfCheetah-v5? `--task list` shows all "),
         (
             "cartpole",
             "did you mean gymnasium:CartPole-v1, cartpole_swingup or cartpole_balance? `--task",

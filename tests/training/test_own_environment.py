@@ -139,8 +139,9 @@ def test_a_broken_rule_ends_a_run_before_it_begins(config, tmp_path, make):
         f"The environment {name} breaks a rule of training, observations: the observation has "
         "shape (5,), at step 1, but (2,) was announced; "
     )
-    assert "`gpld check-env " in str(error.value)
-    assert """ --env.kwargs '{"size": 5}'` checks all rules.""" in str(error.value)
+    command = f"""; `gpld check-env {name} --env.kwargs '{{"size": 5}}'` checks all rules."""
+    assert str(error.value).endswith(command) == own.found_by_name(name)
+    assert ("check-env" in str(error.value)) == (make is Broken)
     assert not (tmp_path / "run").exists()
 
 
