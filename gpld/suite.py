@@ -61,12 +61,12 @@ def canonical_name(task: str) -> str:
     return SHORT_NAMES.get(task, task)
 
 
+def short_name(task: str) -> str:
+    """Return the name of a task for tables and pictures: that of a Python file without folders."""
+    path, _, function = task.rpartition(":")
+    return f"{os.path.basename(path)}:{function}" if path.endswith(".py") else task
+
+
 def same_task(one: str, other: str) -> bool:
     """Return whether two names are those of one task: a Python file may have been moved."""
-
-    def key(task):
-        name = canonical_name(task)
-        path, _, function = name.rpartition(":")
-        return (os.path.basename(path), function) if path.endswith(".py") else name
-
-    return key(one) == key(other)
+    return short_name(canonical_name(one)) == short_name(canonical_name(other))

@@ -19,7 +19,7 @@ from ..envs.score_range import score_range
 from ..errors import UsageError
 from ..machine.files import writing
 from .curves import Arm, Curve, arm_scores, by_arm, curve, relative_to
-from .plain import plain, short
+from .plain import plain
 from .published import PAPER_FRAMES, paper_table3, published_curves
 from .scores import (
     NORMALISED,
@@ -99,7 +99,7 @@ def draw_task_curves(
         if published:
             _draw_published(axes, task, styles, pixels=all(run.pixels for run in own))
         from_lowest(axes, task)
-        axes.set_title(plain(short(task)), fontsize="medium")
+        axes.set_title(plain(task), fontsize="medium")
         finish(axes)
     for axes in list(panels):  # those that no task was left for
         axes.remove()

@@ -12,11 +12,12 @@ from matplotlib.ticker import MaxNLocator
 from ..config import Config
 from ..errors import UsageError
 from ..runs.folder import RunFolder
+from ..suite import short_name
 from .curve_figures import from_lowest
 from .curves import arm_scores
 from .packed import unpacked
 from .pictures import save_picture
-from .plain import plain, short
+from .plain import plain
 from .scores import read_runs
 from .sensitivity import FRACTIONS, CheckpointSensitivity, Sensitivity
 
@@ -65,7 +66,7 @@ def seed_curves(
             raise UsageError(f"{runs} holds no run of {arm} on {task}.")
         config = RunFolder(found[0].path).config()
     evaluations = f"evaluations of {config.evaluation.episodes} episodes"
-    title = plain(f"{short(task)}, preset {config.preset}, {arm}, {evaluations}")
+    title = plain(f"{task}, preset {config.preset}, {arm}, {evaluations}")
     figure, axes = _returns(title, config)
     for i, run in enumerate(found):
         label = None if i else f"each of {len(found)} seeds"
@@ -140,7 +141,7 @@ def _returns(title: str, config: Config) -> tuple[Figure, Axes]:
 
 def _title(config: Config) -> str:
     penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
-    name = f"{short(config.task)}, preset {config.preset}"
+    name = f"{short_name(config.task)}, preset {config.preset}"
     return plain(f"{name}, {penalty or 'no penalty'}, seed {config.seed}")
 
 

@@ -9,8 +9,3 @@ def plain(text: str) -> str:
     """
     shown = f" {text}" if text.startswith("_") else text
     return shown.replace("$", r"\$")
-
-
-def short(task: str) -> str:
-    """Return the name of a task for a title: that of a file of one's own without its folders."""
-    return task.rpartition("/")[2]

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..machine.files import read_json
 from .curve_figures import arm_styles, draw_arms, finish, legend, save
 from .curves import Arm, by_arm, curve
-from .plain import plain, short
+from .plain import plain
 from .scores import RunScores
 
 
@@ -46,7 +46,7 @@ def draw_sensitivities(
             arms = {arm: curve(_sensitivities(members, name)) for arm, members in own.items()}
             draw_arms(axes, arms, styles)
             axes.set(yscale="log", xlabel="frames (env steps x action repeat)")
-            axes.set_title(plain(f"{short(task)}, {name}"), fontsize="medium")
+            axes.set_title(plain(f"{task}, {name}"), fontsize="medium")
             finish(axes)
     figure.supylabel("KL / norm of the perturbation (nats per unit)", fontsize="medium")
     bands = "mean over seeds, 95 % bootstrap intervals where there are several"

@@ -15,6 +15,7 @@ from ..cli import one_line_errors
 from ..config import Config
 from ..config.checks import Bound, at_least, check_fields
 from ..config.flags import parse
+from ..envs import is_own
 from ..envs.dmc.drawing import can_draw
 from ..envs.dmc.opengl import find_backend
 from ..errors import MachineError, UsageError
@@ -77,7 +78,9 @@ def main(args: Sequence[str] | None = None) -> None:
     """Evaluate the checkpoints that the arguments name."""
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
-        runs = {run: read_settings(RunFolder(run), options.task) for run in options.runs}
+        folders = [RunFolder(run) for run in options.runs]
+        configs = read_settings(folders, options.task)
+        runs = dict(zip(options.runs, configs, strict=True))
         checkpoints = _find(options)
         _check_written(options)
         videos = _videos(options, checkpoints)
@@ -139,12 +142,13 @@ def _check_written(options: EvaluateArgs) -> None:
 def _videos(
     options: EvaluateArgs, checkpoints: Sequence[tuple[Path, int]]
 ) -> dict[tuple[Path, int], Path]:
-    """Return the file of each checkpoint's video; none if this machine cannot draw."""
+    """Return the file of each checkpoint's video; none of those that this machine cannot draw."""
     path = options.video
     if path is None:
         return {}
-    for run in options.runs:
-        if not can_draw(task := RunFolder(run).config().task):
+    tasks = {run: RunFolder(run).config().task for run in options.runs}
+    for task in tasks.values():
+        if not can_draw(task):
             raise UsageError(f"`--video` needs a task that can be drawn, which {task} is not.")
     if path.suffix and not path.is_dir():
         check_name(path)
@@ -160,12 +164,14 @@ def _videos(
             names = {run: "_".join(run.resolve().parts[1:]) for run in options.runs}
         folder = path
         videos = {(run, step): path / f"{names[run]}-{step:09d}.mp4" for run, step in checkpoints}
-    try:
-        find_backend()
-    except MachineError as error:
-        _warn(f"no video: {error}")
-        return {}
-    check_folder(folder)
+    if not all(map(is_own, tasks.values())):  # which may draw without OpenGL
+        try:
+            find_backend()
+        except MachineError as error:
+            _warn(f"no video: {error}")
+            videos = {which: file for which, file in videos.items() if is_own(tasks[which[0]])}
+    if videos:
+        check_folder(folder)
     return videos
 
 

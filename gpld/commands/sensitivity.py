@@ -51,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> None:
     with one_line_errors():
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
         folder = RunFolder(options.run)
-        config = read_settings(folder, options.task)
+        (config,) = read_settings([folder], options.task)
         folder.check_links()
         check_file(folder.path / "sensitivity.json")
         cache_compilations()

@@ -5,6 +5,7 @@ from .backend import Backend as Backend, choose_backend as choose_backend
 from .failures import WorkerError as WorkerError
 from .functional.env import FunctionalEnv as FunctionalEnv
 from .own import (
+    found_by_name as found_by_name,
     in_workers as in_workers,
     is_own as is_own,
     name_of as name_of,

@@ -51,8 +51,7 @@ def register(task: str, make: Callable[..., Any] | None = None) -> None:
         ValueError: If the name is empty, not printable, or that of another task, or `make` cannot
             be called.
     """
-    parts = [task] if make is None else task.split(":")
-    if not task.isprintable() or not all(part and part == part.strip() for part in parts):
+    if not task.isprintable() or not task or task != task.strip():
         raise ValueError(
             "`task` must be a name that can be printed, without blanks at its ends, got "
             f"{task!r:.200}."
@@ -63,7 +62,7 @@ def register(task: str, make: Callable[..., Any] | None = None) -> None:
             f"{type(make).__module__}.{type(make).__qualname__}."
         )
     task = canonical_name(task)
-    others = make is not None and parts[0] in (GYMNASIUM, *FUNCTIONAL, "list")
+    others = make is not None and task.partition(":")[0] in (GYMNASIUM, *FUNCTIONAL, "list")
     if task in TASKS or task in probe.TASKS or others:
         raise ValueError(f"`task` must be a name that no other task has, got {task!r:.200}.")
     if make is None:
@@ -86,6 +85,17 @@ def runs_code(task: str) -> bool:
     """Return whether a name has code imported that only the user may ask for."""
     source, _, rest = task.partition(":")
     return ":" in task and source not in FUNCTIONAL and (source != GYMNASIUM or ":" in rest)
+
+
+def found_by_name(task: str) -> bool:
+    """Return whether the name of code of the user's is enough for a fresh process to find it.
+
+    It is not for a registered name, a lambda, a function in another, one with arguments, or
+    something of the program or notebook that is running.
+    """
+    source, _, function = task.rpartition(":")
+    made_here = source == "__main__" or any(mark in task for mark in ("<", "("))
+    return bool(source and function) and (source.endswith(".py") or not made_here)
 
 
 def may_be_functional(task: str) -> bool:
@@ -151,11 +161,21 @@ def own_factory(task: str, kwargs: Mapping[str, Any], **options: Any) -> Callabl
 
 
 def _check_allowed(task: str) -> None:
-    if runs_code(task) and task not in _allowed:
+    if not runs_code(task) or task in _allowed:
+        return
+    why = "The task of this name is code of your own, and a stored name runs none"
+    if not found_by_name(task):
         raise ValueError(
-            "The task of this name is code of your own, and a stored name runs none: give `--task "
-            f"{shlex.quote(task)}` on the command line as well, or `gpld.register` it in Python."
+            f"{why}; by the name {task} no other process finds it: give its function again in "
+            "Python, as `env=` of `gpld.train`, or to `gpld.register`."
         )
+    path, _, _ = task.rpartition(":")
+    moved = path.endswith(".py") and not os.path.isfile(path)
+    raise ValueError(
+        f"{why}: give `--task {shlex.quote(task)}` on the command line as well"
+        f"{', with the path where the file is now' if moved else ''}, or in Python its name to "
+        "`gpld.register` or its function as `env=` of `gpld.train`."
+    )
 
 
 def _make(
@@ -207,7 +227,7 @@ def _make(
 
 @contextlib.contextmanager
 def _jax_unchanged() -> Iterator[None]:
-    """Check that code of the user's leaves the settings of JAX alone, if it is there at all.
+    """Check that code of the user's leaves the settings of JAX alone, also where it fails.
 
     Raises:
         UsageError: If it changes one.
@@ -217,11 +237,13 @@ def _jax_unchanged() -> Iterator[None]:
         from ..xla.jax_settings import all_settings
 
         before = all_settings()
-    yield
-    if "jax" in sys.modules:
-        from ..xla.jax_settings import check_unchanged
+    try:
+        yield
+    finally:
+        if "jax" in sys.modules:
+            from ..xla.jax_settings import check_unchanged
 
-        check_unchanged(before)
+            check_unchanged(before)
 
 
 def _takes_seed(make: Callable[..., Any]) -> bool:

@@ -120,7 +120,10 @@ def env_factory(task: str, **options: Unpack[EnvOptions]) -> Callable[..., Envir
             return make
         return functools.partial(make, image_size=given.image_size or 64, backend=find_backend())
     hint = or_similar(task, registered_names()) or ";"
-    raise ValueError(f"`task` must be a known task, got {task!r}{hint} `--task list` shows all.")
+    raise ValueError(
+        f"`task` must be a known task, got {task!r}{hint} `--task list` shows all but those that "
+        "`gpld.register` names in another process."
+    )
 
 
 def make_env(task: str, *, seed: int, **options: Unpack[EnvOptions]) -> Environment:

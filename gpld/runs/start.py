@@ -5,7 +5,7 @@ import dataclasses
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,25 +83,35 @@ def allow_task(task: str | None) -> None:
             register(task)
 
 
-def read_settings(folder: RunFolder, task: str | None) -> Config:
-    """Read the settings of a run whose task is about to be made, and check that it can be.
+def read_settings(folders: Sequence[RunFolder], task: str | None) -> list[Config]:
+    """Read the settings of runs whose tasks are about to be made, and check that they can be.
 
     Args:
-        folder: The run.
-        task: Its task once more, if it is code of the user's; the path of its file may be another.
+        folders: The runs.
+        task: The task of at least one, once more, if it is code of the user's; the path of its
+            file may be another.
 
     Raises:
-        UsageError: If there is no run, or no such task here.
-        MachineError: If the run cannot be read.
+        UsageError: If there is no run, none of this task, or no such task here.
+        MachineError: If a run cannot be read.
     """
-    allow_task(task)
-    config = folder.config()
-    if task is not None and same_task(task, config.task):
-        config = dataclasses.replace(config, task=task)
-        if moved := describe_move(folder, config):
-            show(moved)
-    check_task(config)
-    return config
+    configs = [folder.config() for folder in folders]
+    if task is not None:
+        same = [same_task(task, config.task) for config in configs]
+        if not any(same):
+            known = " or ".join(dict.fromkeys(config.task for config in configs))
+            raise UsageError(f"`--task` must be the task of the run, {known}, got {task}.")
+        allow_task(task)
+        configs = [
+            dataclasses.replace(config, task=task) if is_same else config
+            for config, is_same in zip(configs, same, strict=True)
+        ]
+    moves = [describe_move(*run) for run in zip(folders, configs, strict=True)]
+    for moved in dict.fromkeys(filter(None, moves)):
+        show(moved)
+    for config in configs:
+        check_task(config)
+    return configs
 
 
 def describe_move(folder: RunFolder, config: Config) -> str | None:

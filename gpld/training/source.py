@@ -15,6 +15,7 @@ from ..envs import (
     check_same,
     env_factory,
     env_seed,
+    found_by_name,
     in_workers,
     make_env,
     make_functional_env,
@@ -114,10 +115,13 @@ def check_own_env(config: Config) -> None:
         found = check_quickly(factory, seed)
     if found is not None:
         rule, finding = found
-        command = shlex.join(["gpld", "check-env", config.task, *_env_flags(config)])
+        more = ""
+        if found_by_name(config.task):
+            command = shlex.join(["gpld", "check-env", config.task, *_env_flags(config)])
+            more = f"; `{command}` checks all rules"
         raise UsageError(
-            f"The environment {config.task} breaks a rule of training, {rule}: {finding.text}; "
-            f"`{command}` checks all rules."
+            f"The environment {config.task} breaks a rule of training, {rule}: "
+            f"{finding.text}{more}."
         )
 
 

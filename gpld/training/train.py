@@ -176,7 +176,10 @@ def _check_images(config: Config, spec: EnvSpec) -> None:
     if len(sizes) > 1 or any(side % multiple for size in sizes for side in size):
         found = ", ".join(sorted(f"{height} x {width}" for height, width in sizes))
         near = max(1, round(min(map(min, sizes)) / multiple)) * multiple
-        way = f"`--env.image_size {near}` resizes them."
+        way = (
+            f"`--env.image_size {near}` resizes them; what is no picture can be flattened, as "
+            "gymnasium.wrappers.FlattenObservation does."
+        )
         if config.offline:
             way = f"`gpld import-data --image_size {near}` resizes those of data."
         raise UsageError(

@@ -35,6 +35,14 @@ _IMPOSSIBLE = {
     "jax_transfer_guard_host_to_device": _GUARDED,
     "jax_transfer_guard_device_to_host": _GUARDED,
 }
+_UNSET = {
+    **_NUMERIC,
+    **dict.fromkeys(_DEBUGGING, False),
+    **dict.fromkeys(_IMPOSSIBLE, None),
+    "jax_disable_jit": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_debug_key_reuse": False,
+}
 
 # Whatever is asked for by these names, CPUs multiply numbers of float32 as such.
 _EQUAL_ON_CPUS = {"default", "high", "highest", "float32", "tensorfloat32", "bfloat16",
@@ -91,28 +99,24 @@ def all_settings() -> dict[str, Any]:
 def check_unchanged(before: Mapping[str, Any] | None) -> None:
     """Check that code of others, which has run meanwhile, has left JAX's settings alone.
 
+    What it has changed is put back first, so that whatever comes next finds them as they were.
+
     Args:
         before: What `all_settings` gave; None if that code was the first to import JAX here.
 
     Raises:
         UsageError: If it has changed one.
     """
-
-    def is_changed(name, value):
-        if before is not None:
-            return value != before[name]
-        if name in _IMPOSSIBLE:
-            return value in _IMPOSSIBLE[name]
-        return value != _NUMERIC.get(name, False)
-
-    changed = [
-        f"{name.upper()} to {value!r}"
-        for name, value in all_settings().items()
-        if is_changed(name, value) and not (before is None and name.upper() in os.environ)
-    ]
+    if before is None:  # only the shell may have set one
+        before = {k: value for k, value in _UNSET.items() if k.upper() not in os.environ}
+    now = all_settings()
+    changed = {name: now[name] for name in before if now[name] != before[name]}
+    for name in changed:
+        jax.config.update(name, before[name])
     if changed:
+        sets = " and ".join(f"{name.upper()} to {value!r}" for name, value in changed.items())
         raise UsageError(
-            f"its code sets {' and '.join(changed)}, under which the agent would compute as well; "
+            f"its code sets {sets}, under which the agent would compute as well; "
             "leave that to the shell, before the run begins."
         )
 

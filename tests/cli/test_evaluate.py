@@ -9,7 +9,9 @@ import pytest
 from run_script import run
 
 from gpld.analysis.scores import CHECKPOINT_SCORES, read_checkpoint_scores
+from gpld.commands import evaluate as command
 from gpld.commands.evaluate import main as evaluate
+from gpld.config import Config, to_dict
 from gpld.envs.dmc.opengl import find_backend
 from gpld.errors import MachineError
 
@@ -195,3 +197,21 @@ def test_runs_without_checkpoints_and_tasks_without_pictures(finished, tmp_path,
         evaluate([str(tmp_path / "probe"), "--video", str(tmp_path / "a.mp4")])
     assert exit.value.code == 2
     assert "can be drawn, which probe_memory is not" in capsys.readouterr().err
+
+
+def test_only_tasks_of_the_suite_need_opengl_for_videos(tmp_path, monkeypatch, capsys):
+    runs = (tmp_path / "own", tmp_path / "suite")
+    for run_path, task in zip(runs, ("gymnasium:CartPole-v1", "walker_walk"), strict=True):
+        run_path.mkdir()
+        config = Config(task=task, precision="float32")
+        (run_path / "config.json").write_text(json.dumps(to_dict(config)))
+
+    def fail():
+        raise MachineError("no library")
+
+    monkeypatch.setattr(command, "find_backend", fail)
+    for chosen, warns in ((runs[:1], False), (runs[1:], True), (runs, True)):
+        options = command.EvaluateArgs(runs=chosen, video=tmp_path / "videos")
+        videos = command._videos(options, [(run, 100) for run in chosen])
+        assert {run for run, _ in videos} == set(chosen) & {runs[0]}
+        assert ("no video: no library" in capsys.readouterr().err) == warns

@@ -99,7 +99,7 @@ def test_a_file_is_trained_on_from_the_beginning_to_the_plot(kwargs, inputs, tmp
     # The file may be moved, wherever its name is given again.
     (tmp_path / "new place").mkdir()
     new = (tmp_path / "mine.py").rename(tmp_path / "new place" / "mine.py")
-    moved = f"{new}:{function}"
+    moved = f"{new}:Reach"
     evaluated = run("evaluate.py", path, "--task", moved, "--episodes", "1")
     assert evaluated.returncode == 0, evaluated.stderr
     assert f"{task} is {moved} now\n" in evaluated.stdout

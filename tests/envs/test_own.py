@@ -141,7 +141,7 @@ def test_a_registered_function_and_its_name():
     "task",
     [
         *("", "a\nb", "walker_walk", "cup_catch", "probe_memory", "list"),
-        *(" ", " a", "a ", ":", "a:", ":b", "a: b", "gymnasium:CartPole-v1", "gymnax:X"),
+        *(" ", " a", "a ", "gymnasium:CartPole-v1", "gymnax:X"),
     ],
 )
 def test_names_that_cannot_be_registered(task):
@@ -166,7 +166,8 @@ def test_names_of_functions_with_arguments_tell_them_apart():
     assert own.name_of(functools.partial(three, b="x\ny")) == (
         r'builtins:dict(1, b="x\ny", size=3)'
     )
-    gpld.register(own.name_of(two), two)
+    for make in (two, functools.partial(dict, {"a": 1}, text=" : (")):
+        gpld.register(own.name_of(make), make)
     with pytest.raises(ValueError, match=r"JSON knows, since .* `gpld\.register` gives it another"):
         own.name_of(functools.partial(dict, size=object()))
 
@@ -221,6 +222,32 @@ def test_a_stored_name_runs_no_code(file):
         assert message in str(error.value)
 
 
+def test_a_stored_name_is_answered_with_what_can_be_done(file):
+    def message(task):
+        with pytest.raises(ValueError, match="runs none") as error:
+            make_env(task, seed=0)
+        return str(error.value)
+
+    python = ", or in Python its name to `gpld.register` or its function as `env=` of `gpld.train`."
+    assert message(f"{file}:make").endswith(f"on the command line as well{python}")
+    moved = message("/moved/line.py:make")
+    assert moved.endswith(f"as well, with the path where the file is now{python}")
+
+    class Mine(Memory):
+        """In a function, where no other process finds it."""
+
+    for make in (Mine, lambda: Memory(seed=0), functools.partial(Memory, seed=0)):
+        name = own.name_of(make)
+        assert message(name).endswith(
+            f"; by the name {name} no other process finds it: give its function again in Python, "
+            "as `env=` of `gpld.train`, or to `gpld.register`."
+        )
+    assert "--task" not in message("__main__:Puck")
+    assert own.found_by_name("/old (1)/mine.py:make")
+    assert own.found_by_name(own.name_of(Memory))
+    assert not own.found_by_name("point")
+
+
 def test_a_name_on_the_command_line_may(file):
     task = parse_config(["--task", f"{file}:make", "--preset", "debug"]).task
     assert lengths(task) == 4
@@ -243,8 +270,8 @@ def test_no_other_task_imports_it(file):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("HalfCheetah-v4", "did you mean gymnasium:HalfCheetah-v4? `--task list` shows all."),
-        ("HalfChetah-v5", "did you mean gymnasium:HalfCheetah-v5? `--task list` shows all."),
+        ("HalfCheetah-v4", "did you mean gymnasium:HalfCheetah-v4? `--task list` shows all but"),
+        ("HalfChetah-v5", "did you mean gymnasium:HalfCheetah-v5? `--task list` shows all "),
         (
             "cartpole",
             "did you mean gymnasium:CartPole-v1, cartpole_swingup or cartpole_balance? `--task",
@@ -346,12 +373,10 @@ def test_code_that_changes_settings_of_jax_is_refused(file, workers):
     file.write_text(file.read_text() + changing + "    return Line()\n")
     task = f"{file}:change"
     gpld.register(task)
-    before = jax.config.jax_debug_nans
-    try:
+    for _ in range(2):  # the second time as the first, since what it set was put back
         with pytest.raises(UsageError, match=r"possible: its code sets JAX_DEBUG_NANS to True"):
             make_vector_env(task, num_envs=1, seed=0, workers=workers)
-    finally:
-        jax.config.update("jax_debug_nans", before)
+        assert jax.config.jax_debug_nans is False
     gpld.register(f"{file}:make")
     make_vector_env(f"{file}:make", num_envs=1, seed=0).close()
 

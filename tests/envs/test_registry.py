@@ -65,11 +65,14 @@ def test_unknown_task_is_answered_with_close_ones():
         make_env("dmc_walker_walk", seed=0)
     assert str(info.value) == (
         "`task` must be a known task, got 'dmc_walker_walk'; did you mean walker_walk? "
-        "`--task list` shows all."
+        "`--task list` shows all but those that `gpld.register` names in another process."
     )
     with pytest.raises(ValueError, match="`task`") as info:
-        make_env("atari", seed=0)
-    assert str(info.value) == ("`task` must be a known task, got 'atari'; `--task list` shows all.")
+        make_env("zzz", seed=0)
+    assert str(info.value) == (
+        "`task` must be a known task, got 'zzz'; `--task list` shows all but those that "
+        "`gpld.register` names in another process."
+    )
 
 
 @pytest.mark.parametrize("task", ["walker_walk", "probe_delayed"])

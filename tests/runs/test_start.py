@@ -58,11 +58,29 @@ def test_the_file_of_a_task_may_be_moved(tmp_path, monkeypatch, capsys):
 
     folder = RunFolder(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert read_settings(folder, "./new place/mine.py:make") == moved
+    assert read_settings([folder, folder], "./new place/mine.py:make") == [moved, moved]
     assert capsys.readouterr().out == f"/old/mine.py:make is {new}:make now\n"
-    for task in (None, f"{new}:other", "mine:make"):
-        with pytest.raises(UsageError, match=r"give `--task /old/mine\.py:make` on the"):
-            read_settings(folder, task)
+    with pytest.raises(UsageError, match=r"give `--task /old/mine\.py:make` on the"):
+        read_settings([folder], None)
+
+
+def test_a_task_that_is_given_again_must_be_that_of_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "_allowed", set())
+    (tmp_path / "mine.py").touch()
+    tasks = [f"{tmp_path / 'mine.py'}:make", "walker_walk"]
+    folders = [RunFolder(tmp_path / name) for name in ("own", "suite")]
+    for folder, task in zip(folders, tasks, strict=True):
+        folder.path.mkdir()
+        write(folder.path, Config(task=task, precision="float32"))
+    for task in (f"{tmp_path / 'mine.py'}:other", "mine:make", "walker_run"):
+        with pytest.raises(UsageError) as error:
+            read_settings(folders, task)
+        known = " or ".join(tasks)
+        assert str(error.value) == f"`--task` must be the task of the run, {known}, got {task}."
+        with pytest.raises(UsageError, match=r"^`--task` must be the task of the run, walker_walk"):
+            read_settings(folders[1:], task)
+    assert [config.task for config in read_settings(folders, tasks[0])] == tasks
+    assert [config.task for config in read_settings(folders[1:], tasks[1])] == tasks[1:]
 
 
 def test_a_run_whose_schedule_was_counted_otherwise_does_not_go_on(tmp_path):

@@ -104,7 +104,8 @@ def test_a_function_in_a_function_trains_and_goes_on(config, tmp_path, monkeypat
     ("shape", "message"),
     [
         ((84, 84, 3), "equally large, with sides that are multiples of 16, got 84 x 84; `--env.im"),
-        ((8, 40, 1), "got 8 x 40; `--env.image_size 16` resizes them."),
+        ((8, 40, 1), "got 8 x 40; `--env.image_size 16` resizes them; "),
+        ((7, 7, 3), "; what is no picture can be flattened, as gymnasium.wrappers.FlattenObs"),
     ],
 )
 def test_pictures_that_cannot_be_halved_are_refused_with_a_size(config, tmp_path, shape, message):
@@ -112,6 +113,13 @@ def test_pictures_that_cannot_be_halved_are_refused_with_a_size(config, tmp_path
         gpld.train(config, tmp_path / "run", env=lambda: Sized(*shape))
     assert message in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_codes_that_look_like_a_picture_can_be_flattened(monkeypatch):
+    monkeypatch.setattr(own, "_registered", {})
+    gpld.register("codes", lambda: gymnasium.wrappers.FlattenObservation(Sized(7, 7, 3)))
+    (array,) = gpld.make_env("codes", seed=0).spec.observation.values()
+    assert (array.shape, array.dtype) == ((147,), np.float32)
 
 
 class Broken(gymnasium.Env):
@@ -139,8 +147,9 @@ def test_a_broken_rule_ends_a_run_before_it_begins(config, tmp_path, make):
         f"The environment {name} breaks a rule of training, observations: the observation has "
         "shape (5,), at step 1, but (2,) was announced; "
     )
-    assert "`gpld check-env " in str(error.value)
-    assert """ --env.kwargs '{"size": 5}'` checks all rules.""" in str(error.value)
+    command = f"""; `gpld check-env {name} --env.kwargs '{{"size": 5}}'` checks all rules."""
+    assert str(error.value).endswith(command) == own.found_by_name(name)
+    assert ("check-env" in str(error.value)) == (make is Broken)
     assert not (tmp_path / "run").exists()
 
 

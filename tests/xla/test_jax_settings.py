@@ -107,6 +107,23 @@ def test_code_of_others_may_not_change_what_a_run_depends_on(name):
         check_unchanged(before)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_code_of_others_has_changed_is_put_back(known):
+    before = all_settings()
+    changes = {
+        "jax_enable_x64": True,
+        "jax_numpy_dtype_promotion": "strict",
+        "jax_transfer_guard": "disallow",
+        "jax_default_matmul_precision": "bfloat16",
+    }
+    for name, value in changes.items():
+        jax.config.update(name, value)
+    with pytest.raises(UsageError, match=r"JAX_ENABLE_X64 to True.* JAX_TRANSFER_GUARD to 'disa"):
+        check_unchanged(before if known else None)
+    assert all_settings() == before
+    check_unchanged(before if known else None)
+
+
 def test_guards_that_no_run_survives_are_refused():
     with jax.debug_key_reuse(True), pytest.raises(UsageError, match="JAX_DEBUG_KEY_REUSE is True"):
         jax_settings()

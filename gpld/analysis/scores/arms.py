@@ -8,6 +8,7 @@ from ...config.flat import MAY_CHANGE
 from ...envs.score_range import score_range
 from ...errors import UsageError
 from ...machine.files import read_json
+from ...suite import short_name
 
 ARMS = "arms.json"
 """In the folder of a sweep: the name of each arm by the folder that holds its runs."""
@@ -42,14 +43,14 @@ def sweeps_of(run: Path) -> Iterator[tuple[str | None, tuple[str, ...]]]:
 
 
 def task_name(config: Config) -> str:
-    """Return the name of a run's task in tables.
+    """Return the name of a run's task in tables, the same for a file that has been moved.
 
     Where the range of its returns is known, arguments of the environment may change it: with them
     it is another task, whose range is not known.
     """
     if config.env.kwargs != "{}" and score_range(config.task) is not None:
         return f"{config.task} {config.env.kwargs}"
-    return config.task
+    return short_name(config.task)
 
 
 def label_arms(configs: Sequence[Config]) -> list[str]:

@@ -54,7 +54,7 @@ class Continuous:
             low: Lowest values, or one for all.
             high: Highest values, or one for all.
             shape: Axes of an action.
-            dtype: Its dtype; integers are rounded to.
+            dtype: Its dtype; integers and booleans are rounded to.
             space: What errors call the space.
 
         Raises:
@@ -89,5 +89,5 @@ class Continuous:
         # Minima and maxima take half the time of `np.clip`.
         scaled = self._middle + self._half * array.reshape(self.shape)
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
-        rounded = np.rint(scaled) if self.dtype.kind in "iu" else scaled
+        rounded = np.rint(scaled) if self.dtype.kind in "biu" else scaled
         return np.asarray(rounded, self.dtype)

@@ -162,7 +162,7 @@ def convert_action(kind: Discrete | Continuous, action: Shaped[Array, "..."]) ->
     low, high = (jnp.asarray(x, jnp.float32) for x in (kind.low, kind.high))
     fraction = (jnp.clip(action, -1, 1).reshape(kind.shape) + 1) / 2
     scaled = fraction * high + (1 - fraction) * low
-    scaled = jnp.round(scaled) if kind.dtype.kind in "iu" else scaled
+    scaled = jnp.round(scaled) if kind.dtype.kind in "biu" else scaled
     return scaled.astype(kind.dtype)
 
 

@@ -73,7 +73,8 @@ def restore(env: gymnasium.Env, state: EnvState) -> None:
         if name in state["random"]:
             owner.np_random.bit_generator.state = state["random"][name]
     for i, limit in enumerate(_time_limits(env)):
-        limit._elapsed_steps = state["elapsed"][str(i)]
+        # Older states lack those within what has a state of its own.
+        limit._elapsed_steps = state["elapsed"].get(str(i), limit._elapsed_steps)
 
 
 def base_state(env: Any) -> EnvState:
@@ -112,7 +113,13 @@ def _has_own_state(layer: Any) -> bool:
 
 
 def _time_limits(env: Any) -> list[Any]:
-    return [layer for layer in _layers(env) if type(layer) is wrappers.TimeLimit]
+    """Return all of them from without, also those within what has a state of its own."""
+    limits = []
+    while isinstance(env, gymnasium.Wrapper):
+        if type(env) is wrappers.TimeLimit:
+            limits.append(env)
+        env = env.env
+    return limits
 
 
 def _random(base: Any) -> list[tuple[str, Any]]:

@@ -113,6 +113,16 @@ def test_tables_by_arm_and_task_and_what_is_missing(tmp_path):
         late.common("GPDL")
 
 
+def test_seeds_of_a_file_at_two_places_are_those_of_one_task(tmp_path):
+    for seed, folder in enumerate(("/here", "/moved/there")):
+        config = configured(f"{folder}/mine.py:make", seed, env_steps=5_000)
+        write_run(tmp_path / f"{seed}", config, [(5_000, [float(seed)])])
+    runs = read_runs([tmp_path])
+    assert [(run.task, run.arm) for run in runs] == 2 * [("mine.py:make", "GPLD")]
+    (scores,) = score_table(runs).scores["GPLD"].values()
+    np.testing.assert_array_equal(scores, [0, 1])
+
+
 def test_only_common_tasks_are_compared(tmp_path):
     write_run(tmp_path / "a", configured("walker_run", 0, env_steps=5_000), [(5_008, [1.0])])
     both = {"b": ("walker_walk", 0.5), "c": ("walker_walk", 0.0)}

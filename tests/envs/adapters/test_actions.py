@@ -1,9 +1,11 @@
 """Actions of ours as environments of others take them."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gpld.envs.adapters.actions import Continuous, Discrete
+from gpld.envs.adapters.functional_env import convert_action
 from gpld.errors import UsageError
 
 F32 = np.dtype(np.float32)
@@ -23,6 +25,14 @@ def test_entries_are_scaled_each_to_its_bounds():
 def test_one_bound_may_be_for_all_and_integers_are_rounded_to():
     actions = Continuous(0, 255, (2,), np.dtype(np.uint8), space="Box")
     np.testing.assert_array_equal(actions.convert([-1, 0.999]), np.array([0, 255], np.uint8))
+
+
+def test_booleans_are_rounded_to_on_the_host_and_in_programs():
+    actions = Continuous(0, 1, (3,), np.dtype(bool), space="Box")
+    action = np.array([-0.9, -0.1, 0.1], np.float32)
+    for actual in (actions.convert(action), convert_action(actions, jnp.asarray(action))):
+        np.testing.assert_array_equal(np.asarray(actual), [False, False, True])
+        assert actual.dtype == bool
 
 
 def test_results_never_leave_the_bounds():

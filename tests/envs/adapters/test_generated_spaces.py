@@ -12,7 +12,7 @@ from gpld.errors import UsageError
 
 SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 FLOATS = st.sampled_from([np.float16, np.float32, np.float64])
-INTEGERS = st.sampled_from([np.int8, np.uint8, np.int32, np.uint16, np.int64])
+INTEGERS = st.sampled_from([np.int8, np.uint8, np.int32, np.uint16, np.int64, bool])
 
 
 @st.composite
@@ -24,7 +24,8 @@ def boxes(draw):
         high = draw(st.sampled_from([0.5, 3.0, 1e4, np.inf]))
         return spaces.Box(low, high, shape, dtype)
     dtype = draw(INTEGERS)
-    return spaces.Box(0, min(np.iinfo(dtype).max, 2**40), shape, dtype)
+    high = 1 if dtype is bool else min(np.iinfo(dtype).max, 2**40)
+    return spaces.Box(0, high, shape, dtype)
 
 
 PICTURES = st.builds(
@@ -67,6 +68,7 @@ class Sampling(gymnasium.Env):
 
     def step(self, action):
         assert self.action_space.contains(action), action
+        self.action = action
         return self.observation_space.sample(), 1.0, False, False, {}
 
 
@@ -99,6 +101,10 @@ def check(observation_space, action_space):
         else:
             action = rng.uniform(-1.2, 1.2, spec.action_size).astype(np.float32)
         timesteps = [env.reset(), env.step(action)]
+        if isinstance(action_space, spaces.Box) and action_space.dtype.kind in "biu":
+            fraction = (np.clip(action, -1, 1).reshape(action_space.shape) + np.float64(1)) / 2
+            wanted = fraction * action_space.high.astype(np.float64)  # from 0
+            assert (np.abs(own.action - wanted) <= 0.5 + 1e-6 * wanted).all()
         for timestep in timesteps:
             assert set(timestep.observation) == set(spec.observation)
             for name, array in timestep.observation.items():

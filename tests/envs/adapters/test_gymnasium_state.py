@@ -11,6 +11,7 @@ from gpld.envs.adapters import gymnasium_state
 from gpld.envs.adapters.adapter import Adapter
 from gpld.envs.adapters.gymnasium_env import GymnasiumEnv
 from gpld.envs.timestep import ANEW
+from gpld.errors import UsageError
 
 CLASSIC = ["CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1", "Acrobot-v1"]
 TOY = ["FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", "Blackjack-v1"]
@@ -113,6 +114,38 @@ def test_an_environment_may_have_a_state_itself():
     steps = advance(env, [[0.0]] * 12)
     np.testing.assert_equal(advance(copy, [[0.0]] * 12), steps)
     assert [step.is_last.item() for step in steps].index(True) == 4
+
+
+class Keeping(gymnasium.Wrapper):
+    """Wrapper with a state of its own, around a time limit that does not belong to it."""
+
+    def get_state(self):
+        return {"state": self.unwrapped.state.copy()}
+
+    def set_state(self, state):
+        self.unwrapped.state = state["state"]
+
+
+def test_a_time_limit_within_what_has_a_state_is_known_and_goes_on():
+    env, copy = (
+        Adapter(GymnasiumEnv(Keeping(gymnasium.make("Pendulum-v1"))), seed=seed) for seed in (5, 6)
+    )
+    assert env.spec.resumable
+    assert env.spec.episode_steps == 200
+    with pytest.raises(UsageError, match="that ends its episodes after 200 steps itself"):
+        Adapter(GymnasiumEnv(Keeping(gymnasium.make("Pendulum-v1"))), seed=5, episode_steps=10)
+    env.reset()
+    for action in actions(env.spec, 150):
+        env.step(action)
+    copy.set_state(env.get_state())
+    steps = advance(env, [[0.5]] * 60)
+    np.testing.assert_equal(advance(copy, [[0.5]] * 60), steps)
+    assert [step.is_last.item() for step in steps].index(True) == 49
+    # As it was saved before: what the limit counts is then left to the environment.
+    state = env.get_state()
+    state["env"]["elapsed"] = {}
+    copy.set_state(state)
+    assert not copy.step([0.5]).is_last
 
 
 @pytest.mark.parametrize(
