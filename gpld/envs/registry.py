@@ -169,8 +169,7 @@ def make_vector_env(
             steps them in this process, where an exception of theirs is raised as it is
             and nothing can be restarted, except for environments of one's own: one that raises is
             made anew as one in a worker is. With batch: threads of this process, at least one.
-        timeout: Seconds, positive, in which a worker must answer; it fails otherwise. One that
-            replaces another must start and take its first step within them.
+        timeout: Seconds, positive, in which a worker must answer; it fails otherwise.
         max_restarts: How many failures are allowed in all, at least 0: workers that are
             replaced, and episodes that are truncated because a number is not finite. The
             environments of a worker that replaces another at the n-th of them are seeded from

@@ -69,7 +69,7 @@ class Evaluator:
 
     def _evaluate(self, state: AgentState, env_step: int, video: bool) -> dict[str, Any]:
         config, seed = self._config, derive_seed(self._config.seed, "evaluate", env_step)
-        first = FirstEpisode()
+        first, spec = FirstEpisode(), self._folder.env_spec()
         try:
             evaluation = evaluate(
                 state.model,
@@ -82,10 +82,11 @@ class Evaluator:
                 should_stop=self._should_stop,
                 record=first,
                 warn=self._say,
+                spec=spec,
             )
         except UsageError as error:  # of code of the user's, which may have changed meanwhile
             raise WorkerError(f"There is no evaluation: {error}") from error
-        if not self._cut and (cut := evaluation.describe_cut(self._folder.env_spec())):
+        if not self._cut and (cut := evaluation.describe_cut(spec)):
             self._say(cut)
             self._cut = True
         if video and self._draws:

@@ -540,6 +540,34 @@ def test_a_replacement_that_cannot_be_made_is_one_more_failure():
         assert "the port is in use" in envs.failures[1]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_code_that_changes_meanwhile_ends_it_in_one_line_with_its_state(file, workers):
+    """As when the user edits the file of a run: a replacement has an observation more."""
+    task, zero = f"{file}:make", np.zeros((1, 1), np.float32)
+    gpld.register(task)
+    options = {"num_envs": 1, "seed": 0, "workers": workers, "kwargs": {"fails_at": 2}}
+    source = file.read_text()
+    with make_vector_env(task, **options, max_restarts=1) as envs:
+        for _ in range(2):
+            envs.step(zero)
+        file.write_text(source.replace("(2,)", "(13,)").replace("np.full(2", "np.full(13"))
+        sys.modules.pop("gpld_own_line", None)
+        with pytest.raises(TooManyFailuresError) as error:
+            envs.step(zero)
+        state = envs.get_state()
+    assert str(error.value).startswith(
+        f"The code of {task} has changed: its environment now has observation float32 (13,), "
+        "action float32 (1,), but the run has observation float32 (2,), action float32 (1,). It is"
+    )
+    assert "the line is broken" in envs.failures[0]
+    file.write_text(source)
+    sys.modules.pop("gpld_own_line", None)
+    with make_vector_env(task, **options) as envs:
+        envs.set_state(state)
+        assert envs.recv().is_last.all()
+        assert envs.step(zero).is_first.all()
+
+
 def test_an_observation_that_was_not_announced_is_a_failure_too():
     class Lying(gymnasium.Env):
         observation_space = spaces.Box(-1, 1, (2,))

@@ -13,6 +13,7 @@ from ..timestep import (
     EnvState,
     TimeStep,
     blank_timestep,
+    check_same,
     join_timesteps,
     map_timestep,
 )
@@ -80,7 +81,7 @@ class VectorEnv(contextlib.AbstractContextManager):
             WorkerError: If a worker could not make its environments; all are closed.
         """
         self._groups = list(groups)
-        self._replace = replace
+        self._task, self._replace = task, replace
         try:
             self.spec, *_ = [group.spec for group in groups]  # waits for all
         except BaseException:
@@ -207,6 +208,7 @@ class VectorEnv(contextlib.AbstractContextManager):
                 if any(lost[part]) and self._replace is not None:  # with seeds that none had before
                     self._groups[index].close()
                     self._groups[index] = self._replace(index, self._failures.count)
+                    self._check_code(self._groups[index])
                 own = [envs[str(i)] for i in range(part.start, part.stop)]
                 self._groups[index].set_states(own)
         self._renewed = state["renewed"].copy()
@@ -345,11 +347,26 @@ class VectorEnv(contextlib.AbstractContextManager):
             self._failures.add(f"{error} It was replaced, and its episodes are truncated.")
             try:
                 self._groups[index] = self._replace(index, self._failures.count)
+                self._check_code(self._groups[index])
                 return
-            except (WorkerError, UsageError) as again:  # of one that is made in this process
+            except (WorkerError, UsageError) as again:
                 error = again
         if self._error is None:
             self._error = self._failures.one_more(str(error))
             for note in getattr(error, "__notes__", ()):
                 self._error.add_note(note)
         self._groups[index] = LostGroup(self.spec, part.stop - part.start)
+
+    def _check_code(self, group: Group) -> None:
+        """Wait for a group that takes the place of another, and check that it has its arrays.
+
+        Raises:
+            WorkerError: If it cannot be made.
+            UsageError: If it has others; it is closed then, as before.
+        """
+        subject = f"The code of {self._task} has changed: its environment now"
+        try:
+            check_same(subject, group.spec, "the run", self.spec)
+        except (WorkerError, UsageError):
+            group.close()
+            raise
