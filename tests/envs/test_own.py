@@ -624,3 +624,41 @@ def test_episodes_without_a_state_end_at_a_resume_and_others_begin(file, workers
         envs.set_state(state)  # nothing is lost between two episodes
         assert envs.step(zero).is_first.all()
         assert not envs.interrupted.any()
+
+
+class _Drawn(gymnasium.Env):
+    """Draws from the seed that it is made with, and ignores that of a reset."""
+
+    observation_space = action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+
+    def reset(self, *, seed=None, options=None):
+        return self.rng.uniform(-1, 1, 1), {}
+
+    def step(self, action):
+        return np.zeros(1), 0.0, True, False, {}
+
+
+@pytest.mark.parametrize(("workers", "replace"), [(0, True), (1, True), (1, False)])
+def test_no_episode_is_repeated_after_a_resume_of_what_has_no_state(workers, replace):
+    gpld.register("mine", _Drawn)
+
+    def begin(state=None, num_steps=4):
+        """Return the first observations of the next episodes, and the state after them."""
+        options = {"num_envs": 2, "seed": 0, "workers": workers, "replace_workers": replace}
+        with make_vector_env("mine", **options) as envs:
+            if state is not None:
+                envs.set_state(state)
+            steps = [envs.step(envs.no_action()) for _ in range(num_steps)]
+            seen = [step.observation["observation"] for step in steps if step.is_first.all()]
+            return np.concatenate(seen).ravel().tolist(), envs.get_state()
+
+    first, state = begin()
+    second, later = begin(state)
+    third, _ = begin(later)
+    assert len({*first, *second, *third}) == 12
+    assert begin(state)[0] == second  # the same state gives the same run
+    del state["num_steps"]  # as versions before did not store it
+    assert not set(begin(state)[0]) & set(first)
