@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float64
 
 from ...errors import UsageError
 from ..timestep import ANEW, IMAGE, EnvSpec, EnvState, TimeStep, single_timestep
@@ -150,6 +151,14 @@ class Adapter:
     def arrays(self) -> Mapping[str, Announced]:
         """Arrays of its observations but for a picture that was asked for, as it announces them."""
         return self._arrays
+
+    @property
+    def bounds(self) -> Float64[np.ndarray, "2 action"] | None:
+        """Lowest and highest actions of the environment, which are -1 and 1 here."""
+        action = self._env.action
+        if isinstance(action, Discrete):
+            return None
+        return np.stack([action.low.ravel(), action.high.ravel()])
 
     def wrap(self, around: Callable[[Foreign], Any]) -> None:
         """Put something around the environment, which sees what comes from it before it is ours."""
