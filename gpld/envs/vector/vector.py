@@ -17,7 +17,7 @@ from ..timestep import (
     join_timesteps,
     map_timestep,
 )
-from .group import LOST, Actions, Group, LostGroup, Mask
+from .group import Actions, Group, LostGroup, Mask
 from .worker import Worker
 
 
@@ -184,7 +184,8 @@ class VectorEnv(contextlib.AbstractContextManager):
             "renewed": self._renewed.copy(),
             "timestep": map_timestep(np.copy, self.newest)._asdict(),
             "interrupted": self._interrupted.copy(),
-            "num_restarts": self._failures.count,
+            # With the one too many, which counts once it is gone on from.
+            "num_restarts": self._failures.count + (self._error is not None),
             "num_steps": self._num_steps,
         }
 
@@ -210,8 +211,7 @@ class VectorEnv(contextlib.AbstractContextManager):
             raise ValueError(f"`state` must hold {self.num_envs} environments, got {len(envs)}.")
         states = [envs[str(i)] for i in range(self.num_envs)]
         anew = np.array([ANEW in own for own in states])
-        lost = any(own.keys() == LOST.keys() for own in states)
-        self._failures.count = state["num_restarts"] + lost
+        self._failures.count = state["num_restarts"]
         # Older states do not say it: of environments that had begun.
         self._num_steps = state.get("num_steps", 1)
         with self._closed_on_failure():
