@@ -14,6 +14,7 @@ from ..machine.signals import Interrupts
 from ..parallel.hosts import Processes
 from ..runs.folder import RunFolder
 from ..seeding import derive_seed
+from .source import num_workers
 
 
 class Evaluator:
@@ -79,6 +80,9 @@ class Evaluator:
                 seed=seed,
                 **config.env_options,
                 max_restarts=config.env.max_restarts,
+                # As training does: code of the user's may end its process, or hang.
+                workers=0 if config.env.backend == "mjx" else num_workers(config),
+                timeout=config.env.timeout,
                 should_stop=self._should_stop,
                 record=first,
                 warn=self._say,

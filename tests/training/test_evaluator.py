@@ -26,13 +26,31 @@ class Folder(RunFolder):
         return spec._replace(observation=more)
 
 
-def test_code_that_has_changed_since_is_an_error_that_saves_the_run(tmp_path, monkeypatch):
+STATE = object.__new__(AgentState)
+object.__setattr__(STATE, "model", object.__new__(Dreamer))  # both fail before they look at it
+
+
+@pytest.fixture
+def evaluator(tmp_path, monkeypatch):
     monkeypatch.setattr(own, "_registered", {})
-    gpld.register("mine", ConstantReward)
-    config = dataclasses.replace(PRESETS["debug"], task="mine")
-    state = object.__new__(AgentState)
-    object.__setattr__(state, "model", object.__new__(Dreamer))
+    debug = PRESETS["debug"]
+    env = dataclasses.replace(debug.env, workers=1, max_restarts=0)
+    config = dataclasses.replace(debug, task="mine", env=env)
     with Interrupts(print, outlook) as interrupts:
-        evaluator = Evaluator(config, Folder(tmp_path), interrupts, print)
-        with pytest.raises(WorkerError, match=r"^There is no evaluation: mine has .*, but the run"):
-            evaluator(state, 40, video=False)
+        yield Evaluator(config, Folder(tmp_path), interrupts, print)
+
+
+def test_code_that_has_changed_since_is_an_error_that_saves_the_run(evaluator):
+    gpld.register("mine", ConstantReward)
+    with pytest.raises(WorkerError, match=r"^There is no evaluation: mine has .*, but the run"):
+        evaluator(STATE, 40, video=False)
+
+
+def _raise(seed):
+    raise RuntimeError("no licence")
+
+
+def test_environments_of_ones_own_are_in_processes_as_in_training(evaluator):
+    gpld.register("mine", _raise)
+    with pytest.raises(WorkerError, match=r"^Worker of environments? 0 .*: no licence"):
+        evaluator(STATE, 40, video=False)
