@@ -6,11 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Shaped
 
-from ..envs import IMAGE, ArraySpec
-from ..envs.adapters.arrays import resize
-from ..envs.timestep import RESERVED
-
-_CHANNELS = (1, 3, 4)
+from ..envs import ArraySpec
+from ..envs.adapters.arrays import has_channels_first, is_image, own_name, resize
 
 # Of the distance between two bounds: what rounding to float32 may add to an action.
 _TOLERANCE = 1e-5
@@ -156,8 +153,7 @@ def _observation(
         if 0 in array.shape:
             continue
         classes = episode.num_classes.get(key)
-        name = key or (IMAGE if classes is None and _is_image(array) else "observation")
-        name = f"obs/{name}" if name.partition("/")[0] in RESERVED else name
+        name = own_name(key, classes is None and is_image(array.shape[1:], array.dtype))
         if name in arrays:
             raise Refused(f"two observations are named `{name}`")
         converted = _convert_array(f"observation `{name}`", array, classes, image_size)
@@ -174,20 +170,14 @@ def _convert_array(
     """Convert one array: bytes of images, int32 of classes, float32 of all else."""
     if num_classes is not None:
         return _integers(what, array, num_classes)
-    if _is_image(array):
-        channels_first = array.shape[3] not in _CHANNELS
-        images = np.moveaxis(array, 1, -1) if channels_first else array
+    if is_image(array.shape[1:], array.dtype):
+        images = np.moveaxis(array, 1, -1) if has_channels_first(array.shape[1:]) else array
         if image_size is not None and images.shape[1:3] != (image_size, image_size):
             return np.stack([resize(image, image_size) for image in images])
         return np.ascontiguousarray(images)
     # Vectors have one axis, or two; the image network is for bytes alone.
     flat = array.reshape(len(array), -1) if array.ndim > 3 else array
     return _numbers(what, flat)
-
-
-def _is_image(array: Shaped[np.ndarray, "..."]) -> bool:
-    shape = array.shape[1:]
-    return array.dtype == np.uint8 and len(shape) == 3 and bool({shape[0], shape[2]} & {*_CHANNELS})
 
 
 def _numbers(what: str, array: Shaped[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:

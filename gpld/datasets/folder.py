@@ -1,6 +1,6 @@
 """Folder of imported data: `data.json` with its task, and a stored replay of all its steps.
 
-    data.json   name and sizes of the task, manifest of the replay, a checksum of itself
+    data.json   name, sizes and bounds of the task, manifest of the replay, a checksum of itself
     replay/     the steps, in the files of `ReplayStore`
 
 There are no latent states in it: a replay of any model can take the steps over.
@@ -8,6 +8,8 @@ There are no latent states in it: a replay of any model can take the steps over.
 
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..envs import EnvSpec, spec_from_json, spec_to_json
 from ..errors import Damaged, Unsuitable
@@ -29,6 +31,9 @@ class DataFolder(NamedTuple):
     manifest: dict[str, Any]
     """That of the replay."""
 
+    bounds: list[list[float]] | None = None
+    """Lowest and highest actions, which became -1 and 1; None if discrete, or in older folders."""
+
     @property
     def files(self) -> Path:
         """Folder of the replay's files."""
@@ -44,6 +49,7 @@ class DataFolder(NamedTuple):
             "format": FORMAT,
             "task": self.task,
             "env": spec_to_json(self.spec),
+            "bounds": self.bounds,
             "replay": self.manifest,
         }
         with writing(self.path):
@@ -71,11 +77,13 @@ class DataFolder(NamedTuple):
             raise Damaged(f"{file} does not match its checksum.")
         try:
             task, spec, manifest = values["task"], spec_from_json(values["env"]), values["replay"]
-        except (KeyError, ValueError) as error:
+            if (bounds := values.get("bounds")) is not None:
+                bounds = np.array(bounds, np.float64).reshape(2, spec.action_size).tolist()
+        except (KeyError, TypeError, ValueError) as error:
             raise Damaged(f"{file} does not hold what it must: {error!r:.100}.") from error
         if fault := next(faults(manifest, str(file), whole=True), None):
             raise Damaged(f"{file} is damaged: {fault}.")
-        return cls(path, task, spec, manifest)
+        return cls(path, task, spec, manifest, bounds)
 
 
 def is_data(path: Path) -> bool:

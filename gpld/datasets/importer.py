@@ -159,7 +159,8 @@ def _import(
     )
     with writing(path):
         manifest = ReplayStore(files_of(path)).snapshot(replay).write()
-    data = DataFolder(path, task, spec, manifest)
+    bounds = None if first.discrete else [[*first.low], [*first.high]]
+    data = DataFolder(path, task, spec, manifest, bounds)
     data.write()
     return Imported(data, returns, lengths, refused, ranges)
 

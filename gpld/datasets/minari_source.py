@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from ..envs.adapters.arrays import shown
 from ..errors import UsageError
 from .episode import Bounds, Episode, Refused, are_finite
 
@@ -131,7 +132,7 @@ def _places(space: Any, path: tuple[Any, ...]) -> Iterator[_Place]:
     else:
         raise UsageError(
             "Observations must be of Box, Dict, Tuple, Discrete, MultiBinary and MultiDiscrete, "
-            f"but the space is {_named(space)}."
+            f"but the space is {shown(space)}."
         )
 
 
@@ -142,19 +143,14 @@ def _actions(space: Any, bounds: Bounds | None) -> tuple[Bounds | int, int]:
     if isinstance(space, spaces.Discrete):
         return int(space.n), int(space.start)
     if not isinstance(space, spaces.Box):
-        raise UsageError(f"Actions must be a Box or Discrete, but the space is {_named(space)}.")
+        raise UsageError(f"Actions must be a Box or Discrete, but the space is {shown(space)}.")
     bounds = bounds or Bounds(space.low, space.high)
     if not are_finite(bounds):
         raise UsageError(
-            f"Actions must have finite bounds, but the space is {_named(space)}; give `--low` and "
+            f"Actions must have finite bounds, but the space is {shown(space)}; give `--low` and "
             "`--high`."
         )
     return bounds, 0
-
-
-def _named(space: Any) -> str:
-    """Return what errors call a space, in one line."""
-    return " ".join(f"{space!r:.120}".split())
 
 
 def _reason(error: Exception) -> str:

@@ -172,14 +172,13 @@ def make_vector_env(
             steps them in this process, where an exception of theirs is raised as it is
             and nothing can be restarted, except for environments of one's own: one that raises is
             made anew as one in a worker is. With batch: threads of this process, at least one.
-        timeout: Seconds, positive, in which a worker must answer; it fails otherwise. One that
-            replaces another must start and take its first step within them.
+        timeout: Seconds, positive, in which a worker must answer; it fails otherwise.
         max_restarts: How many failures are allowed in all, at least 0: workers that are
             replaced, and episodes that are truncated because a number is not finite. The
             environments of a worker that replaces another at the n-th of them are seeded from
             `seed`, i and n.
-        replace_workers: Whether workers are replaced at all; otherwise the first that fails is
-            the last.
+        replace_workers: Whether workers that fail are replaced; otherwise the first of them is the
+            last.
         **options: See `EnvOptions`.
 
     Raises:
@@ -216,9 +215,13 @@ def make_vector_env(
         if not in_workers(task):
             workers = 0
         groups, replace = _python_groups(task, factory, num_envs, seed, workers, timeout)
-        if workers > 0 and not replace_workers:
-            replace = None
-    return VectorEnv(groups, task=task, max_failures=max_restarts, replace=replace)
+    return VectorEnv(
+        groups,
+        task=task,
+        max_failures=max_restarts,
+        replace=replace,
+        replace_failed=workers == 0 or replace_workers,
+    )
 
 
 def _python_groups(
@@ -232,8 +235,8 @@ def _python_groups(
     """Make environments that Python steps one after the other, here or in workers.
 
     Returns:
-        The groups; and what makes another in place of one, given its index and the number of the
-        failure. None where a failure would be one of ours.
+        The groups; and what makes another in place of one, given its index and numbers that its
+        seeds follow from as well. None where a failure would be one of ours.
     """
     if workers == 0 and not is_own(task):
         return [EnvGroup([factory(seed=env_seed(seed, i)) for i in range(num_envs)])], None
@@ -261,7 +264,8 @@ def env_seed(*entropy: int) -> int:
     """Return the seed of one environment of a vector environment.
 
     Args:
-        *entropy: Seed of the vector environment, index of the environment, number of the restart.
+        *entropy: Seed of the vector environment, index of the environment, number of the restart,
+            number of the step after which it was made anew.
     """
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 

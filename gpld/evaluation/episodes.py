@@ -19,8 +19,10 @@ from ..envs import (
     VectorEnv,
     check_same,
     choose_backend,
+    is_own,
     make_vector_env,
 )
+from ..envs.lookup import FUNCTIONAL
 from ..errors import Interrupted, MachineError
 from ..machine.provenance import num_cores
 from ..models import Dreamer, Latent
@@ -68,13 +70,15 @@ def evaluate(
     seed: int,
     actions: Literal["sampled", "modes"] = "sampled",
     max_restarts: int = 0,
+    workers: int = 0,
+    timeout: float = 300.0,
     should_stop: Callable[[], bool] | None = None,
     record: Record | None = None,
     warn: Callable[[str], None] | None = None,
     spec: EnvSpec | None = None,
     **options: Unpack[EnvOptions],
 ) -> Evaluation:
-    """Runs episodes in environments of their own, on dm_control's physics whatever trains.
+    """Runs episodes in environments of their own; tasks of the suite have dm_control's physics.
 
     Args:
         model: Networks.
@@ -85,6 +89,10 @@ def evaluate(
         actions: As for `run_episodes`.
         max_restarts: Episodes that may be truncated because a number is not finite; another is run
             instead of each.
+        workers: Processes that step environments of one's own, at most one for each; 0 steps them
+            in this one, unless there are pictures. Those of gymnax and Playground, which each
+            process would compile, always are in this one.
+        timeout: Seconds in which such a process must answer.
         should_stop: Asked at every step.
         record: Told every step.
         warn: Told of each failure.
@@ -102,14 +110,18 @@ def evaluate(
     num_envs = min(num_episodes, num_envs)
     # Threads cost nothing; pictures take longer than steps, and are drawn in parallel.
     observations = CompleteOptions(**options).observations
-    parallel = choose_backend(task, "auto", observations) == "batch" or observations != "vectors"
+    if choose_backend(task, "auto", observations) == "batch" or observations != "vectors":
+        workers = min(num_envs, num_cores())
+    elif not is_own(task) or task.partition(":")[0] in FUNCTIONAL:  # which are compiled in each
+        workers = 0
     with make_vector_env(
         task,
         num_envs=num_envs,
         seed=seed,
-        workers=min(num_envs, num_cores()) if parallel else 0,
+        workers=workers,
+        timeout=timeout,
         max_restarts=max_restarts,
-        replace_workers=False,
+        replace_workers=is_own(task),  # as in this process, where they are replaced as well
         **options,
     ) as envs:
         if spec is not None:

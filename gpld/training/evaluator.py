@@ -14,6 +14,7 @@ from ..machine.signals import Interrupts
 from ..parallel.hosts import Processes
 from ..runs.folder import RunFolder
 from ..seeding import derive_seed
+from .source import num_workers
 
 
 class Evaluator:
@@ -69,7 +70,7 @@ class Evaluator:
 
     def _evaluate(self, state: AgentState, env_step: int, video: bool) -> dict[str, Any]:
         config, seed = self._config, derive_seed(self._config.seed, "evaluate", env_step)
-        first = FirstEpisode()
+        first, spec = FirstEpisode(), self._folder.env_spec()
         try:
             evaluation = evaluate(
                 state.model,
@@ -79,13 +80,17 @@ class Evaluator:
                 seed=seed,
                 **config.env_options,
                 max_restarts=config.env.max_restarts,
+                # As training does: code of the user's may end its process, or hang.
+                workers=0 if config.env.backend == "mjx" else num_workers(config),
+                timeout=config.env.timeout,
                 should_stop=self._should_stop,
                 record=first,
                 warn=self._say,
+                spec=spec,
             )
         except UsageError as error:  # of code of the user's, which may have changed meanwhile
             raise WorkerError(f"There is no evaluation: {error}") from error
-        if not self._cut and (cut := evaluation.describe_cut(self._folder.env_spec())):
+        if not self._cut and (cut := evaluation.describe_cut(spec)):
             self._say(cut)
             self._cut = True
         if video and self._draws:

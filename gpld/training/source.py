@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..checkpoints import checkpoint
 from ..config import Config, EnvConfig
 from ..datasets import DataFolder, is_data
@@ -21,6 +23,7 @@ from ..envs import (
     make_functional_env,
     make_vector_env,
 )
+from ..envs.adapters.adapter import Adapter
 from ..envs.check import check_quickly, check_quickly_in_child
 from ..envs.functional.auto_reset import AutoReset
 from ..errors import MachineError, Unsuitable, UsageError
@@ -269,3 +272,14 @@ def _check_environment(config: Config, data: DataFolder) -> None:
             f"{config.task}, where the agent is evaluated,"
         )
         check_same(subject, env.spec, "the data set", data.spec)
+        bounds = env.bounds if isinstance(env, Adapter) else None
+        if bounds is None or data.bounds is None:
+            return
+        imported = np.array(data.bounds)
+        others = np.flatnonzero(~np.isclose(bounds, imported, rtol=1e-5).all(0))  # of float32
+        for entry in others[:1].tolist():
+            own, theirs = ("[{:g}, {:g}]".format(*x[:, entry]) for x in (bounds, imported))
+            raise UsageError(
+                f"{subject} has actions in {own} at entry {entry}, but the data set was imported "
+                f"with {theirs}; `gpld import-data --low --high` sets them."
+            )

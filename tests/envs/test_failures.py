@@ -134,6 +134,10 @@ def test_one_more_than_allowed_ends_it_and_says_where():
         "Environment 1 of probe_memory gave an observation `time` that is not finite. It is one "
         "failure more than the 0 that `--env.max_restarts` allows."
     )
+    other, _ = vector_env("process", 1, "time", limit=1)
+    with other:
+        other.set_state(env.get_state())
+        assert other.num_restarts == 1
     with pytest.raises(RuntimeError, match="closed"):
         env.step(ACTION)
 

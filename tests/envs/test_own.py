@@ -565,6 +565,34 @@ def test_a_replacement_that_cannot_be_made_is_one_more_failure():
         assert "the port is in use" in envs.failures[1]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_code_that_changes_meanwhile_ends_it_in_one_line_with_its_state(file, workers):
+    """As when the user edits the file of a run: a replacement has an observation more."""
+    task, zero = f"{file}:make", np.zeros((1, 1), np.float32)
+    gpld.register(task)
+    options = {"num_envs": 1, "seed": 0, "workers": workers, "kwargs": {"fails_at": 2}}
+    source = file.read_text()
+    with make_vector_env(task, **options, max_restarts=1) as envs:
+        for _ in range(2):
+            envs.step(zero)
+        file.write_text(source.replace("(2,)", "(13,)").replace("np.full(2", "np.full(13"))
+        sys.modules.pop("gpld_own_line", None)
+        with pytest.raises(TooManyFailuresError) as error:
+            envs.step(zero)
+        state = envs.get_state()
+    assert str(error.value).startswith(
+        f"The code of {task} has changed: its environment now has observation float32 (13,), "
+        "action float32 (1,), but the run has observation float32 (2,), action float32 (1,). It is"
+    )
+    assert "the line is broken" in envs.failures[0]
+    file.write_text(source)
+    sys.modules.pop("gpld_own_line", None)
+    with make_vector_env(task, **options) as envs:
+        envs.set_state(state)
+        assert envs.recv().is_last.all()
+        assert envs.step(zero).is_first.all()
+
+
 def test_an_observation_that_was_not_announced_is_a_failure_too():
     class Lying(gymnasium.Env):
         observation_space = spaces.Box(-1, 1, (2,))
@@ -621,3 +649,41 @@ def test_episodes_without_a_state_end_at_a_resume_and_others_begin(file, workers
         envs.set_state(state)  # nothing is lost between two episodes
         assert envs.step(zero).is_first.all()
         assert not envs.interrupted.any()
+
+
+class _Drawn(gymnasium.Env):
+    """Draws from the seed that it is made with, and ignores that of a reset."""
+
+    observation_space = action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+
+    def reset(self, *, seed=None, options=None):
+        return self.rng.uniform(-1, 1, 1), {}
+
+    def step(self, action):
+        return np.zeros(1), 0.0, True, False, {}
+
+
+@pytest.mark.parametrize(("workers", "replace"), [(0, True), (1, True), (1, False)])
+def test_no_episode_is_repeated_after_a_resume_of_what_has_no_state(workers, replace):
+    gpld.register("mine", _Drawn)
+
+    def begin(state=None, num_steps=4):
+        """Return the first observations of the next episodes, and the state after them."""
+        options = {"num_envs": 2, "seed": 0, "workers": workers, "replace_workers": replace}
+        with make_vector_env("mine", **options) as envs:
+            if state is not None:
+                envs.set_state(state)
+            steps = [envs.step(envs.no_action()) for _ in range(num_steps)]
+            seen = [step.observation["observation"] for step in steps if step.is_first.all()]
+            return np.concatenate(seen).ravel().tolist(), envs.get_state()
+
+    first, state = begin()
+    second, later = begin(state)
+    third, _ = begin(later)
+    assert len({*first, *second, *third}) == 12
+    assert begin(state)[0] == second  # the same state gives the same run
+    del state["num_steps"]  # as versions before did not store it
+    assert not set(begin(state)[0]) & set(first)

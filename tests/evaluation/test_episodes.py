@@ -1,5 +1,7 @@
 """Episodes with an agent that does not learn."""
 
+import os
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,8 @@ from helpers import CONFIG, build
 
 import gpld
 from gpld import agent
-from gpld.envs import make_vector_env, own
-from gpld.envs.probe import ConstantReward
+from gpld.envs import WorkerError, make_vector_env, own
+from gpld.envs.probe import ConstantReward, Memory
 from gpld.errors import Interrupted, MachineError
 from gpld.evaluation import episodes
 from gpld.evaluation.episodes import evaluate, run_episodes
@@ -151,6 +153,24 @@ def test_episodes_without_an_end_are_cut_and_count(model, monkeypatch):
     short = evaluate(model, "endless", num_episodes=1, num_envs=1, seed=0)
     assert short.lengths == [4]
     assert short.describe_cut(Endless(seed=0).spec) is None
+
+
+class Dying(ConstantReward):
+    """Ends its process."""
+
+    def step(self, action):
+        os._exit(3)
+
+
+def test_environments_of_ones_own_are_stepped_in_processes_and_may_die(model, monkeypatch):
+    monkeypatch.setattr(own, "_registered", {})
+    gpld.register("mine", Memory)
+    options = {"num_episodes": 3, "num_envs": 2, "seed": 0}
+    here, there = (evaluate(model, "mine", workers=n, **options) for n in (0, 2))
+    assert here == there
+    gpld.register("dying", Dying)
+    with pytest.raises(WorkerError, match="of dying died with exit code 3"):
+        evaluate(model, "dying", workers=2, **options)
 
 
 def test_episodes_with_a_time_limit_are_not_cut(model, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from imported_data import imported, steps_of, write_episodes
 from gpld.cli import parse_config
 from gpld.config.presets import PRESETS
 from gpld.errors import UsageError
+from gpld.machine import checksums
 from gpld.runs.start import PlannedRun
 from gpld.training.experience import LATENT, make_replay, sample
 from gpld.training.source import open_source, take_over
@@ -84,6 +86,40 @@ def test_an_agent_is_evaluated_in_an_environment_like_the_data(tmp_path):
         source_of(config, tmp_path)
     assert "\n" not in str(error.value)
     source_of(dataclasses.replace(config, learn="world_model"), tmp_path)
+
+
+def test_bounds_of_actions_are_those_of_the_environment_in_which_it_is_evaluated(tmp_path):
+    (tmp_path / "eps").mkdir()
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "eps" / "0.npz",
+        observation=rng.normal(size=(101, 3)),
+        action=rng.uniform(-1, 1, (100, 1)),
+        reward=np.zeros(100),
+        terminated=np.arange(100) == 99,
+    )
+    task = "gymnasium:Pendulum-v1"
+
+    def configure(bound):
+        flags = ["--task", task, "--low", f"-{bound}", "--high", f"{bound}"]
+        data = imported(tmp_path / "eps", tmp_path / f"{bound}", *flags)
+        assert data.bounds == [[-bound], [bound]]
+        return data, configured(data, task=task, learn="agent")
+
+    source_of(configure(2)[1], tmp_path)
+    data, config = configure(1)
+    with pytest.raises(UsageError) as error:
+        source_of(config, tmp_path)
+    assert str(error.value).endswith(
+        "gymnasium:Pendulum-v1, where the agent is evaluated, has actions in [-2, 2] at entry 0, "
+        "but the data set was imported with [-1, 1]; `gpld import-data --low --high` sets them."
+    )
+    source_of(dataclasses.replace(config, learn="world_model"), tmp_path)
+    file = data.path / "data.json"
+    values = json.loads(file.read_text())
+    del values["sha256"], values["bounds"]  # as versions before wrote it
+    file.write_text(json.dumps({**values, "sha256": checksums.of_json(values)}))
+    source_of(config, tmp_path)
 
 
 def test_images_that_the_model_cannot_take_are_one_line(tmp_path):

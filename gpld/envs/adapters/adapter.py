@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float64
 
 from ...errors import UsageError
 from ..timestep import ANEW, IMAGE, EnvSpec, EnvState, TimeStep, single_timestep
@@ -121,7 +122,7 @@ class Adapter:
         self._env, self._seed, self._image_size = env, seed, image_size
         self._episode_steps = episode_steps
         self._pending_seed: int | None = seed
-        self._num_resets = self._elapsed = 0
+        self._elapsed = 0
         self._arrays: dict[str, Announced] = {}
         if observations != "pixels":
             self._arrays = announce(env.places(), image_size)
@@ -151,6 +152,14 @@ class Adapter:
         """Arrays of its observations but for a picture that was asked for, as it announces them."""
         return self._arrays
 
+    @property
+    def bounds(self) -> Float64[np.ndarray, "2 action"] | None:
+        """Lowest and highest actions of the environment, which are -1 and 1 here."""
+        action = self._env.action
+        if isinstance(action, Discrete):
+            return None
+        return np.stack([action.low.ravel(), action.high.ravel()])
+
     def wrap(self, around: Callable[[Foreign], Any]) -> None:
         """Put something around the environment, which sees what comes from it before it is ours."""
         self._env = around(self._env)
@@ -158,7 +167,6 @@ class Adapter:
     def reset(self) -> TimeStep:
         """Start an episode."""
         seed, self._pending_seed = self._pending_seed, None
-        self._num_resets += 1
         self._elapsed = 0
         return self._timestep(self._env.reset(seed), is_first=True)
 
@@ -186,34 +194,29 @@ class Adapter:
         )
 
     def get_state(self) -> EnvState:
-        """Return the state; of an environment that has none, only how often it was reset.
+        """Return the state; of an environment that has none, only that it is begun anew.
 
         One that files cannot hold counts as none, so that a run can still be saved; what is wrong
         with it is in its place.
         """
-        state = {"num_resets": self._num_resets, "elapsed": self._elapsed}
         if not self._env.resumable:
-            return {**state, ANEW: True}
+            return {ANEW: True}
+        state = {"elapsed": self._elapsed}
         if self._pending_seed is not None:  # nothing has begun
             return {**state, "env": None}
         own = self._env.get_state()
         try:
             check_state(own)
         except UsageError as error:
-            return {**state, ANEW: str(error)}
+            return {ANEW: str(error)}
         return {**state, "env": own}
 
     def set_state(self, state: EnvState) -> None:
-        """Continue where the environment of `state` was, or with a new episode if it has none.
-
-        That one is seeded by how many there were, so that the first ones are not repeated.
-        """
-        self._num_resets, self._elapsed = state["num_resets"], state["elapsed"]
-        if state.get(ANEW):
-            if self._num_resets:
-                entropy = np.random.SeedSequence((self._seed, self._num_resets))
-                self._pending_seed = int(entropy.generate_state(1)[0])
-        elif state["env"] is not None:
+        """Continue where the environment of `state` was; begin as it was made if it has none."""
+        if ANEW in state:
+            return
+        self._elapsed = state["elapsed"]
+        if state["env"] is not None:
             self._env.set_state(state["env"])
             self._pending_seed = None
 

@@ -9,7 +9,7 @@ from jaxtyping import Float64, Shaped, UInt8
 from ...errors import UsageError
 from ..timestep import IMAGE, RESERVED, ArraySpec
 
-_CHANNELS = (1, 3, 4)
+_CHANNELS = {1, 3, 4}
 
 
 class Place(NamedTuple):
@@ -82,10 +82,7 @@ def announce(places: Iterable[Place], image_size: int | None) -> dict[str, Annou
         if 0 in place.shape:
             continue
         announced = _form(place, image_size)
-        is_image = len(announced.spec.shape) == 3
-        name = "/".join(map(str, place.path)) or (IMAGE if is_image else "observation")
-        if name.partition("/")[0] in RESERVED:
-            name = f"obs/{name}"
+        name = own_name("/".join(map(str, place.path)), len(announced.spec.shape) == 3)
         if name in arrays:
             raise UsageError(
                 f"Observations must have different names, but two of them are {name!r} once they "
@@ -95,6 +92,22 @@ def announce(places: Iterable[Place], image_size: int | None) -> dict[str, Annou
     if not arrays:
         raise UsageError("The environment must have an observation with at least one number.")
     return {name: arrays[name] for name in sorted(arrays)}
+
+
+def own_name(name: str, is_picture: bool) -> str:
+    """Return our name of an array that others call `name`, or nothing where it is the only one."""
+    name = name or (IMAGE if is_picture else "observation")
+    return f"obs/{name}" if name.partition("/")[0] in RESERVED else name
+
+
+def is_image(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Return whether an array of an observation is a picture."""
+    return dtype == np.uint8 and len(shape) == 3 and bool({shape[0], shape[2]} & _CHANNELS)
+
+
+def has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Return whether the channels of a picture of this shape come first."""
+    return shape[2] not in _CHANNELS
 
 
 def read(observation: Any, arrays: Mapping[str, Announced]) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -134,8 +147,8 @@ def _form(place: Place, image_size: int | None) -> Announced:
         return Announced(place, ArraySpec(shape, np.dtype(np.int32), place.num_classes))
     if dtype.kind not in "biuf":
         raise UsageError(f"Observations must be numbers, but {called(place.path)} is {dtype}.")
-    if dtype == np.uint8 and len(shape) == 3 and {shape[0], shape[2]} & set(_CHANNELS):
-        channels_first = shape[2] not in _CHANNELS
+    if is_image(shape, dtype):
+        channels_first = has_channels_first(shape)
         height, width, channels = (*shape[1:], shape[0]) if channels_first else shape
         if image_size is not None:
             height = width = image_size
@@ -162,3 +175,8 @@ def find(observation: Any, place: Place) -> Any:
 def called(path: tuple[Any, ...]) -> str:
     """Return what messages call an array of an observation."""
     return f"observation {'/'.join(map(str, path))!r}" if path else "the observation"
+
+
+def shown(space: Any) -> str:
+    """Return what errors call a space or spec, in one line."""
+    return " ".join(f"{space!r:.120}".split())

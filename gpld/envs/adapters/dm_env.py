@@ -11,7 +11,7 @@ from ...errors import UsageError
 from ..timestep import EnvState
 from .actions import Continuous, Discrete
 from .adapter import Outcome
-from .arrays import Place
+from .arrays import Place, shown
 
 
 class DmEnv:
@@ -82,9 +82,9 @@ def _actions(spec: Any) -> Discrete | Continuous:
         return Discrete(spec.num_values)
     if isinstance(spec, specs.BoundedArray):
         bounds, dtype = (spec.minimum, spec.maximum), np.dtype(spec.dtype)
-        return Continuous(*bounds, spec.shape, dtype, space=_name(spec))
+        return Continuous(*bounds, spec.shape, dtype, space=shown(spec))
     raise UsageError(
-        f"Actions must be a BoundedArray or DiscreteArray, but the spec is {_name(spec)}."
+        f"Actions must be a BoundedArray or DiscreteArray, but the spec is {shown(spec)}."
     )
 
 
@@ -100,9 +100,4 @@ def _places(spec: Any, path: tuple[Any, ...]) -> Iterator[Place]:
     elif isinstance(spec, specs.Array) and not isinstance(spec, specs.StringArray):
         yield Place(path, spec.shape, np.dtype(spec.dtype))
     else:
-        raise UsageError(f"Observations must be arrays of numbers, but the spec is {_name(spec)}.")
-
-
-def _name(spec: Any) -> str:
-    """Return what errors call a spec, in one line."""
-    return " ".join(f"{spec!r:.120}".split())
+        raise UsageError(f"Observations must be arrays of numbers, but the spec is {shown(spec)}.")

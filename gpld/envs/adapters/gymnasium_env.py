@@ -12,7 +12,7 @@ from ..timestep import EnvState
 from . import gymnasium_state
 from .actions import Continuous, Discrete
 from .adapter import Outcome
-from .arrays import Place
+from .arrays import Place, shown
 
 _RESET = ("observation", "info")
 _STEP = ("observation", "reward", "terminated", "truncated", "info")
@@ -113,9 +113,9 @@ def _actions(space: spaces.Space) -> Discrete | Continuous:
     if isinstance(space, spaces.Discrete) and space.n < 2**31:
         return Discrete(int(space.n), int(space.start))
     if isinstance(space, spaces.Box):
-        name = _name(space)
+        name = shown(space)
         return Continuous(space.low, space.high, space.shape, np.dtype(space.dtype), space=name)
-    raise UsageError(f"Actions must be a Box or Discrete, but the space is {_name(space)}.")
+    raise UsageError(f"Actions must be a Box or Discrete, but the space is {shown(space)}.")
 
 
 def _places(space: spaces.Space, path: tuple[Any, ...]) -> Iterator[Place]:
@@ -139,10 +139,5 @@ def _places(space: spaces.Space, path: tuple[Any, ...]) -> Iterator[Place]:
     else:
         raise UsageError(
             "Observations must be of Box, Dict, Tuple, Discrete, MultiBinary and MultiDiscrete, "
-            f"but the space is {_name(space)}."
+            f"but the space is {shown(space)}."
         )
-
-
-def _name(space: spaces.Space) -> str:
-    """Return what errors call a space, in one line."""
-    return " ".join(f"{space!r:.120}".split())

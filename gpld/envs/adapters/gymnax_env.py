@@ -17,7 +17,7 @@ from ..functional.env import FunctionalEnv
 from ..functional.episodes import Episodes
 from ..timestep import EnvSpec, TimeStep
 from .actions import Continuous, Discrete
-from .arrays import Place, announce
+from .arrays import Place, announce, shown
 from .functional_env import cast, convert_action, observe
 
 
@@ -113,9 +113,9 @@ def _actions(space: Any) -> Discrete | Continuous:
     if isinstance(space, spaces.Discrete):
         return Discrete(int(space.n))
     if isinstance(space, spaces.Box):
-        dtype, name = np.dtype(space.dtype), _name(space)
+        dtype, name = np.dtype(space.dtype), shown(space)
         return Continuous(space.low, space.high, tuple(space.shape), dtype, space=name)
-    raise UsageError(f"Actions must be a Box or Discrete, but the space is {_name(space)}.")
+    raise UsageError(f"Actions must be a Box or Discrete, but the space is {shown(space)}.")
 
 
 def _places(space: Any, path: tuple[Any, ...]) -> Iterator[Place]:
@@ -130,10 +130,5 @@ def _places(space: Any, path: tuple[Any, ...]) -> Iterator[Place]:
     else:
         raise UsageError(
             "Observations must be of Box, Dict, Tuple and Discrete, but the space is "
-            f"{_name(space)}."
+            f"{shown(space)}."
         )
-
-
-def _name(space: Any) -> str:
-    """Return what errors call a space, in one line."""
-    return " ".join(f"{space!r:.120}".split())

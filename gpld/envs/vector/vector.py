@@ -13,10 +13,11 @@ from ..timestep import (
     EnvState,
     TimeStep,
     blank_timestep,
+    check_same,
     join_timesteps,
     map_timestep,
 )
-from .group import LOST, Actions, Group, LostGroup, Mask
+from .group import Actions, Group, LostGroup, Mask
 from .worker import Worker
 
 
@@ -64,7 +65,8 @@ class VectorEnv(contextlib.AbstractContextManager):
         *,
         task: str = "the task",
         max_failures: int = 0,
-        replace: Callable[[int, int], Group] | None = None,
+        replace: Callable[..., Group] | None = None,
+        replace_failed: bool = True,
     ):
         """Take over `groups`, at least one; their environments keep their order.
 
@@ -72,15 +74,17 @@ class VectorEnv(contextlib.AbstractContextManager):
             groups: The environments.
             task: What messages call the task.
             max_failures: Failures that are allowed in all.
-            replace: Makes another group in place of the one of an index. The second argument is
-                the number of the failure, counted over all environments, for seeds that none had
-                before. None where nothing is replaced.
+            replace: Makes another group in place of the one of an index. More arguments are for
+                seeds that none had before: the number of the failure, counted over all
+                environments, and, where a state is set, that of the steps. None where nothing is
+                replaced.
+            replace_failed: Whether that is for groups that have failed, too.
 
         Raises:
             WorkerError: If a worker could not make its environments; all are closed.
         """
         self._groups = list(groups)
-        self._replace = replace
+        self._task, self._replace, self._replace_failed = task, replace, replace_failed
         try:
             self.spec, *_ = [group.spec for group in groups]  # waits for all
         except BaseException:
@@ -100,6 +104,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         self.pending = False
         # Whether the pending step is on its way. Otherwise it has been received.
         self._sent = False
+        self._num_steps = 0
 
     @property
     def num_restarts(self) -> int:
@@ -179,13 +184,17 @@ class VectorEnv(contextlib.AbstractContextManager):
             "renewed": self._renewed.copy(),
             "timestep": map_timestep(np.copy, self.newest)._asdict(),
             "interrupted": self._interrupted.copy(),
-            "num_restarts": self._failures.count,
+            # With the one too many, which counts once it is gone on from.
+            "num_restarts": self._failures.count + (self._error is not None),
+            "num_steps": self._num_steps,
         }
 
     def set_state(self, state: EnvState) -> None:
         """Continue where a vector environment made with the same arguments was.
 
         Episodes of environments that have no state end as those that went with a failed worker.
+        These environments are made anew, with seeds that follow from the steps so far: they would
+        repeat the first episodes otherwise, and so they go on alike from the same state.
 
         Args:
             state: From `get_state`. The number of workers may have been another.
@@ -200,18 +209,25 @@ class VectorEnv(contextlib.AbstractContextManager):
         envs = state["envs"]
         if len(envs) != self.num_envs:
             raise ValueError(f"`state` must hold {self.num_envs} environments, got {len(envs)}.")
-        lost = [envs[str(i)].keys() == LOST.keys() for i in range(self.num_envs)]
-        self._failures.count = state["num_restarts"] + any(lost)
+        states = [envs[str(i)] for i in range(self.num_envs)]
+        anew = np.array([ANEW in own for own in states])
+        self._failures.count = state["num_restarts"]
+        # Older states do not say it: of environments that had begun.
+        self._num_steps = state.get("num_steps", 1)
         with self._closed_on_failure():
+            made = []
             for index, part in enumerate(self._parts):
-                if any(lost[part]) and self._replace is not None:  # with seeds that none had before
+                if anew[part].any() and self._replace is not None:
                     self._groups[index].close()
-                    self._groups[index] = self._replace(index, self._failures.count)
-                own = [envs[str(i)] for i in range(part.start, part.stop)]
-                self._groups[index].set_states(own)
+                    group = self._replace(index, self._failures.count, self._num_steps)
+                    self._groups[index] = group
+                    made.append(group)
+            for group in made:  # which start at the same time
+                self._check_code(group)
+            for group, part in zip(self._groups, self._parts, strict=True):
+                group.set_states(states[part])
         self._renewed = state["renewed"].copy()
         self.newest = map_timestep(np.copy, TimeStep(**state["timestep"]))
-        anew = [ANEW in envs[str(i)] for i in range(self.num_envs)]
         self._renewed |= anew & ~self.newest.is_last
         self._interrupted = self.interrupted = state["interrupted"].copy()
         self.pending = state["pending"]
@@ -263,6 +279,7 @@ class VectorEnv(contextlib.AbstractContextManager):
         for group, part in zip(self._groups, self._parts, strict=True):
             group.send(action[part], self._renewed[part], self.newest.is_last[part])
         self.pending = self._sent = True
+        self._num_steps += 1
 
     @contextlib.contextmanager
     def _closed_on_failure(self) -> Iterator[None]:
@@ -337,7 +354,7 @@ class VectorEnv(contextlib.AbstractContextManager):
             UsageError: As before.
         """
         self._groups[index].close()
-        if self._replace is None:
+        if self._replace is None or not self._replace_failed:
             raise error
         part = self._parts[index]
         self._renewed[part] = ~self.newest.is_last[part]
@@ -345,11 +362,26 @@ class VectorEnv(contextlib.AbstractContextManager):
             self._failures.add(f"{error} It was replaced, and its episodes are truncated.")
             try:
                 self._groups[index] = self._replace(index, self._failures.count)
+                self._check_code(self._groups[index])
                 return
-            except (WorkerError, UsageError) as again:  # of one that is made in this process
+            except (WorkerError, UsageError) as again:
                 error = again
         if self._error is None:
             self._error = self._failures.one_more(str(error))
             for note in getattr(error, "__notes__", ()):
                 self._error.add_note(note)
         self._groups[index] = LostGroup(self.spec, part.stop - part.start)
+
+    def _check_code(self, group: Group) -> None:
+        """Wait for a group that takes the place of another, and check that it has its arrays.
+
+        Raises:
+            WorkerError: If it cannot be made.
+            UsageError: If it has others; it is closed then, as before.
+        """
+        subject = f"The code of {self._task} has changed: its environment now"
+        try:
+            check_same(subject, group.spec, "the run", self.spec)
+        except (WorkerError, UsageError):
+            group.close()
+            raise
