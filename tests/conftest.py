@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 
 # Compiling is most of the work, and takes a quarter of the time with these. What the user gives
 # stands, and is remembered for `real_programs`; workers of xdist inherit both.
@@ -57,6 +58,12 @@ def shared_compilations(tmp_path_factory, worker_id):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Whoever runs the tests may have SIGINT ignored, as scripts have in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -555,7 +555,7 @@ _FUZZ = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @given(st.data())
 @settings(max_examples=200, derandomize=True, **_FUZZ)
 def test_spoiled_files(original, expected, data):

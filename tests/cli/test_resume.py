@@ -32,14 +32,6 @@ WORKERS = (
 GYMNASIUM = (*QUICK, "--task", "gymnasium:Hopper-v5", "--env.workers", "2")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def interruptible():
-    """Whoever runs the tests may have SIGINT ignored, as scripts have in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def kill_at_a_random_moment(path, args, moments, *, while_writing):
     """Kills a run some time after it has begun to do new things; False if it ended before."""
     watched = path / "seed1" if "--seeds" in args else path

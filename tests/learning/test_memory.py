@@ -7,7 +7,7 @@ import pytest
 from probe_settings import settings
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_cue_is_remembered(train, tmp_path):
     config = settings("probe_memory", 4000)
     config = dataclasses.replace(

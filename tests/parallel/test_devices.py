@@ -54,6 +54,7 @@ def _check_same(run, expected):
                 np.testing.assert_allclose(line[key], other[key], rtol=1e-3, atol=1e-5, err_msg=key)
 
 
+@pytest.mark.exhaustive
 def test_two_seeds_on_two_devices_are_stopped_and_go_on(one_device, tmp_path):
     # One seed on several devices is stopped in test_hosts.py.
     path, args = tmp_path / "run", ["--devices", "2", "--seeds", "2"]

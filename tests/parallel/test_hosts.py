@@ -91,6 +91,7 @@ def test_both_end_with_the_same_agent_and_have_seen_different_things(whole):
     assert losses[0][-1] is not None
 
 
+@pytest.mark.exhaustive
 def test_a_signal_to_one_stops_both_and_they_go_on(whole, tmp_path):
     path = tmp_path / "run"
     processes = _start_both(path)

@@ -36,7 +36,7 @@ def outcome(folder):
         pytest.param("host", {"backend": "dmc", "workers": 2}, marks=pytest.mark.slow),
         pytest.param("host", {"backend": "batch"}, marks=pytest.mark.exhaustive),
         pytest.param("host", {"backend": "mjx"}, marks=pytest.mark.exhaustive),
-        pytest.param("device", {"backend": "mjx"}, marks=pytest.mark.slow),
+        pytest.param("device", {"backend": "mjx"}, marks=pytest.mark.exhaustive),
     ],
     ids=["dmc", "workers", "batch", "mjx", "device"],
 )

@@ -64,6 +64,8 @@ def test_the_decoded_state_is_what_was_stored(kind, tmp_path):
     actual = json.loads(json.dumps(decoded(tmp_path / "run", kind)))
     expected = json.loads((STORED / f"{kind}.json").read_text())
     expected = {name: value for name, value in expected.items() if value != {}}
+    if kind == "host":  # counted since later versions, from where the run is resumed
+        expected["loop"]["/collector/envs/num_steps"] = 1
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
         assert actual[name] == value, name

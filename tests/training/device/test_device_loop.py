@@ -47,6 +47,12 @@ HOST = dataclasses.replace(
     log=dataclasses.replace(DEBUG.log, every=25, report_every=100, tensorboard=False),
 )
 DEVICE = dataclasses.replace(HOST, loop="device")
+# What they share is tested on the host; each program of the device takes half a minute to compile.
+BOTH_LOOPS = pytest.mark.parametrize(
+    "config",
+    [HOST, pytest.param(DEVICE, marks=pytest.mark.exhaustive)],
+    ids=["host", "device"],
+)
 
 
 def timeless(folder, name):
@@ -107,6 +113,7 @@ def test_the_same_metrics_over_hundreds_of_updates(on_host, monkeypatch, tmp_pat
         assert_close(timeless(device, name), timeless(host, name))
 
 
+@pytest.mark.exhaustive
 def test_seeds_that_are_interrupted_are_those_that_are_trained_apart(whole, tmp_path):
     path, settings = tmp_path / "runs", dataclasses.replace(DEVICE, seeds=2)
     with pytest.raises(Interrupted, match="SIGTERM ended the run at env step"):
@@ -159,7 +166,9 @@ def test_a_run_that_is_resumed_is_the_one_that_never_stopped(whole, tmp_path):
     assert replays[0] == replays[1]
 
 
-@pytest.mark.parametrize("task", ["probe_discrete", "target"])
+@pytest.mark.parametrize(
+    "task", ["probe_discrete", pytest.param("target", marks=pytest.mark.exhaustive)]
+)
 def test_discrete_actions_on_host_and_device(task, on_host, monkeypatch, tmp_path):
     """The same episodes by either loop; interrupted and resumed, bit for bit the same run.
 
@@ -226,7 +235,7 @@ class Spoilt(probe.Memory):
         return super()._state(memory, signal, reward, elapsed, is_terminal=is_terminal)
 
 
-@pytest.mark.parametrize("config", [HOST, DEVICE], ids=["host", "device"])
+@BOTH_LOOPS
 def test_observations_that_are_not_finite_are_counted_up_to_a_limit(
     config, monkeypatch, tmp_path, capsys
 ):
@@ -251,7 +260,7 @@ def test_observations_that_are_not_finite_are_counted_up_to_a_limit(
         train(again, tmp_path / "none")
 
 
-@pytest.mark.parametrize("config", [HOST, DEVICE], ids=["host", "device"])
+@BOTH_LOOPS
 def test_first_episodes_that_are_cut_short_have_no_score(config, monkeypatch, tmp_path):
     """Nor have they in a run that is stopped and goes on before they end."""
     env = dataclasses.replace(config.env, stagger=True, num_envs=6)
