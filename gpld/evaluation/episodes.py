@@ -23,6 +23,7 @@ from ..envs import (
     make_vector_env,
 )
 from ..envs.lookup import FUNCTIONAL
+from ..envs.registry import Observations
 from ..errors import Interrupted, MachineError
 from ..machine.provenance import num_cores
 from ..models import Dreamer, Latent
@@ -108,17 +109,11 @@ def evaluate(
         WorkerError: If environments failed too often.
     """
     num_envs = min(num_episodes, num_envs)
-    # Threads cost nothing; pictures take longer than steps, and are drawn in parallel.
-    observations = CompleteOptions(**options).observations
-    if choose_backend(task, "auto", observations) == "batch" or observations != "vectors":
-        workers = min(num_envs, num_cores())
-    elif not is_own(task) or task.partition(":")[0] in FUNCTIONAL:  # which are compiled in each
-        workers = 0
     with make_vector_env(
         task,
         num_envs=num_envs,
         seed=seed,
-        workers=workers,
+        workers=_num_workers(task, CompleteOptions(**options).observations, num_envs, workers),
         timeout=timeout,
         max_restarts=max_restarts,
         replace_workers=is_own(task),  # as in this process, where they are replaced as well
@@ -141,6 +136,15 @@ def evaluate(
     scores = [episode.score for episode in episodes]
     lengths = [episode.length for episode in episodes]
     return Evaluation(float(np.mean(scores)), float(np.std(scores)), scores, lengths)
+
+
+def _num_workers(task: str, observations: Observations, num_envs: int, own: int) -> int:
+    """Return how many processes, or threads, step the environments; `own` if they are one's own."""
+    # Threads cost nothing; pictures take longer than steps, and are drawn in parallel.
+    if choose_backend(task, "auto", observations) == "batch" or observations != "vectors":
+        return min(num_envs, num_cores())
+    functional = task.partition(":")[0] in FUNCTIONAL  # which are compiled in each process
+    return own if is_own(task) and not functional else 0
 
 
 def run_episodes(
