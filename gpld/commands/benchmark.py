@@ -86,7 +86,7 @@ class BenchmarkArgs:
     each step are left out."""
 
     rows: tuple[str, ...] = ()
-    """Rows of the matrix that `gpu-program` compiles, by name; none takes all, which takes an hour.
+    """Rows of the matrix that `gpu-program` compiles, by name; none takes all, which takes hours.
     Each is written as soon as it is compiled; others that the file has stay."""
 
     results: Path = Path("benchmarks/epyc_1core")
@@ -108,6 +108,11 @@ def main(args: Sequence[str] | None = None) -> None:
             args = ["all", *args]
         options, rest = parse_known(BenchmarkArgs, args)
         config = parse_config(rest)
+        if rest and options.what in ("plot", "gpu-program"):
+            raise UsageError(
+                f"`{options.what}` takes no settings of training, got {rest[0]}"
+                + ("; `--rows` chooses those of the matrix." if options.what != "plot" else ".")
+            )
         if options.what == "plot":
             benchmark.plot(options.results, options.out or Path("docs/benchmarks.png"))
             return

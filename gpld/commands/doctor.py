@@ -136,8 +136,15 @@ def cuda_plugin(name: str) -> str:
 def device() -> str:
     """Check that JAX starts, and overlooks no GPU."""
     code = "import gpld, jax; print(jax.default_backend() + ',', jax.devices()[0].device_kind)"
-    found = last_line(code, "JAX does not start: {}.")
+    platforms = os.environ.get("JAX_PLATFORMS")
+    setting = f" with JAX_PLATFORMS={platforms}, which can be unset" if platforms else ""
+    found = last_line(code, f"JAX does not start{setting}: {{}}.")
     gpu, driver = nvidia()
+    if found.startswith("cpu") and not gpu and cuda_plugins() and not platforms:
+        raise Problem(
+            "JAX uses the processor: its plugin for NVIDIA GPUs is installed, but there is no "
+            "driver of NVIDIA, which a GPU needs (`nvidia-smi` then shows it)."
+        )
     if not gpu or not found.startswith("cpu"):
         return found.removesuffix(", cpu")
     text = f"JAX uses the processor, although there is a GPU ({gpu}): "

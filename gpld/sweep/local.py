@@ -14,6 +14,8 @@ from .job import Job
 
 _POLL_SECONDS = 0.2
 _MOST_RESTARTS = 5
+# JAX's names for the share of a GPU's memory that a process takes, the new one and the old.
+_FRACTIONS = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
 
 
 class _Running(NamedTuple):
@@ -87,7 +89,9 @@ def _start(job: Job, slot: int, processes: int, gpus: Sequence[str]) -> _Running
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
         sharing = -(-processes // len(gpus))
-        if sharing > 1:  # each would take three quarters of the memory
-            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / sharing:.3f}"
+        # Each would take three quarters of the memory. What the user has set stands: with both
+        # names set JAX does not start on a GPU, and computes on the processor instead.
+        if sharing > 1 and not any(map(os.environ.get, _FRACTIONS)):
+            environment[_FRACTIONS[0]] = f"{0.9 / sharing:.3f}"
     process = job_process.start(job, cores=own, environment=environment)
     return _Running(job, process, slot, time.monotonic())

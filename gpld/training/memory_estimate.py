@@ -156,9 +156,12 @@ def check(
     saved_steps = config.seeds * latent_bytes(config, spec)
     if on_device is None:
         all_steps, on_device = all_steps + saved_steps, on_host
-    else:
-        fits(step_bytes=saved_steps, storage="ram", memory=on_host, other_bytes=0)
-    fits(step_bytes=all_steps, storage="device", memory=on_device, other_bytes=update)
+    places = [
+        {"step_bytes": all_steps, "storage": "device", "memory": on_device, "other_bytes": update},
+        {"step_bytes": saved_steps, "storage": "host", "memory": on_host, "other_bytes": 0},
+    ]
+    # Where the fewest steps fit decides, so that what is advised fits in both.
+    fits(**min(places, key=lambda x: (x["memory"] - x["other_bytes"]) / x["step_bytes"]))
 
 
 def free_disk(path: Path) -> int:
@@ -209,7 +212,7 @@ def check_replay_fits(
     window: int,
     capacity: int,
     max_steps: int,
-    storage: Literal["ram", "disk", "device"],
+    storage: Literal["ram", "disk", "device", "host"],
     memory: int,
     disk: int,
     other_bytes: int,
@@ -222,7 +225,8 @@ def check_replay_fits(
         window: Steps per window.
         capacity: Windows kept, over all streams.
         max_steps: Steps that will be added to each stream at most.
-        storage: Where the replay is to be.
+        storage: Where the replay is to be; host is the copy there of one on the device, of which
+            a checkpoint is written.
         memory: Bytes of memory that are there, on the device if the replay is to be there
             (`available_memory`, `device_memory`).
         disk: Bytes that the replay may take on disk.
@@ -233,7 +237,7 @@ def check_replay_fits(
     """
     needed = step_bytes * num_streams * stream_length(num_streams, window, capacity, max_steps)
     beside = max(0, memory - other_bytes)
-    room = {"ram": beside, "device": beside, "disk": disk}
+    room = {"ram": beside, "device": beside, "host": beside, "disk": disk}
     if needed <= room[storage]:
         return
     fitting = []
@@ -242,18 +246,20 @@ def check_replay_fits(
         fitting.append(f"`--replay.capacity {windows}`")
     if (env_steps := _round_down(length * num_streams)) >= window * num_streams:
         fitting.append(f"`--env_steps {env_steps}`")
-    other = {"ram": "disk", "disk": "ram", "device": None}[storage]
+    other = {"ram": "disk", "disk": "ram"}.get(storage)
     if other is not None and needed <= room[other]:
         fitting.append(f"`--replay.storage {other}`")
-    rest = (
-        f"beside the {byte_size(other_bytes)} of the rest of the run {byte_size(beside)} are free"
-    )
+    rest = f"beside the {byte_size(other_bytes)} of the rest of the run " * (other_bytes > 0)
+    rest += f"{byte_size(beside)} are free"
     place = {
         "ram": f"of memory once it is full, but {rest}",
         "device": f"of device memory, but {rest}",
+        "host": f"of the host's memory for a checkpoint, but {rest}",
         "disk": f"of disk, but {byte_size(disk)} are free",
     }
-    advice = f"It fits with {' or '.join(fitting)}." if fitting else "No setting of it fits."
+    advice = f"It fits with {' or '.join(fitting)}."
+    if not fitting:
+        advice = "No setting of it fits; choose less for `model.size`, `seeds` or `env.num_envs`."
     raise UsageError(f"The replay takes {byte_size(needed)} {place[storage]}. {advice}")
 
 

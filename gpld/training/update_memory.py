@@ -35,7 +35,10 @@ def update_temporaries(config: Config, shapes: Mapping[str, tuple[int, ...]]) ->
         total = max(1.4 * imagined, world_model) + 0.5 * pictures
     else:
         total = max(imagined, world_model, 3.2 * pictures + 30 / 36 * world_model)
-    if config.gpld.coefficients and config.gpld.estimator == "exact" and not chosen.row_by_row:
-        rows = config.gpld.rho * steps * model.stoch * model.dims.classes
-        total += 5 * rows * model.dims.hidden
+    if config.gpld.coefficients and not chosen.row_by_row:
+        # Classes are passes of their own in `exact`, as probes are in `rowwise`.
+        passes = {"exact": model.dims.classes, "rowwise": config.gpld.num_probes}
+        rows = config.gpld.rho * steps * (config.gpld.rows or model.stoch)
+        # What is above has room for one pass.
+        total += 5 * (passes.get(config.gpld.estimator, 1) - 1) * rows * model.dims.hidden
     return round(itemsize * total)

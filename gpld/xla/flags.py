@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import sys
 import warnings
+from pathlib import Path
 
 from ..errors import UsageError
 
@@ -34,7 +35,7 @@ def set_options() -> None:
 
     Warns where JAX has started already, and of a jaxlib of which nothing is known here.
     """
-    flags, version = os.environ.get("XLA_FLAGS", ""), _jaxlib()
+    flags, version = " ".join(_given()), _jaxlib()
     options = {_FUSIONS: _PRODUCTS, _GRAPHS: _LOOPS}
     missing = [f"{name}={value}" for name, value in options.items() if name not in flags]
     if not missing or version is None:
@@ -49,7 +50,7 @@ def set_options() -> None:
                 stacklevel=3,
             )
         return
-    os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *missing])
+    os.environ["XLA_FLAGS"] = " ".join([flags, *missing]).strip()
     if _has_started():
         effect = "give wrong numbers on CPUs" if _FUSIONS not in flags else "take longer on GPUs"
         warnings.warn(
@@ -80,7 +81,7 @@ def make_deterministic() -> None:
     Raises:
         UsageError: If JAX has started, which reads these options once.
     """
-    flags = os.environ.get("XLA_FLAGS", "").split()
+    flags = _given()
     missing = [option for option in _DETERMINISTIC if option not in flags]
     if missing and _has_started():
         raise UsageError(
@@ -88,6 +89,15 @@ def make_deterministic() -> None:
             f"start this one with XLA_FLAGS='{' '.join([*flags, *missing])}'."
         )
     os.environ["XLA_FLAGS"] = " ".join([*flags, *missing])
+
+
+def _given() -> list[str]:
+    """Return the options in `XLA_FLAGS`, or in the file that it names instead."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    # XLA would take options behind the name of a file for a part of the name.
+    if not flags.lstrip().startswith("-") and Path(flags.strip()).is_file():
+        flags = Path(flags.strip()).read_text()
+    return flags.split()
 
 
 def _has_started() -> bool:

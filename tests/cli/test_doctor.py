@@ -156,6 +156,33 @@ def test_a_gpu_that_is_hidden(gpu, monkeypatch):
     )
 
 
+@pytest.fixture
+def plugin(monkeypatch):
+    """Has JAX's plugin for GPUs installed in a machine without a GPU's driver."""
+    monkeypatch.setattr(doctor, "nvidia", lambda: ("", 0))
+    monkeypatch.setattr(doctor, "cuda_plugins", lambda: ["jax-cuda12-plugin", "jax-cuda12-pjrt"])
+    monkeypatch.setattr(doctor, "run_python", lambda *args, **kwargs: Outcome(True, "cpu, cpu"))
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+
+
+def test_a_plugin_without_a_driver(plugin, monkeypatch):
+    check = run_check("device", doctor.device)
+    assert check.status == "warning"
+    assert "there is no driver of NVIDIA" in check.text
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # the processor was chosen
+    assert run_check("device", doctor.device) == Check("device", "ok", "cpu")
+
+
+def test_a_platform_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(
+        doctor, "run_python", lambda *args, **kwargs: Outcome(False, "AssertionError")
+    )
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert run_check("device", doctor.device).text == (
+        "JAX does not start with JAX_PLATFORMS=cuda, which can be unset: AssertionError."
+    )
+
+
 def test_a_machine_without_gpu(monkeypatch):
     monkeypatch.setattr(doctor, "nvidia", lambda: ("", 0))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

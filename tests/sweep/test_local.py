@@ -12,7 +12,8 @@ import pytest
 from gpld.analysis.scores import read_runs
 from gpld.commands.sweep import main as sweep
 from gpld.runs.folder import RunFolder
-from gpld.sweep import plan, read_sweep
+from gpld.sweep import job_process, plan, read_sweep
+from gpld.sweep.local import run_local
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "sweep.py"
 SETTINGS = """
@@ -51,6 +52,30 @@ def check_once(run):
         assert steps == sorted(set(steps))
         assert steps[-1] == 300
     assert [line["env_step"] for line in folder.read("scores")] == [100, 200, 300]
+
+
+@pytest.mark.parametrize(
+    "given", [None, "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"]
+)
+def test_jobs_on_one_gpu_share_its_memory_unless_the_user_says_how(given, tmp_path, monkeypatch):
+    """JAX refuses both names at once, and goes on without the GPU."""
+    environments = []
+
+    def start(job, *, cores, environment):
+        environments.append(environment)
+        return subprocess.Popen(["true"])
+
+    monkeypatch.setattr(job_process, "start", start)
+    monkeypatch.setattr(job_process, "ended", lambda job, code: None)
+    names = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    if given is not None:
+        monkeypatch.setenv(given, "0.3")
+    jobs = plan(read_sweep(written(tmp_path)), tmp_path / "out")
+    assert run_local(jobs, processes=2, gpus=["3"], say=lambda _: None) == []
+    assert [x.pop("CUDA_VISIBLE_DEVICES") for x in environments] == ["3"] * len(jobs)
+    assert environments == [{} if given else {names[0]: "0.450"}] * len(jobs)
 
 
 @pytest.mark.slow

@@ -8,9 +8,11 @@ import pytest
 from gpld.cli import parse_config
 from gpld.errors import UsageError
 from gpld.replay import stream_length
+from gpld.training import memory_estimate
 from gpld.training.experience import replay_size
 from gpld.training.memory_estimate import check_replay_fits, check_settings
 from gpld.training.train import train
+from gpld.xla.choices import made_for
 
 MIB, GIB = 2**20, 2**30
 
@@ -96,6 +98,38 @@ def test_a_replay_that_is_taken_over_has_its_own_number_of_streams():
         replay_size(config, saved)
 
 
+@pytest.fixture
+def memory(monkeypatch):
+    """Gives the machine memory, and a GPU with some of its own."""
+
+    def memory(on_device, on_host):
+        monkeypatch.setattr(memory_estimate, "device_memory", lambda: on_device)
+        monkeypatch.setattr(memory_estimate, "available_memory", lambda: on_host)
+        monkeypatch.setattr(memory_estimate, "free_disk", lambda _: 100 * GIB)
+
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "host", "place"),
+    [
+        ("mjx_paper", "12m", 4, "of the host's memory for a checkpoint, but 4.00 GiB are free"),
+        ("mjx_paper", "25m", 9, "of device memory, but beside the 6.45 GiB of the rest of the"),
+        ("paper", "25m", 9, "of memory once it is full, but 9.00 GiB are free"),
+    ],
+)
+def test_what_is_advised_fits_on_a_gpu_and_on_its_host(preset, size, host, place, memory, tmp_path):
+    memory(8 * GIB, host * GIB)
+    args = ["--preset", preset, "--model.size", size, "--seeds", "5"]
+    with made_for("gpu"):
+        with pytest.raises(UsageError, match=place) as error:
+            check_settings(parse_config(args), tmp_path)
+        advice = re.findall(r"`(--\S+) (\w+)`", str(error.value))
+        assert len(advice) == (2 if preset == "mjx_paper" else 3)
+        for change in advice:
+            check_settings(parse_config([*args, *change]), tmp_path)
+
+
 def test_an_action_repeat_beyond_an_episode_is_refused():
     message = r"`env\.action_repeat` must be at most 1000, the control steps of an episode"
     with pytest.raises(UsageError, match=message):
@@ -159,7 +193,9 @@ def test_disk_is_proposed_only_if_it_has_room():
 @pytest.mark.parametrize("free", [0, GIB, GIB + 64 * 16 * 1024])
 def test_where_not_even_one_window_fits(free):
     message = _refusal(memory=free, disk=0)
-    assert message.endswith("No setting of it fits.")
+    assert message.endswith(
+        "No setting of it fits; choose less for `model.size`, `seeds` or `env.num_envs`."
+    )
 
 
 @pytest.mark.parametrize("free_mib", [2, 7, 33, 150, 999, 1800])

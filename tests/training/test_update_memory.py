@@ -33,6 +33,22 @@ def test_on_a_gpu(name):
     assert one * config.seeds / config.devices == pytest.approx(ROWS[name]["temporaries"], rel=0.15)
 
 
+def test_probes_take_as_much_as_classes():
+    """The penalty maps one reverse pass over all probes as it does over all classes in `exact`."""
+
+    def estimate(*flags):
+        config = parse_config(flags)
+        with made_for("gpu"):
+            return update_temporaries(config, observation_shapes(config))
+
+    one, exact = estimate(), estimate("--gpld.estimator", "exact")
+    assert estimate("--gpld.num_probes", "16") == exact  # which has 16 classes
+    assert estimate("--gpld.num_probes", "31") - one == pytest.approx(2 * (exact - one))
+    few = estimate("--gpld.num_probes", "16", "--gpld.rows", "8")  # of 32
+    assert few - one == pytest.approx((exact - one) / 4)
+    assert estimate("--gpld.num_probes", "16", "--gpld.lambda0", "0") == one
+
+
 @pytest.mark.parametrize("name", LOOPS)
 def test_of_the_loop_on_a_gpu(name):
     """Agents and an update, beside the replay, which is updated in place."""

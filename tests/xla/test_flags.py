@@ -43,6 +43,15 @@ def test_the_option_is_added_unless_the_user_has_set_it(before, after):
     assert "imported after" not in result.stderr
 
 
+def test_options_in_a_file_are_kept(tmp_path):
+    """XLA would take what is behind the name of a file for a part of it, and abort."""
+    file = tmp_path / "options"
+    file.write_text("--xla_dump_to=x\n--xla_dump_hlo_as_text\n")
+    code = "import gpld, os, jax; jax.devices(); print(os.environ['XLA_FLAGS'])"
+    result = run(code, XLA_FLAGS=str(file))
+    assert result.stdout.strip() == f"--xla_dump_to=x --xla_dump_hlo_as_text {SET}"
+
+
 @pytest.mark.parametrize(("start", "warns"), [("pass", False), ("jax.devices()", True)])
 def test_importing_too_late_warns(start, warns):
     result = run(f"import jax; {start}; import gpld")

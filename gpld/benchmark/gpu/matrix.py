@@ -1,6 +1,7 @@
 """Matrix of GPU programs: every row compiled in a process of its own."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,8 @@ def compile_matrix(names: Sequence[str], file: Path | None) -> str:
     ]
     for name in names or by_name:
         progress(f"compiling {name}")
-        stored[name] = {"commit": provenance()["commit"], **_compile_apart(by_name[name])}
+        about = {"commit": provenance()["commit"], "xla_flags": _xla_flags()}
+        stored[name] = about | _compile_apart(by_name[name])
         cells.append(_cells(name, stored[name]))
         if file is not None:
             rows = {name: stored[name] for name in by_name if name in stored}
@@ -81,12 +83,17 @@ def _cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     return (name, *(f"{number:,.0f}" for number in numbers), "")
 
 
+def _xla_flags() -> str:
+    """Return the options of XLA for every row: those that are set here, and what it needs."""
+    return " ".join([*os.environ.get("XLA_FLAGS", "").split(), *XLA_FLAGS])
+
+
 def _compile_apart(row: Row) -> dict[str, Any]:
     """Compile a row in a process of its own, which may be killed or crash."""
     try:
         ended = subprocess.run(
             [*python_command(_CODE), json.dumps(row)],
-            env=python_environment(JAX_PLATFORMS="cpu", XLA_FLAGS=" ".join(XLA_FLAGS)),
+            env=python_environment(JAX_PLATFORMS="cpu", XLA_FLAGS=_xla_flags()),
             capture_output=True,
             text=True,
             check=False,

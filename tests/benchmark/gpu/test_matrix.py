@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from gpld.benchmark.gpu import matrix
+from gpld.benchmark.gpu.card import XLA_FLAGS
 from gpld.benchmark.gpu.rows import matrix_rows
 from gpld.commands.benchmark import main
 from gpld.config.flags import parse_settings
@@ -50,6 +53,34 @@ def test_an_unknown_row_is_refused(capsys):
     assert "`rows` must be rows of the matrix, got 'papre'; it has paper, " in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("what", "advice"), [("gpu-program", "; `--rows` chooses those of the matrix."), ("plot", ".")]
+)
+def test_settings_that_would_be_ignored_are_refused(what, advice, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([what, "--preset", "small"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: `{what}` takes no settings of training, got --preset{advice}\n"
+    )
+
+
+def test_programs_are_compiled_with_the_options_that_the_user_has_set(monkeypatch):
+    given, environments = "--xla_gpu_enable_command_buffer=-WHILE", []
+
+    def run(command, *, env, **_):
+        environments.append(env)
+        return subprocess.CompletedProcess(command, 0, stdout='{"launches": 7}\n', stderr="")
+
+    monkeypatch.setattr(matrix, "check_plugin", lambda: None)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(matrix, "provenance", lambda: {"commit": "1"})
+    monkeypatch.setattr(matrix, "_cells", lambda *_: ("",) * 7)
+    monkeypatch.setenv("XLA_FLAGS", given)
+    matrix.compile_matrix(["act"], None)
+    assert environments[0]["XLA_FLAGS"].split() == [given, *XLA_FLAGS]
 
 
 @pytest.mark.skipif(PLUGIN is None, reason="JAX's CUDA plugin is not installed")
