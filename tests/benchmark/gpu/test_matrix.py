@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpld.benchmark.gpu.rows import matrix_rows
+from gpld.benchmark.gpu.rows import setting_rows
 from gpld.commands.benchmark import main
 from gpld.config.flags import parse_settings
 
@@ -16,7 +16,7 @@ PLUGIN = importlib.util.find_spec("jax_cuda12_plugin") or importlib.util.find_sp
 
 
 def test_rows_are_settings_of_training():
-    rows = list(matrix_rows())
+    rows = list(setting_rows())
     assert len(rows) <= 50
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
@@ -28,7 +28,7 @@ def test_rows_are_settings_of_training():
 def test_what_is_stored_is_the_matrix():
     folder = Path(__file__).parents[3] / "benchmarks" / "h100_described"
     stored = json.loads((folder / "gpu-program.json").read_text())["rows"]
-    rows = {row.name: (row.program, " ".join(row.flags)) for row in matrix_rows()}
+    rows = {row.name: (row.program, " ".join(row.flags)) for row in setting_rows()}
     assert {k: (v.get("program"), v.get("flags")) for k, v in stored.items()} == rows
 
 
