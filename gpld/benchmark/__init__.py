@@ -3,7 +3,11 @@
 from .adapters import benchmark_adapters as benchmark_adapters
 from .collect import benchmark_collect as benchmark_collect
 from .env import benchmark_env as benchmark_env
-from .gpu import compile_matrix as compile_matrix
+from .gpu import (
+    compile_matrix as compile_matrix,
+    setting_rows as setting_rows,
+    simulation_rows as simulation_rows,
+)
 from .loop import benchmark_loop as benchmark_loop
 from .penalty import benchmark_penalty as benchmark_penalty
 from .plot import plot as plot

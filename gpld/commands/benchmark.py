@@ -23,6 +23,9 @@ from ..machine.subprocesses import python_command, python_environment
 
 _Standard = Literal["update", "penalty", "collect", "train", "startup"]
 _Others = Literal["loop", "table4", "replay", "env", "adapters"]
+_Gpu = Literal["gpu-program", "gpu-simulation"]
+
+_GPU_ROWS = {"gpu-program": "setting_rows", "gpu-simulation": "simulation_rows"}
 
 # Options of each benchmark, beside the repetitions.
 _OPTIONS = {
@@ -43,7 +46,7 @@ class BenchmarkArgs:
     setting.
     """
 
-    what: tyro.conf.Positional[Literal["all", _Standard, _Others, "gpu-program", "plot"]]
+    what: tyro.conf.Positional[Literal["all", _Standard, _Others, _Gpu, "plot"]]
     """update: whole updates without the penalty and with each estimator. penalty: every
     estimator by itself, literally and through the Gram identity. collect: environments and
     policy. train: a run end to end, and the share of each part. loop: runs end to end on the
@@ -54,7 +57,8 @@ class BenchmarkArgs:
     seconds that MJX compiles. adapters: what they add to a step of an environment of Gymnasium or
     dm_env. plot: draws results of update and table4. gpu-program: launches and memory of the
     programs of an NVIDIA GPU, which need not be there, in a fixed matrix of settings; JAX's CUDA
-    plugin must be installed."""
+    plugin must be installed. gpu-simulation: the same of a control step of MJX, for a task of each
+    domain."""
 
     repetitions: Annotated[int, at_least(1)] = 5
     """How often everything is timed, in turn."""
@@ -86,8 +90,8 @@ class BenchmarkArgs:
     each step are left out."""
 
     rows: tuple[str, ...] = ()
-    """Rows of the matrix that `gpu-program` compiles, by name; none takes all, which takes hours.
-    Each is written as soon as it is compiled; others that the file has stay."""
+    """Rows that `gpu-program` or `gpu-simulation` compiles, by name; none takes all, which takes
+    hours. Each is written as soon as it is compiled; others that the file has stay."""
 
     results: Path = Path("benchmarks/epyc_1core")
     """Folder with the results that `plot` draws."""
@@ -108,7 +112,7 @@ def main(args: Sequence[str] | None = None) -> None:
             args = ["all", *args]
         options, rest = parse_known(BenchmarkArgs, args)
         config = parse_config(rest)
-        if rest and options.what in ("plot", "gpu-program"):
+        if rest and options.what in ("plot", *_GPU_ROWS):
             raise UsageError(
                 f"`{options.what}` takes no settings of training, got {rest[0]}"
                 + ("; `--rows` chooses those of the matrix." if options.what != "plot" else ".")
@@ -127,11 +131,12 @@ def main(args: Sequence[str] | None = None) -> None:
                 file /= f"{options.what}.json"
             check_file(file)
         # GPU programs are compiled in processes of their own, which need no GPU.
-        platform = "cpu" if options.what == "gpu-program" else config.platform
+        platform = "cpu" if options.what in _GPU_ROWS else config.platform
         choose_platform(platform, deterministic=config.deterministic)
         keep_freed_memory()  # as training does
-        if options.what == "gpu-program":
-            print(benchmark.compile_matrix(options.rows, file))
+        if options.what in _GPU_ROWS:
+            rows = getattr(benchmark, _GPU_ROWS[options.what])()
+            print(benchmark.compile_matrix(options.what, rows, options.rows, file))
             return
         report = _report(options, config)
         print(report.table())

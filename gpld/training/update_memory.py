@@ -22,11 +22,14 @@ def update_temporaries(config: Config, shapes: Mapping[str, tuple[int, ...]]) ->
         shapes: Shape of each observation by its key, without batch axes.
     """
     chosen, model = choices(config), config.model
-    itemsize = {"float32": 4, "mixed": 3, "bfloat16": 2}[chosen.precision]
+    # Where loops are split, the heads see all imagined states at once, and what passes between a
+    # loop and the rest is there once more in the dtype of factors.
+    split = chosen.rewrite and chosen.backend != "cpu"
+    itemsize = {"float32": 4, "mixed": 4.3 if split else 3, "bfloat16": 2}[chosen.precision]
     steps = config.replay.batch_size * config.replay.batch_length
     feat = model.dims.deter + model.stoch * model.dims.classes
     states = steps * config.ac.imag_length if config.learn == "agent" else 0
-    imagined = states * (2.57 * feat + 5.65 * NUM_BINS)
+    imagined = states * (2.75 * feat + 9.3 * NUM_BINS if split else 2.57 * feat + 5.65 * NUM_BINS)
     world_model = steps * 36 * model.dims.deter
     # The first convolution makes the most of a picture.
     pictures = sum(math.prod(shape[:2]) for shape in shapes.values() if len(shape) == 3)

@@ -11,6 +11,7 @@ from typing import Any
 from .choices import Choices as Choices, choose as choose
 from .convolutions import channels_last
 from .cpu_sums import vectorised_sums
+from .loops import split_loops
 from .precision import full_products as full_products, mixed
 from .weight_gradients import sum_after_loops
 
@@ -29,9 +30,8 @@ def optimise(fn: Callable[..., Any], choices: Choices) -> Callable[..., Any]:
     """
     on_cpu = choices.backend == "cpu"
     if choices.rewrite:
-        fn = sum_after_loops(fn)
-        if on_cpu:
-            fn = channels_last(vectorised_sums(fn))
+        fn = sum_after_loops(fn, biases=not on_cpu)
+        fn = channels_last(vectorised_sums(fn)) if on_cpu else split_loops(fn)
         if choices.precision == "mixed":
             fn = mixed(fn, on_cpu=on_cpu, tiles=choices.tiles)
 

@@ -2,17 +2,21 @@
 
 The reverse pass of a loop over time adds one product of small matrices to the gradient of
 every weight in each of its steps. One product over all steps does the same work several times
-faster, and the loop need not carry the sums.
+faster, and the loop need not carry the sums. The gradients of biases and scales are sums over the
+batch in each step, which can wait in the same way.
 """
 
+import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, primitives
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive, Var, primitives
 
 from .rewrite import bind, evaluate, origin, rewritten
+
+_DOT = primitives.dot_general_p
 
 # Primitives linear in their operands, which commute with the sum over time. `_ADD` adds up the
 # derivatives of a value that is used several times; padding, in a derivative, is with zeros.
@@ -29,7 +33,7 @@ _LINEAR = (
 _STACK = "stack"  # linear as well; JAX does not export it
 
 
-def sum_after_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
+def sum_after_loops(fn: Callable[..., Any], *, biases: bool = False) -> Callable[..., Any]:
     """Take products that the scans of a function sum up after these scans.
 
     To be applied outside of differentiation. Results are the same up to the order of sums;
@@ -37,14 +41,15 @@ def sum_after_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         fn: Any function of trees, of which some leaves may be no arrays.
+        biases: Whether sums over arrays, of which no product is taken, are left for later too.
 
     Returns:
         A function of the same signature and result types.
     """
-    return rewritten(fn, _scan)
+    return rewritten(fn, functools.partial(_scan, biases))
 
 
-def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
+def _scan(biases: bool, equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
     """Evaluate a scan without the carries that only sum up products."""
     if equation.primitive is not primitives.scan_p:
         return None
@@ -52,7 +57,8 @@ def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
     num_consts, num_carry = params["num_consts"], params["num_carry"]
     first_x = num_consts + num_carry
     consts, carry, xs = inputs[:num_consts], inputs[num_consts:first_x], inputs[first_x:]
-    sums = _Sums(params["jaxpr"], num_consts, num_carry)
+    later = (_DOT, primitives.reduce_sum_p) if biases else (_DOT,)
+    sums = _Sums(params["jaxpr"], num_consts, num_carry, later)
     if not sums.terms:
         return None
     jaxpr = sums.jaxpr
@@ -91,8 +97,10 @@ class _Sums:
         factors: Factors of the products, each once.
     """
 
-    def __init__(self, body: ClosedJaxpr, num_consts: int, num_carry: int):
-        self.jaxpr, self.consts = body.jaxpr, body.consts
+    def __init__(
+        self, body: ClosedJaxpr, num_consts: int, num_carry: int, later: Sequence[Primitive]
+    ):
+        self.jaxpr, self.consts, self._later = body.jaxpr, body.consts, later
         jaxpr = body.jaxpr
         self._producers = {var: equation for equation in jaxpr.eqns for var in equation.outvars}
         self._fixed = {*jaxpr.constvars, *jaxpr.invars[:num_consts]}
@@ -125,10 +133,10 @@ class _Sums:
         equation = None if isinstance(term, Literal) else self._producers.get(term)
         if equation is None:
             return False
-        if equation.primitive is primitives.dot_general_p:
+        if equation.primitive in self._later:
             changing = [x for x in equation.invars if isinstance(x, Var) and x not in self._fixed]
             factors += changing
-            return len(changing) == 2
+            return len(changing) == len(equation.invars)
         linear = equation.primitive in _LINEAR or equation.primitive.name == _STACK
         return linear and all(
             self._collect(x, factors) for x in equation.invars if not isinstance(x, Literal)
@@ -139,17 +147,18 @@ class _Sums:
         if isinstance(term, Literal):
             return term.val
         equation = self._producers[term]
-        if equation.primitive is not primitives.dot_general_p:
+        if equation.primitive not in self._later:
             inputs = [self.over_time(x, stacked) for x in equation.invars]
             with origin(equation):
                 return bind(equation, inputs)[0]
-        contracted, batch = equation.params["dimension_numbers"]
-        later = lambda axes: tuple(axis + 1 for axis in axes)  # noqa: E731
-        dimension_numbers = (
-            tuple((0, *later(axes)) for axes in contracted),
-            tuple(map(later, batch)),
-        )
-        params = {**equation.params, "dimension_numbers": dimension_numbers}
+        after = lambda axes: tuple(axis + 1 for axis in axes)  # noqa: E731
+        params = dict(equation.params)
+        if equation.primitive is _DOT:
+            contracted, batch = params["dimension_numbers"]
+            contracted = tuple((0, *after(axes)) for axes in contracted)
+            params["dimension_numbers"] = (contracted, tuple(map(after, batch)))
+        else:
+            params["axes"] = (0, *after(params["axes"]))
         factors = [stacked[x] for x in equation.invars if isinstance(x, Var)]
         with origin(equation):
             return bind(equation.replace(params=params), factors)[0]

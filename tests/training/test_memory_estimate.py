@@ -114,7 +114,7 @@ def memory(monkeypatch):
     ("preset", "size", "host", "place"),
     [
         ("mjx_paper", "12m", 4, "of the host's memory for a checkpoint, but 4.00 GiB are free"),
-        ("mjx_paper", "25m", 9, "of device memory, but beside the 6.45 GiB of the rest of the"),
+        ("mjx_paper", "25m", 9, "of device memory, but beside the 6.84 GiB of the rest of the"),
         ("paper", "25m", 9, "of memory once it is full, but 9.00 GiB are free"),
     ],
 )

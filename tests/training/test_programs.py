@@ -52,7 +52,7 @@ def test_a_run_compiles_few_programs(flags, most, tmp_path):
 
 # Operations in the bodies of all loops of the paper's update: imagination, five steps in one, and
 # the observed sequences backwards and forwards, four in one.
-LOOPS = {1: (6326, 2259, 1464), 5: (6401, 2295, 1472)}
+LOOPS = {1: (1859, 1005, 939), 5: (1864, 1013, 951)}
 
 
 @pytest.mark.parametrize("seeds", LOOPS)

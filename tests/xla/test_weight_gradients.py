@@ -30,6 +30,11 @@ def batched(weight, bias, h, x):
     return jnp.tanh(parts.sum(1) + x + bias)
 
 
+def scaled(weight, bias, h, x):
+    """A bias that is a scale as well, as that of a norm."""
+    return jnp.tanh(bias * (h @ weight) + x + bias)
+
+
 def rolled(step, **options):
     def loss(weight, bias, h, xs):
         def body(h, x):
@@ -55,19 +60,20 @@ def carries(fn):
     return shapes
 
 
+@pytest.mark.parametrize("biases", [False, True])
 @pytest.mark.parametrize("options", [{}, {"reverse": True}, {"unroll": 2}])
-@pytest.mark.parametrize("step", [dense, blocks, batched])
-def test_gradients_are_the_same_and_the_loop_carries_no_weights(step, options, x64):
+@pytest.mark.parametrize("step", [dense, blocks, batched, scaled])
+def test_gradients_are_the_same_and_the_loop_carries_no_weights(step, options, biases, x64):
     arguments = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (W, B, H, X))
     gradient = rolled(step, **options)
-    for actual, expected in zip(
-        sum_after_loops(gradient)(*arguments), gradient(*arguments), strict=True
-    ):
+    rewritten = sum_after_loops(gradient, biases=biases)
+    for actual, expected in zip(rewritten(*arguments), gradient(*arguments), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-12)
     assert W.shape in carries(gradient) or (2, 2, 4) in carries(gradient)
-    left = carries(sum_after_loops(gradient))
+    left = carries(rewritten)
     assert (BATCH, SIZE) in left
     assert not {W.shape, (2, 2, 4)} & set(left)
+    assert (not biases) == any(shape in left for shape in (B.shape, (SIZE,)))
 
 
 def test_sums_that_the_loop_itself_reads_stay():

@@ -1,10 +1,10 @@
-"""Matrix of GPU programs: every row compiled in a process of its own."""
+"""Matrices of GPU programs: every row compiled in a process of its own."""
 
 import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ...machine.subprocesses import python_command, python_environment
 from ..measure import progress
 from ..report import aligned, write_report
 from .card import CARD, XLA_FLAGS, check_plugin
-from .rows import Row, matrix_rows
+from .rows import Row
 
 # Compiling one takes a minute or two; the simulation of a humanoid is the longest.
 _SECONDS = 3600
@@ -28,10 +28,12 @@ MATRIX = CHECKOUT / "benchmarks" / "h100_described" / "gpu-program.json"
 _CODE = "from gpld.benchmark.gpu.row import main; main()"
 
 
-def compile_matrix(names: Sequence[str], file: Path | None) -> str:
+def compile_matrix(name: str, rows: Iterable[Row], names: Sequence[str], file: Path | None) -> str:
     """Compile the rows with these names, or all, each in a process of its own.
 
     Args:
+        name: Name of the matrix.
+        rows: Its rows.
         names: Names of rows.
         file: JSON file that each row is written to as soon as it is compiled; others that it
             has stay. None writes nothing.
@@ -44,7 +46,7 @@ def compile_matrix(names: Sequence[str], file: Path | None) -> str:
         MachineError: If JAX's CUDA plugin is missing, or the file cannot be written or holds
             something else.
     """
-    by_name = {row.name: row for row in matrix_rows()}
+    by_name = {row.name: row for row in rows}
     if unknown := sorted(set(names) - by_name.keys()):
         known = ", ".join(by_name)
         raise UsageError(f"`rows` must be rows of the matrix, got {unknown[0]!r}; it has {known}.")
@@ -53,14 +55,14 @@ def compile_matrix(names: Sequence[str], file: Path | None) -> str:
     cells: list[tuple[str, ...]] = [
         ("", "launches", "host reads", "temp. MiB", "arg. MiB", "compile s", "")
     ]
-    for name in names or by_name:
-        progress(f"compiling {name}")
+    for row in names or by_name:
+        progress(f"compiling {row}")
         about = {"commit": provenance()["commit"], "xla_flags": _xla_flags()}
-        stored[name] = about | _compile_apart(by_name[name])
-        cells.append(_cells(name, stored[name]))
+        stored[row] = about | _compile_apart(by_name[row])
+        cells.append(_cells(row, stored[row]))
         if file is not None:
-            rows = {name: stored[name] for name in by_name if name in stored}
-            write_report(file, "gpu-program", {"card": CARD, "rows": rows})
+            ordered = {row: stored[row] for row in by_name if row in stored}
+            write_report(file, name, {"card": CARD, "rows": ordered})
     return aligned(cells)
 
 

@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from ... import agent
 from ...config import Config
 from ...envs import IMAGE, TimeStep, make_functional_env
+from ...envs.mjx import MJXEnv
 from ...parallel.devices import Placement
 from ...parallel.seeds import SeedAxis
 from ...replay import DeviceReplay, functional
@@ -24,7 +25,7 @@ from ...training.experience import make_replay
 from ...training.programs import initial_policy_state, make_programs
 from ..update import ACTION_SIZE, observation_shapes, random_batch
 
-ProgramName = Literal["update", "act", "report", "evaluate", "device"]
+ProgramName = Literal["update", "act", "report", "evaluate", "device", "simulate"]
 
 
 def described_program(
@@ -34,7 +35,8 @@ def described_program(
 
     Args:
         name: update, act and report are those of the loop on the host. evaluate acts in an
-            evaluation. device is the program of the loop on the device.
+            evaluation. device is the program of the loop on the device. simulate takes one
+            control step in all environments, on MJX, with no resets.
         config: Settings.
         mesh: Cards. With several, one agent trains on a part of each batch on every card, and
             of several agents every card has some.
@@ -42,6 +44,9 @@ def described_program(
     Returns:
         What `jax.jit` made, and shapes with their shardings.
     """
+    if name == "simulate":
+        env = MJXEnv(config.task, action_repeat=1, impl=config.env.mjx_impl)
+        return _simulation(env, config.env.num_envs, NamedSharding(mesh, PartitionSpec()))
     spread = NamedSharding(mesh, PartitionSpec("devices"))
     whole = NamedSharding(mesh, PartitionSpec())
     if mesh.size == 1:
@@ -118,6 +123,15 @@ def _device_program(config: Config, seeds: SeedAxis) -> tuple[jax.stages.Wrapped
     request = Request(jnp.int32(0), jnp.zeros(MAX_STEPS + 1, jnp.int32), jnp.int32(0))
     sums = [program.metrics(training, keys)] * seeds.size
     return program.advance, (steps, training, sums, clock, keys, request)
+
+
+def _simulation(
+    env: MJXEnv, num_envs: int, placement: NamedSharding
+) -> tuple[jax.stages.Wrapped, PyTree]:
+    keys = jax.eval_shape(lambda: jr.split(jr.key(0), num_envs))
+    state = jax.eval_shape(jax.vmap(env.reset), keys)
+    action = jax.ShapeDtypeStruct((num_envs, env.spec.action_size), jnp.float32)
+    return jax.jit(jax.vmap(env.step)), _placed((state, action), placement)
 
 
 def _stacked(tree: PyTree, size: int) -> PyTree:

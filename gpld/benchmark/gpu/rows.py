@@ -1,4 +1,4 @@
-"""Rows of the matrix of GPU programs: one factor at a time away from the paper's setting."""
+"""Rows of the matrices of GPU programs: settings, one factor at a time, and simulated tasks."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -35,8 +35,8 @@ class Row(NamedTuple):
     cards: int = 1
 
 
-def matrix_rows() -> Iterator[Row]:
-    """Yield the rows, the paper's setting first."""
+def setting_rows() -> Iterator[Row]:
+    """Yield a row for each factor in which settings may differ from the paper's, which is first."""
     pixels, seeds = ("--preset", "paper_pixels"), ("--seeds", "5")
     yield Row("paper")
     yield Row("vanilla", ("--gpld.lambda0", "0"))
@@ -77,3 +77,9 @@ def matrix_rows() -> Iterator[Row]:
         ("--preset", "mjx_paper", "--task", "cartpole_swingup", *seeds),
         "device",
     )
+
+
+def simulation_rows() -> Iterator[Row]:
+    """Yield a row for the control step of a task of each domain, as MJX simulates it."""
+    for task in _TASKS:
+        yield Row(task, ("--preset", "mjx_paper", "--task", task), "simulate")

@@ -9,7 +9,7 @@ import pytest
 
 from gpld.benchmark.gpu import matrix
 from gpld.benchmark.gpu.card import XLA_FLAGS
-from gpld.benchmark.gpu.rows import matrix_rows
+from gpld.benchmark.gpu.rows import setting_rows, simulation_rows
 from gpld.commands.benchmark import main
 from gpld.config.flags import parse_settings
 
@@ -19,7 +19,7 @@ PLUGIN = importlib.util.find_spec("jax_cuda12_plugin") or importlib.util.find_sp
 
 
 def test_rows_are_settings_of_training():
-    rows = list(matrix_rows())
+    rows = list(setting_rows())
     assert len(rows) <= 50
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
@@ -28,10 +28,13 @@ def test_rows_are_settings_of_training():
         assert (config.loop == "device") == (row.program == "device")
 
 
-def test_what_is_stored_is_the_matrix():
+@pytest.mark.parametrize(
+    ("name", "rows"), [("gpu-program", setting_rows), ("gpu-simulation", simulation_rows)]
+)
+def test_what_is_stored_is_the_matrix(name, rows):
     folder = Path(__file__).parents[3] / "benchmarks" / "h100_described"
-    stored = json.loads((folder / "gpu-program.json").read_text())["rows"]
-    rows = {row.name: (row.program, " ".join(row.flags)) for row in matrix_rows()}
+    stored = json.loads((folder / f"{name}.json").read_text())["rows"]
+    rows = {row.name: (row.program, " ".join(row.flags)) for row in rows()}
     assert {k: (v.get("program"), v.get("flags")) for k, v in stored.items()} == rows
 
 
@@ -79,7 +82,7 @@ def test_programs_are_compiled_with_the_options_that_the_user_has_set(monkeypatc
     monkeypatch.setattr(matrix, "provenance", lambda: {"commit": "1"})
     monkeypatch.setattr(matrix, "_cells", lambda *_: ("",) * 7)
     monkeypatch.setenv("XLA_FLAGS", given)
-    matrix.compile_matrix(["act"], None)
+    matrix.compile_matrix("gpu-program", setting_rows(), ["act"], None)
     assert environments[0]["XLA_FLAGS"].split() == [given, *XLA_FLAGS]
 
 

@@ -22,7 +22,7 @@ from ...report import UNIT
 from ...update import ACTION_SIZE, observation_shapes, random_batch
 from ..launches import Launches, count_launches
 from ..matrix import MATRIX
-from ..rows import matrix_rows
+from ..rows import setting_rows
 from .part import Row, Task
 
 # Share of the time after which no program is waited for any more.
@@ -61,7 +61,7 @@ def paper_update(task: Task) -> Iterator[Row]:
 
 def flags_of(name: str) -> tuple[str, ...]:
     """Return the flags of an update by its name, which is that of the matrix where it is there."""
-    return (_ROWS | {row.name: row.flags for row in matrix_rows()})[name]
+    return (_ROWS | {row.name: row.flags for row in setting_rows()})[name]
 
 
 def compile_update(config: Config) -> Update:

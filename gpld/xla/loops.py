@@ -1,0 +1,214 @@
+"""Loops over time that do no more than what their next step waits for.
+
+A step of a loop is a chain of small operations, and a GPU takes longer to start one of them than to
+compute it. What depends on no earlier step is computed before the loop, and what no later step
+depends on after it, each for all steps in one operation: random numbers, what a step sees of an
+action, predictions of imagined rewards, what a derivative needs of every step. Values that a step
+hands over are written side by side, in one operation instead of one for each.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, primitives
+
+from .rewrite import bind, origin, rewritten
+
+# Larger than what they are made of: evaluated where they are read, not handed over.
+_EXPANDING = (primitives.broadcast_in_dim_p, primitives.iota_p)
+
+_SMALL = 2**17
+"""Elements of a value that is written beside others: to copy it takes no longer than a start."""
+
+
+def split_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Take out of the scans of a function what need not be done step by step.
+
+    To be applied outside of differentiation. Results are the same up to rounding; what a loop
+    gets from before it, and hands over to after it, is kept for all of its steps.
+
+    Args:
+        fn: Any function of trees, of which some leaves may be no arrays.
+
+    Returns:
+        A function of the same signature and result types.
+    """
+    return rewritten(fn, _scan)
+
+
+def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
+    """Evaluate a scan as what comes before its loop, the loop, and what comes after."""
+    if equation.primitive is not primitives.scan_p:
+        return None
+    params = equation.params
+    length, jaxpr, consts = params["length"], params["jaxpr"].jaxpr, params["jaxpr"].consts
+    first_carry, first_x = params["num_consts"], params["num_consts"] + params["num_carry"]
+    given = dict(zip(jaxpr.invars, inputs, strict=True))
+    carry, xs = jaxpr.invars[first_carry:first_x], jaxpr.invars[first_x:]
+    parts = _split(jaxpr, carry, xs)
+    outs, ys = jaxpr.outvars[: len(carry)], jaxpr.outvars[len(carry) :]
+
+    fixed = dict(zip(jaxpr.constvars, consts, strict=True))
+    fixed |= {var: given[var] for var in jaxpr.invars[:first_carry]}
+    _evaluate(parts.fixed, fixed)
+    timed = {var: given[var] for var in xs}
+    _evaluate_over_time(parts.before, fixed, timed, length)
+
+    def step(state, x):
+        known = dict(fixed)
+        known.update(zip([*carry, *parts.read], [*state, *x], strict=True))
+        _evaluate(parts.loop, known)
+        return [_value(out, known) for out in outs], _pack([known[var] for var in parts.kept])
+
+    options = {name: params[name] for name in ("length", "reverse", "unroll")}
+    first, read = [given[var] for var in carry], [timed[var] for var in parts.read]
+    last, packed = jax.lax.scan(step, first, read, **options)
+    timed.update(zip(parts.kept, _unpack(packed, [x.aval for x in parts.kept]), strict=True))
+    _evaluate_over_time(parts.after, fixed, timed, length)
+
+    def at_all_steps(out):
+        if isinstance(out, Var) and out in timed:
+            return timed[out]
+        value = jnp.asarray(_value(out, fixed))
+        return jnp.broadcast_to(value, (length, *value.shape))
+
+    return [*last, *map(at_all_steps, ys)]
+
+
+class _Parts(NamedTuple):
+    """Equations of a scan's body by the time when they can be evaluated."""
+
+    fixed: list[JaxprEqn]
+    """Before the loop, once: the same in every step."""
+
+    before: list[JaxprEqn]
+    """Before the loop, for all steps together."""
+
+    loop: list[JaxprEqn]
+    after: list[JaxprEqn]
+
+    read: list[Var]
+    """Values of each step that the loop reads: inputs of the scan, and what comes before."""
+
+    kept: list[Var]
+    """Values of each step that the loop hands over."""
+
+
+def _split(jaxpr: Jaxpr, carry: Sequence[Var], xs: Sequence[Var]) -> _Parts:
+    in_turn, per_step = set(carry), set(xs)  # what depends on earlier steps, and on the step alone
+    fixed, before, later = [], [], []
+    for equation in jaxpr.eqns:
+        read, made = set(_variables(equation.invars)), set(equation.outvars)
+        if read & in_turn:
+            in_turn |= made
+            later.append(equation)
+        elif read & per_step:
+            per_step |= made
+            before.append(equation)
+        else:
+            fixed.append(equation)
+    outs, ys = (
+        _variables(atoms) for atoms in (jaxpr.outvars[: len(carry)], jaxpr.outvars[len(carry) :])
+    )
+    waited_for, wanted, loop, after = set(outs), set(ys), [], []
+    for equation in reversed(later):
+        if not waited_for.isdisjoint(equation.outvars):
+            loop.append(equation)
+            waited_for.update(_variables(equation.invars))
+        elif not wanted.isdisjoint(equation.outvars):
+            after.append(equation)
+            wanted.update(_variables(equation.invars))
+    loop, after = (
+        _with_expanding(equations[::-1], wanted, [*fixed, *before])
+        for equations, wanted in ((loop, outs), (after, ys))
+    )
+    in_loop, at_end = (_made(equations) for equations in (loop, after))
+    read = [x for x in (*_read(loop), *outs) if x in per_step and x not in in_loop]
+    kept = [x for x in (*_read(after), *ys) if x in in_turn and x not in at_end]
+    return _Parts(fixed, before, loop, after, *(list(dict.fromkeys(x)) for x in (read, kept)))
+
+
+def _with_expanding(
+    equations: Sequence[JaxprEqn], wanted: Iterable[Var], earlier: Sequence[JaxprEqn]
+) -> list[JaxprEqn]:
+    """Evaluate once more, with other equations, what only expands values they read."""
+    wanted, again = {*_read(equations), *wanted}, []
+    for equation in reversed(earlier):
+        if equation.primitive in _EXPANDING and not wanted.isdisjoint(equation.outvars):
+            again.append(equation)
+            wanted.update(_variables(equation.invars))
+    return [*again[::-1], *equations]
+
+
+def _variables(atoms: Iterable[Any]) -> list[Var]:
+    return [atom for atom in atoms if isinstance(atom, Var)]
+
+
+def _read(equations: Iterable[JaxprEqn]) -> list[Var]:
+    return [x for equation in equations for x in _variables(equation.invars)]
+
+
+def _made(equations: Iterable[JaxprEqn]) -> dict[Var, None]:
+    return {x: None for equation in equations for x in equation.outvars}
+
+
+def _value(atom: Any, known: dict[Var, Any]) -> Any:
+    return atom.val if isinstance(atom, Literal) else known[atom]
+
+
+def _evaluate(equations: Iterable[JaxprEqn], known: dict[Var, Any]) -> None:
+    """Evaluate equations in turn; their results join what is known."""
+    for equation in equations:
+        with origin(equation):
+            results = bind(equation, [_value(atom, known) for atom in equation.invars])
+        known.update(zip(equation.outvars, results, strict=True))
+
+
+def _evaluate_over_time(
+    equations: Sequence[JaxprEqn], fixed: dict[Var, Any], timed: dict[Var, Any], length: int
+) -> None:
+    """Evaluate equations for all steps together; `timed` has values with a leading axis of time."""
+    made = _made(equations)
+    read = [x for x in dict.fromkeys(_read(equations)) if x in timed and x not in made]
+
+    def one_step(values):
+        known = fixed | dict(zip(read, values, strict=True))
+        _evaluate(equations, known)
+        return [known[x] for x in made]
+
+    results = jax.vmap(one_step, axis_size=length)([timed[x] for x in read])
+    timed.update(zip(made, results, strict=True))
+
+
+def _pack(values: Sequence[Any]) -> list[Any]:
+    """Write small values of one dtype side by side."""
+    return [
+        values[group[0]]
+        if len(group) == 1
+        else jnp.concatenate([jnp.ravel(values[i]) for i in group])
+        for group in _groups(values)
+    ]
+
+
+def _unpack(packed: Sequence[Any], shapes: Sequence[Any]) -> list[Any]:
+    """Take apart what `_pack` wrote in every step, by the shapes of the values."""
+    values: list[Any] = [None] * len(shapes)
+    for group, stack in zip(_groups(shapes), packed, strict=True):
+        start = 0
+        for i in group:
+            size = shapes[i].size
+            part = stack if len(group) == 1 else stack[:, start : start + size]
+            values[i] = part.reshape(stack.shape[0], *shapes[i].shape)
+            start += size
+    return values
+
+
+def _groups(values: Sequence[Any]) -> list[list[int]]:
+    """Group values, by their numbers, that are written side by side."""
+    groups: dict[Any, list[int]] = {}
+    for i, x in enumerate(values):
+        small = x.size <= _SMALL and not jnp.issubdtype(x.dtype, jax.dtypes.extended)
+        groups.setdefault(x.dtype if small else i, []).append(i)
+    return list(groups.values())
