@@ -45,8 +45,10 @@ def check_there(task: str, registered: Collection[str] = ()) -> None:
         _check_known(source, name, adapter(source).known(), registered)
         return
     source, _, function = task.rpartition(":")
-    if task.endswith(".py") or (source.endswith(".py") and not function):
-        path = source or task
+    path = task if task.endswith(".py") else source
+    if path.endswith(".py") and not os.path.isfile(path):
+        raise ValueError(f"`task` must name a file that is there, but {path} is not.")
+    if path.endswith(".py") and (path == task or not function):
         known = " or ".join(f"{path}:{name}" for name in _functions(path)[:3])
         raise ValueError(
             f"`task` must name a function or class in the file, such as "
@@ -55,8 +57,6 @@ def check_there(task: str, registered: Collection[str] = ()) -> None:
     if not source or not function:
         raise ValueError(f"`task` must name a module and a function in it, got {task!r:.200}.")
     if source.endswith(".py"):
-        if not os.path.isfile(source):
-            raise ValueError(f"`task` must name a file that is there, but {source} is not.")
         return
     if source == GYMNASIUM:
         import gymnasium
