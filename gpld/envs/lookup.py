@@ -113,7 +113,9 @@ def or_similar(name: str, registered: Collection[str] = ()) -> str:
             found = (spec.version or 0, known)
             newest[_plain(known)] = max(newest.get(_plain(known), found), found)
     names |= {known: f"{GYMNASIUM}:{known}" for _, known in newest.values()}
-    return _ask([names[known] for known in ([name] if name in names else _close(name, names))])
+    close = [names[known] for known in ([name] if name in names else _close(name, names))]
+    file = f"{name}.py"  # whose module was named, without what makes the environment
+    return _ask(close or [f"{file}:{function}" for function in _functions(file)[:3]])
 
 
 def adapter(source: str) -> Any:

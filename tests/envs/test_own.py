@@ -306,6 +306,12 @@ def test_names_that_lead_nowhere(task, message):
     assert str(error.value).isprintable()
 
 
+def test_the_name_of_a_file_alone_is_answered_with_what_is_in_it(file, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    with pytest.raises(UsageError, match=r"did you mean line\.py:Line or line\.py:make\?"):
+        parse_config(["--task", "line"])
+
+
 @pytest.mark.parametrize("task", ["./line.py", "line.py:"])
 def test_a_file_without_a_function_names_those_in_it_and_does_not_run_it(file, task, monkeypatch):
     monkeypatch.chdir(file.parent)

@@ -76,6 +76,11 @@ class OldInterface(Good):
         return observation, reward, terminated or truncated, info
 
 
+class OldSeed(Good):
+    def reset(self):
+        return super().reset()
+
+
 class OldReset(Good):
     def reset(self, *, seed=None, options=None):
         return super().reset(seed=seed)[0]
@@ -398,6 +403,7 @@ def findings(make, **options):
 BROKEN = [
     (RaisesAtStep, "steps", "`step` raised RuntimeError: the arm is off (test_check.py, line "),
     (OldInterface, "steps", "(observation, reward, terminated, truncated, info), got 4 values"),
+    (OldSeed, "steps", "; it must take `seed` and `options`, as in Gymnasium since 0.26"),
     (OldReset, "steps", "`reset` must return (observation, info), got dict, at the first reset"),
     (RaisesAtClose, "steps", "`close` raised OSError: no port"),
     (KeyMissing, "observations", "observation 'where' is missing, at step 4"),
