@@ -1,7 +1,6 @@
 """The command `import-data`: makes a replay to train on from episodes of others."""
 
 import dataclasses
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..datasets import Bounds, MinariSource, NpzSource, Source, import_episodes,
 from ..datasets.episode import are_finite
 from ..errors import UsageError
 from ..machine.output import show
+from ..training.ending import command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,4 +95,4 @@ def main(args: Sequence[str] | None = None) -> None:
             flags += ["--env.image_size", str(options.image_size)]
         flags += ["--offline", str(options.out), "--learn", "world_model"]
         show(imported.describe())
-        show(f"train on it with `python scripts/train.py {shlex.join(flags)}`")
+        show(f"train on it with `{command('train', *flags)}`")

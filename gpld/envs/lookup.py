@@ -45,8 +45,10 @@ def check_there(task: str, registered: Collection[str] = ()) -> None:
         _check_known(source, name, adapter(source).known(), registered)
         return
     source, _, function = task.rpartition(":")
-    if task.endswith(".py") or (source.endswith(".py") and not function):
-        path = source or task
+    path = task if task.endswith(".py") else source
+    if path.endswith(".py") and not os.path.isfile(path):
+        raise ValueError(f"`task` must name a file that is there, but {path} is not.")
+    if path.endswith(".py") and (path == task or not function):
         known = " or ".join(f"{path}:{name}" for name in _functions(path)[:3])
         raise ValueError(
             f"`task` must name a function or class in the file, such as "
@@ -55,8 +57,6 @@ def check_there(task: str, registered: Collection[str] = ()) -> None:
     if not source or not function:
         raise ValueError(f"`task` must name a module and a function in it, got {task!r:.200}.")
     if source.endswith(".py"):
-        if not os.path.isfile(source):
-            raise ValueError(f"`task` must name a file that is there, but {source} is not.")
         return
     if source == GYMNASIUM:
         import gymnasium
@@ -113,7 +113,9 @@ def or_similar(name: str, registered: Collection[str] = ()) -> str:
             found = (spec.version or 0, known)
             newest[_plain(known)] = max(newest.get(_plain(known), found), found)
     names |= {known: f"{GYMNASIUM}:{known}" for _, known in newest.values()}
-    return _ask([names[known] for known in ([name] if name in names else _close(name, names))])
+    close = [names[known] for known in ([name] if name in names else _close(name, names))]
+    file = f"{name}.py"  # whose module was named, without what makes the environment
+    return _ask(close or [f"{file}:{function}" for function in _functions(file)[:3]])
 
 
 def adapter(source: str) -> Any:

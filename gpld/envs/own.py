@@ -195,20 +195,20 @@ def _make(
     source, _, name = task.partition(":")
     try:
         if make is None and source == GYMNASIUM:
-            with _jax_unchanged():
+            with jax_unchanged():
                 env = _call_gymnasium(name, kwargs, options)
             return _adapt(env, seed, options)
         if make is None and source in FUNCTIONAL:
             function = adapter(source).make
             arguments: dict[str, Any] = {"name": name, "kwargs": kwargs}
         else:
-            with _jax_unchanged():
+            with jax_unchanged():
                 function = make or _load(task)
             arguments = ({"seed": seed} if _takes_seed(function) else {}) | kwargs
         identity = (task, json.dumps(arguments, sort_keys=True, default=id), *options.values())
         known, _, compiled = _compiled.get(identity, (None, None, None))
         if known is not function:
-            with _jax_unchanged():
+            with jax_unchanged():
                 env = function(**arguments)
             if not _is_functional(env):
                 return _adapt(env, seed, options)
@@ -226,7 +226,7 @@ def _make(
 
 
 @contextlib.contextmanager
-def _jax_unchanged() -> Iterator[None]:
+def jax_unchanged() -> Iterator[None]:
     """Check that code of the user's leaves the settings of JAX alone, also where it fails.
 
     Raises:
@@ -286,6 +286,13 @@ def _load(task: str) -> Callable[..., Any]:
         module: Any = _load_file(source) if source.endswith(".py") else _import(source)
     except ModuleNotFoundError as error:
         raise UsageError(f"there is no module {error.name}.") from error
+    except ImportError as error:
+        if "no known parent package" not in str(error):
+            raise
+        raise UsageError(
+            f"{source} imports parts of its package, of which a file knows nothing; name it "
+            f"PACKAGE.{Path(source).stem}:{function}, in the folder that holds the package."
+        ) from error
     found = module
     for name in function.split("."):
         found = getattr(found, name, None)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -211,17 +211,23 @@ def serve(function: Callable[[Connection], None], descriptor: int) -> None:
     # the parent, which still needs what the child has.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    with Connection(descriptor) as connection:
-        try:
-            function(connection)
-        except UsageError as error:
-            with contextlib.suppress(OSError):
-                connection.send(error)
-        except Exception as error:
-            reason = describe_error(error)
-            # Nobody reads the report of the EOFError that a closed pipe raises.
-            with contextlib.suppress(OSError):
-                connection.send(_Failure(reason, traceback.format_exc()))
+    with Connection(descriptor) as connection, telling_failures(connection):
+        function(connection)
+
+
+@contextlib.contextmanager
+def telling_failures(connection: Connection) -> Iterator[None]:
+    """End with an exception of code in a child, which the parent's `recv` raises."""
+    try:
+        yield
+    except UsageError as error:
+        with contextlib.suppress(OSError):
+            connection.send(error)
+    except (Exception, SystemExit) as error:
+        reason = describe_error(error)
+        # Nobody reads the report of the EOFError that a closed pipe raises.
+        with contextlib.suppress(OSError):
+            connection.send(_Failure(reason, traceback.format_exc()))
 
 
 def describe_error(error: BaseException) -> str:

@@ -90,7 +90,7 @@ def describe(
         anew = resume if resumed else args
         return [
             f"not saved   {path}: it ended before its first checkpoint",
-            f"begin anew  {_command('train', *anew)}",
+            f"begin anew  {command('train', *anew)}",
         ]
     saved = [found for run in runs if (found := _last(run)) is not None]
     if len(saved) < len(runs):
@@ -101,26 +101,26 @@ def describe(
     if complete and env_step >= config.env_steps:
         lines = [
             f"finished    {path}: {env_step:,} env steps{made}",
-            f"longer      {_command('train', *resume, '--env_steps', str(2 * config.env_steps))}",
+            f"longer      {command('train', *resume, '--env_steps', str(2 * config.env_steps))}",
         ]
     else:
         # Each of several machines has a command of its own.
         again = args if config.distributed.processes > 1 else resume
         lines = [
             f"saved       {path}: {env_step:,} of {config.env_steps:,} env steps{made}",
-            f"go on       {_command('train', *again)}",
+            f"go on       {command('train', *again)}",
         ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeftOut)  # nothing is made of the lines here
         scored = any(run.read("scores") for run in runs)
     if scored:
-        look = _command("plot", str(path))
+        look = command("plot", str(path))
     else:
-        look = _command("evaluate", *(str(run.path) for run in runs), *own)
+        look = command("evaluate", *(str(run.path) for run in runs), *own)
     return [*lines, f"look        {look}"]
 
 
-def _command(name: str, *args: str) -> str:
+def command(name: str, *args: str) -> str:
     """Return a command line for `gpld` or a script, whichever is running."""
     running = Path(sys.argv[0])
     if running.name.startswith("gpld "):

@@ -54,7 +54,7 @@ from .summary import describe
 from .warm_start import absolute, warm_start
 
 
-def train(config: Config, path: Path, *, env: Callable[..., Any] | None = None) -> RunFolder:
+def train(config: Config, path: str | Path, *, env: Callable[..., Any] | None = None) -> RunFolder:
     """Train an agent and leave a run folder behind, or go on with the run in there.
 
     With several `seeds` there is an agent for each of them, with a run folder in `path`.
@@ -80,6 +80,7 @@ def train(config: Config, path: Path, *, env: Callable[..., Any] | None = None) 
         WorkerError: If environments failed too often.
         Interrupted: If a signal stopped the run, which is saved, or came before its first step.
     """
+    path = Path(path)
     if env is not None:
         config = dataclasses.replace(config, task=name_of(env))
         register(config.task, env)

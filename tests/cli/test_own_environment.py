@@ -1,10 +1,12 @@
 """A file of one's own, from the command: what is stored of its name runs no code."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from run_script import SCRIPTS, run
@@ -12,54 +14,13 @@ from run_script import SCRIPTS, run
 import gpld
 from gpld.runs.folder import RunFolder
 
-FILE = '''
-import gymnasium
-import numpy as np
-from gymnasium import spaces
+ENVIRONMENTS = Path(__file__).parent / "users_environments.py"
 
 
-class Reach(gymnasium.Env):
-    """Observes a dictionary; a picture with its channels first if it is asked to."""
-
-    action_space = spaces.Box(np.array([-2.0, 0.0]), np.array([1.0, 5.0]), dtype=np.float64)
-
-    def __init__(self, picture=False):
-        self.picture = picture
-        self.observation_space = spaces.Dict(
-            {"reward": spaces.Box(-np.inf, np.inf, (2,), np.float64), "where": spaces.Discrete(3)}
-            if not picture
-            else {"eye": spaces.Box(0, 255, (3, 16, 32), np.uint8)}
-        )
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.at, self.time = self.np_random.normal(size=2), 0
-        return self._observe(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(action)
-        self.at += action / 10
-        self.time += 1
-        return self._observe(), -abs(self.at[0]), False, self.time == 25, {"action": action}
-
-    def _observe(self):
-        if self.picture:
-            return {"eye": np.full((3, 16, 32), 10 * self.time, np.uint8)}
-        return {"reward": self.at, "where": self.time % 3}
-'''
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "inputs"),
-    [
-        pytest.param({}, "obs/reward 2, where 1", marks=pytest.mark.slow),
-        pytest.param({"picture": True}, "images eye 16 x 32 x 3", marks=pytest.mark.exhaustive),
-    ],
-    ids=["dictionary", "picture"],
-)
-def test_a_file_is_trained_on_from_the_beginning_to_the_plot(kwargs, inputs, tmp_path):
-    (tmp_path / "mine.py").write_text(FILE)
-    path, task = tmp_path / "run", f"{tmp_path / 'mine.py'}:Reach"
+@pytest.mark.slow
+def test_a_file_is_trained_on_from_the_beginning_to_the_plot(tmp_path):
+    shutil.copy(ENVIRONMENTS, tmp_path / "mine.py")
+    path, task, kwargs = tmp_path / "run", f"{tmp_path / 'mine.py'}:Rooms", {"length": 20}
     args = ("--preset", "debug", "--task", task, "--env.kwargs", json.dumps(kwargs))
     args += ("--env_steps", "100000", "--log.every", "20", "--env.workers", "1")
     process = subprocess.Popen(
@@ -73,7 +34,7 @@ def test_a_file_is_trained_on_from_the_beginning_to_the_plot(kwargs, inputs, tmp
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate()
     assert process.returncode == 75, errors
-    assert inputs in output
+    assert "vectors house/lamps 4, house/room 1 of 3 classes, obs/reward 2" in output
     assert "begin anew when the run is resumed" in output
     assert f"--task {task}" in output.splitlines()[-2]  # what goes on with it
     reached = RunFolder(path).latest_checkpoint().name
@@ -99,7 +60,7 @@ def test_a_file_is_trained_on_from_the_beginning_to_the_plot(kwargs, inputs, tmp
     # The file may be moved, wherever its name is given again.
     (tmp_path / "new place").mkdir()
     new = (tmp_path / "mine.py").rename(tmp_path / "new place" / "mine.py")
-    moved = f"{new}:Reach"
+    moved = f"{new}:Rooms"
     evaluated = run("evaluate.py", path, "--task", moved, "--episodes", "1")
     assert evaluated.returncode == 0, evaluated.stderr
     assert f"{task} is {moved} now\n" in evaluated.stdout

@@ -40,23 +40,23 @@ def make_env():
 class Catch(gymnasium.Env):
     """A ball that falls onto a bat, or beside it, as a picture with its channels first."""
 
-    observation_space = spaces.Box(0, 255, (3, 16, 16), np.uint8)
+    observation_space = spaces.Box(0, 255, (3, 16, 32), np.uint8)
     action_space = spaces.Discrete(3, start=-1)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.row, self.ball, self.bat = 0, self.np_random.integers(16), 8
+        self.row, self.ball, self.bat = 0, self.np_random.integers(32), 16
         return self._draw(), {}
 
     def step(self, action):
         assert self.action_space.contains(action)
-        self.row, self.bat = self.row + 1, int(np.clip(self.bat + action, 0, 15))
+        self.row, self.bat = self.row + 1, int(np.clip(self.bat + action, 0, 31))
         fallen = self.row == 15
         caught = 1 if abs(self.ball - self.bat) <= 1 else -1
         return self._draw(), caught if fallen else 0, fallen, False, {}
 
     def _draw(self):
-        picture = np.zeros((3, 16, 16), np.uint8)
+        picture = np.zeros((3, 16, 32), np.uint8)
         picture[0, self.row, self.ball] = picture[1, 15, self.bat] = 255
         return picture
 
@@ -72,6 +72,9 @@ class Rooms(gymnasium.Env):
     )
     action_space = spaces.Box(np.array([-2.0, 0.0]), np.array([1.0, 5.0]), dtype=np.float64)
 
+    def __init__(self, length=25):
+        self.length = length
+
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.at, self.time = self.np_random.normal(size=2), 0
@@ -82,7 +85,7 @@ class Rooms(gymnasium.Env):
         self.at += action / 10
         self.time += 1
         far = min(abs(self.at[0]), 1.0)
-        return self._observe(), -far, False, self.time == 25, {"action": action}
+        return self._observe(), -far, False, self.time == self.length, {"action": action}
 
     def _observe(self):
         house = {"room": self.time % 3, "lamps": self.np_random.integers(0, 2, 4, np.int8)}

@@ -108,6 +108,20 @@ def test_images_are_resized_as_those_of_environments(tmp_path, capsys):
     np.testing.assert_array_equal(steps_of(data)["eye"], [converted(image) for image in eye])
 
 
+def test_the_last_line_is_the_command_that_trains(tmp_path, monkeypatch, capsys):
+    source = write(tmp_path / "my episodes", arrays())
+    for name, command in (
+        ("scripts/import_data.py", "python scripts/train.py"),
+        ("gpld x", "gpld train"),
+    ):
+        monkeypatch.setattr("sys.argv", [name])
+        imported(source, out := tmp_path / f"out of {name[:4]}")
+        assert capsys.readouterr().out.splitlines()[-1] == (
+            f"train on it with `{command} --task 'my episodes' --env.action_repeat 1 "
+            f"--offline '{out}' --learn world_model`"
+        )
+
+
 def test_bounds_of_the_command_take_the_place_of_those_in_the_files(tmp_path):
     source = write(tmp_path / "eps", arrays(), arrays(action_low=None, action_high=[np.inf]))
     data = imported(source, tmp_path / "out", "--low", "-4", "0", "--high", "4")

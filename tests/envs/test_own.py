@@ -287,6 +287,7 @@ def test_no_other_task_imports_it(file):
         ("gymnasum:Pendulum-v1", "no 'gymnasum'; did you mean gymnasium:Pendulum-v1?"),
         ("no_such_module.env:make", "a module that can be imported, got 'no_such_module.env:make'"),
         ("missing.py:make", "must name a file that is there, but /"),
+        ("./missing.py", "must name a file that is there, but ./missing.py is not."),
         ("./e:make", "must name a file that ends in .py, got './e:make'"),
         ("__main__:x", "`__main__` is the program that was running; name its file, as FILE.py:F"),
         ("~/missing.py:make", f"a file that is there, but {Path.home() / 'missing.py'} is not."),
@@ -303,6 +304,12 @@ def test_names_that_lead_nowhere(task, message):
         parse_config(["--task", task])
     assert message in str(error.value)
     assert str(error.value).isprintable()
+
+
+def test_the_name_of_a_file_alone_is_answered_with_what_is_in_it(file, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    with pytest.raises(UsageError, match=r"did you mean line\.py:Line or line\.py:make\?"):
+        parse_config(["--task", "line"])
 
 
 @pytest.mark.parametrize("task", ["./line.py", "line.py:"])
@@ -379,6 +386,15 @@ def test_code_that_changes_settings_of_jax_is_refused(file, workers):
         assert jax.config.jax_debug_nans is False
     gpld.register(f"{file}:make")
     make_vector_env(f"{file}:make", num_envs=1, seed=0).close()
+
+
+def test_a_file_that_needs_its_package_is_told_how_to_name_it(file, monkeypatch):
+    (file.parent / "package").mkdir()
+    (file.parent / "package/inner.py").write_text("from . import other\n")
+    task = f"{file.parent}/package/inner.py:make"
+    gpld.register(task)
+    with pytest.raises(UsageError, match=r"name it PACKAGE\.inner:make, in the folder that holds"):
+        make_env(task, seed=0)
 
 
 def test_what_is_made_must_be_an_environment():
@@ -509,6 +525,43 @@ def test_a_step_that_raises_truncates_its_episode_and_is_counted(file, workers):
         np.testing.assert_array_equal(cut.observation["observation"], np.full((2, 2), 2))
         assert envs.step(zero).is_first.all()
         assert not envs.step(zero).is_last.any()
+
+
+@pytest.mark.parametrize("fails_at", [None, 3])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_environment_is_closed(fails_at, workers, file, tmp_path):
+    """Also one that has failed; and what is told is that, not that closing has failed as well."""
+    closing = (
+        "    def close(self):\n"
+        f"        with open({str(tmp_path / 'closed')!r}, 'a') as file: file.write('x')\n"
+        "        raise OSError('no port')\n\n\n"
+    )
+    file.write_text(file.read_text().replace("def make(", f"{closing}def make("))
+    task, zero = f"{file}:make", np.zeros((2, 1), np.float32)
+    gpld.register(task)
+    kwargs = {"fails_at": fails_at}
+    with make_vector_env(
+        task, num_envs=2, seed=0, workers=workers, max_restarts=2, kwargs=kwargs
+    ) as envs:
+        for _ in range(4):
+            envs.step(zero)
+        failures = envs.failures
+    num_failed = 0 if fails_at is None else 2
+    assert (tmp_path / "closed").read_text() == "x" * (2 + num_failed)
+    assert len(failures) == (num_failed and 2 - workers)
+    assert all("RuntimeError: the line is broken" in failure for failure in failures)
+
+
+def test_code_that_exits_in_a_worker_says_so_once(file, capfd):
+    task, zero = f"{file}:make", np.zeros((1, 1), np.float32)
+    file.write_text(file.read_text().replace('raise RuntimeError("', 'raise SystemExit("'))
+    gpld.register(task)
+    options = {"workers": 1, "max_restarts": 1, "kwargs": {"fails_at": 1}}
+    with make_vector_env(task, num_envs=1, seed=0, **options) as envs:
+        for _ in range(2):
+            envs.step(zero)
+        assert "failed: SystemExit: the line is broken (line.py, line 26)" in envs.failures[0]
+    assert capfd.readouterr().err == ""
 
 
 def test_what_was_to_be_reset_when_it_failed_too_often_begins_anew():

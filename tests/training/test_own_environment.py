@@ -161,7 +161,7 @@ def test_settings_of_jax_that_an_environment_changes_end_a_run_before_it_begins(
     before = jax.config.jax_debug_nans
     try:
         with pytest.raises(UsageError, match="its code sets JAX_DEBUG_NANS to True, under which"):
-            gpld.train(config, tmp_path / "run", env=make)
+            gpld.train(config, str(tmp_path / "run"), env=make)
     finally:
         jax.config.update("jax_debug_nans", before)
     assert not (tmp_path / "run").exists()

@@ -275,3 +275,12 @@ def check_state(state: Any) -> None:
             "`get_state` must return dictionaries and lists of NumPy arrays, numbers, texts and "
             f"None, got {type(state).__name__}."
         )
+
+
+def as_stored(state: Any) -> Any:
+    """Return a state as files give it back: lists for tuples, and Python's numbers for NumPy's."""
+    if isinstance(state, Mapping):
+        return {key: as_stored(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [as_stored(value) for value in state]
+    return state.item() if isinstance(state, np.generic) else state

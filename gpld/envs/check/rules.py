@@ -13,7 +13,9 @@ from .walk import Walk
 def check_steps(walk: Walk) -> Finding:
     """Nothing is raised by a reset, a step or at the end."""
     if walk.raised_by is not None:
-        return broken(f"`{walk.raised_by}` raised {walk.error}, {_when(len(walk.timesteps))}")
+        old = "unexpected keyword argument 'seed'" in str(walk.error)
+        mend = "; it must take `seed` and `options`, as in Gymnasium since 0.26" if old else ""
+        return broken(f"`{walk.raised_by}` raised {walk.error}, {_when(len(walk.timesteps))}{mend}")
     return ok(
         f"{len(walk.timesteps):,} resets and steps; episodes that ended: {len(walk.lengths):,}"
     )

@@ -10,6 +10,7 @@ import numpy as np
 from ...machine.subprocesses import describe_error
 from ..adapters.adapter import Adapter, Foreign, Outcome
 from ..adapters.arrays import Announced, find
+from ..own import jax_unchanged
 from ..timestep import Action, Environment, EnvSpec, TimeStep
 
 # Bytes of observations that a walk may keep.
@@ -77,7 +78,7 @@ def take_walk(
         factory: Makes it from a keyword argument `seed`.
         seed: Its seed; actions are the same for all.
         num_steps: Resets and steps to take at most.
-        seconds: Seconds after which no more are taken.
+        seconds: Seconds after the first reset and step in which more are taken.
     """
     env = factory(seed=seed)
     spec, timesteps, recorder = env.spec, [], None
@@ -92,23 +93,26 @@ def take_walk(
             return recorder
 
         env.wrap(record)
-    start, method, num_bytes = time.monotonic(), "reset", 0
+    start, method, num_bytes = 0.0, "reset", 0
     try:
-        for timestep in advance(env, 0, reset=True):
-            if recorder is None:
-                watch.look(timestep.observation)
-            timesteps.append(copy(timestep))
-            method = "reset" if np.all(timestep.is_last) else "step"
-            num_bytes += sum(array.nbytes for array in timesteps[-1].observation.values())
-            late = time.monotonic() - start > seconds
-            if len(timesteps) == num_steps or late or num_bytes > _MOST_BYTES:
-                break
-    except Exception as exception:  # whatever somebody's code raises
+        with jax_unchanged():
+            for timestep in advance(env, 0, reset=True):
+                if recorder is None:
+                    watch.look(timestep.observation)
+                timesteps.append(copy(timestep))
+                method = "reset" if np.all(timestep.is_last) else "step"
+                num_bytes += sum(array.nbytes for array in timesteps[-1].observation.values())
+                if len(timesteps) <= 2:  # environments in JAX compile a reset and a step
+                    start = time.monotonic()
+                late = time.monotonic() - start > seconds
+                if len(timesteps) == num_steps or late or num_bytes > _MOST_BYTES:
+                    break
+    except (Exception, SystemExit) as exception:  # whatever somebody's code raises
         error = describe_error(exception)
         raised_by = method if recorder is None else recorder.raising
     try:
         env.close()
-    except Exception as exception:
+    except (Exception, SystemExit) as exception:
         if error is None:
             error, raised_by = describe_error(exception), "close"
     return Walk(
@@ -213,7 +217,7 @@ class _Recorder:
     def _raising(self, method: str) -> Iterator[None]:
         try:
             yield
-        except Exception:
+        except (Exception, SystemExit):
             self.raising = method
             raise
 

@@ -1,6 +1,7 @@
 """Groups of environments, the parts of a vector environment."""
 
 import abc
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -149,6 +150,7 @@ class EnvGroup(Group):
         self._reset_next = [state["reset_next"] for state in states]
 
     def close(self) -> None:
-        """Close every environment."""
-        for env in self._envs:
-            env.close()
+        """Close every environment, also after one that fails at it."""
+        with contextlib.ExitStack() as stack:
+            for env in reversed(self._envs):
+                stack.callback(env.close)

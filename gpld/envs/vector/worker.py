@@ -1,5 +1,6 @@
 """Environments in a process of their own."""
 
+import contextlib
 import functools
 import math
 import operator
@@ -7,7 +8,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ...machine.subprocesses import Child
+from ...machine.subprocesses import Child, telling_failures
 from ..failures import WorkerError
 from ..timestep import Environment, EnvSpec, EnvState, TimeStep
 from .group import Actions, EnvGroup, Group, Mask
@@ -79,16 +80,20 @@ class Worker(Group):
 
 
 def step_on_request(connection: Connection) -> None:
-    """Run in the worker: make its environments, then do with them what is requested.
+    """Run in the worker: make its environments, do with them what is requested, and close them.
 
     Args:
         connection: The worker's end of the pipe.
     """
     factory, seeds = connection.recv()
     group = EnvGroup([factory(seed=seed) for seed in seeds])
-    while True:
-        request, *arguments = connection.recv()
-        connection.send(request(group, *arguments))
+    with telling_failures(connection):
+        while True:
+            request, *arguments = connection.recv()
+            connection.send(request(group, *arguments))
+    # Only once it is told what has failed: closing may fail as well, or hang.
+    with contextlib.suppress(Exception):
+        group.close()
 
 
 def _step(group: EnvGroup, action: Actions, skip: Mask, reset: Mask | None) -> TimeStep:

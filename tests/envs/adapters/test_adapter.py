@@ -7,8 +7,9 @@ import pytest
 from dm_env import specs
 from gymnasium import spaces
 
+from gpld.checkpoints import tree_file
 from gpld.envs import Environment
-from gpld.envs.adapters.adapter import Adapter
+from gpld.envs.adapters.adapter import Adapter, as_stored
 from gpld.envs.adapters.dm_env import DmEnv
 from gpld.envs.adapters.gymnasium_env import GymnasiumEnv
 from gpld.envs.timestep import ANEW
@@ -153,6 +154,14 @@ class Remembering(Scripted):
 
     def set_state(self, state):
         self.memory = state["memory"]
+
+
+def test_states_are_checked_as_files_give_them_back(tmp_path):
+    state = {"a": (1, [np.float32(0.1), (None, "b")]), "c": {"d": np.arange(3.0), "e": np.True_}}
+    (tmp_path / "state.npz").write_bytes(tree_file.dump(state))
+    np.testing.assert_equal(as_stored(state), tree_file.load(tmp_path / "state.npz"))
+    (_, [number, nested]), flag = as_stored(state)["a"], as_stored(state)["c"]["e"]
+    assert [type(x) for x in (number, nested, flag)] == [float, list, bool]
 
 
 def test_a_state_that_files_cannot_hold_never_ends_a_run():

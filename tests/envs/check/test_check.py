@@ -1,9 +1,12 @@
 """Environments with one fault each, and the only rule that finds it; others pass all."""
 
 import os
+import sys
+import time
 
 import dm_env
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from dm_env import specs
@@ -12,6 +15,7 @@ from gymnasium import spaces
 import gpld
 from gpld.envs import ArraySpec, EnvSpec, make_env, own
 from gpld.envs.check import check, check_env, check_quickly, trials
+from gpld.envs.check.walk import take_walk
 from gpld.envs.probe import Memory
 from gpld.envs.timestep import single_timestep
 
@@ -54,6 +58,11 @@ class Good(gymnasium.Env):
 # Faults that one walk shows.
 
 
+class ExitsAtStep(Good):
+    def reward(self):
+        sys.exit("bye")
+
+
 class RaisesAtStep(Good):
     def observe(self):
         if self.time == 3:
@@ -65,6 +74,11 @@ class OldInterface(Good):
     def step(self, action):
         observation, reward, terminated, truncated, info = super().step(action)
         return observation, reward, terminated or truncated, info
+
+
+class OldSeed(Good):
+    def reset(self):
+        return super().reset()
 
 
 class OldReset(Good):
@@ -215,6 +229,35 @@ class StateForgets(Good):
         return {"at": self.at.copy(), "time": 0}
 
 
+class StateHasATuple(Good):
+    """Its file gives back a list, which is no tuple."""
+
+    def get_state(self):
+        return {"where": (self.time, *self.at.tolist())}
+
+    def set_state(self, state):
+        self.time, *at = state["where"]
+        self.at = np.array(at) if isinstance(state["where"], tuple) else np.zeros(2)
+
+
+class StateOfAPlayer(Good):
+    def get_state(self, player):
+        return {}
+
+
+class StateInTwoParts(Good):
+    """As in MuJoCo's own environments."""
+
+    def set_state(self, qpos, qvel):
+        pass
+
+
+class SetsJaxAtStep(Good):
+    def reward(self):
+        jax.config.update("jax_debug_nans", True)
+        return super().reward()
+
+
 class StateIsAlive(Good):
     def step(self, action):
         self.at += action / 10
@@ -298,6 +341,12 @@ class OursBeyondItsLimit(Ours):
     spec = Ours.spec._replace(episode_steps=4)
 
 
+class OursSettingJax(Ours):
+    def step(self, action):
+        jax.config.update("jax_debug_nans", True)
+        return super().step(action)
+
+
 class OursWithTuples(Ours):
     def step(self, action):
         return tuple(super().step(action))
@@ -354,6 +403,7 @@ def findings(make, **options):
 BROKEN = [
     (RaisesAtStep, "steps", "`step` raised RuntimeError: the arm is off (test_check.py, line "),
     (OldInterface, "steps", "(observation, reward, terminated, truncated, info), got 4 values"),
+    (OldSeed, "steps", "; it must take `seed` and `options`, as in Gymnasium since 0.26"),
     (OldReset, "steps", "`reset` must return (observation, info), got dict, at the first reset"),
     (RaisesAtClose, "steps", "`close` raised OSError: no port"),
     (KeyMissing, "observations", "observation 'where' is missing, at step 4"),
@@ -369,6 +419,8 @@ BROKEN = [
     (DrawsOfItself, "determinism", "differ in observation 'at' at step 0; draw only from"),
     (RemembersInItsClass, "determinism", "differ in observation 'at' at step 0"),
     (StateForgets, "state", "does not go on as it did: `is_last` at step"),
+    (StateHasATuple, "state", "observation 'at' at step 0 after the state; let it hold all"),
+    (ExitsAtStep, "steps", "`step` raised SystemExit: bye (test_check.py, line "),
     (StateIsAlive, "state", "a state changes while its environment goes on; return copies in it"),
     (StateMovesIt, "state", "taking a state changes what follows: observation 'at' at step 0"),
     (StateIsAnObject, "state", "`get_state` must return dictionaries and lists of NumPy arrays"),
@@ -498,11 +550,42 @@ def test_what_cannot_be_made_ends_the_check():
     assert wrong["making"].text.startswith("it raised RuntimeError: no licence (test_check.py")
 
 
-def test_the_quick_check_looks_at_a_state():
-    gpld.register("mine", StateIsAnObject)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (StateIsAnObject, "`get_state` must return"),
+        (StateOfAPlayer, "it raised TypeError: StateOfAPlayer.get_state() missing 1 required"),
+        (StateInTwoParts, "it raised TypeError: StateInTwoParts.set_state() missing 1 required"),
+    ],
+)
+def test_the_quick_check_looks_at_a_state(make, message):
+    gpld.register("mine", make)
     rule, finding = check_quickly(lambda seed: make_env("mine", seed=seed), 0)
     assert (rule, finding.verdict) == ("state", "broken")
-    assert "`get_state` must return" in finding.text
+    assert message in finding.text
+
+
+@pytest.mark.parametrize("make", [SetsJaxAtStep, OursSettingJax])
+def test_settings_of_jax_that_a_step_changes_are_found_and_put_back(make):
+    gpld.register("mine", make)
+    for _ in range(2):
+        rule, finding = check_quickly(lambda seed: make_env("mine", seed=seed), 0)
+        assert (rule, finding.verdict) == ("steps", "broken")
+        assert "its code sets JAX_DEBUG_NANS to True" in finding.text
+        assert jax.config.jax_debug_nans is False
+
+
+def test_slow_first_steps_leave_time_for_others():
+    """As those of environments in JAX, which are compiled in them."""
+
+    class Slow(Good):
+        def observe(self):
+            time.sleep(0.3 if self.time <= 1 else 0)
+            return super().observe()
+
+    gpld.register("mine", Slow)
+    walk = take_walk(lambda seed: make_env("mine", seed=seed), 0, num_steps=9, seconds=0.2)
+    assert len(walk.timesteps) == 9
 
 
 def test_the_quick_check_makes_one_environment_and_closes_it():
