@@ -40,14 +40,12 @@ def settings() -> Iterator[str]:
             if dataclasses.is_dataclass(field.default):
                 nested.append((f"{name}.", type(field.default)))
                 continue
-            flag = f"`--{name}`"
-            if field.type is bool:
-                flag += f" or `--{prefix}no_{field.name}`"
+            off = f" `--{prefix}no_{field.name}` turns it off." if field.type is bool else ""
             yield f"### `{name}` {{#{name}}}"
             yield ""
             yield textwrap.dedent(docs[field.name])
             yield ""
-            yield f"Default `{_shown(field.default)}`; {allowed(field.type)}; {flag}."
+            yield f"Default `{_shown(field.default)}`; {allowed(field.type)}.{off}"
             yield ""
         groups = nested + groups
 
@@ -122,11 +120,11 @@ class _FromCode(Preprocessor):
 class FromCode(Extension):
     """Markdown extension that replaces marks by parts that are made from the code."""
 
-    def extendMarkdown(self, md: markdown.Markdown) -> None:  # noqa: N802
+    def extendMarkdown(self, md: markdown.Markdown) -> None:
         """Register the preprocessor: after line ends are normalised, before all else."""
         md.preprocessors.register(_FromCode(md), "from_code", 27)
 
 
-def makeExtension(**kwargs: Any) -> FromCode:  # noqa: N802
+def makeExtension(**kwargs: Any) -> FromCode:
     """Make the extension; Python-Markdown calls this name."""
     return FromCode(**kwargs)
