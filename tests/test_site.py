@@ -19,17 +19,17 @@ import pytest
 import yaml
 
 import gpld
-from gpld import agent
+from gpld import agent, suite
 from gpld.analysis.packed import SUFFIX, unpacked
 from gpld.checkpoints import checkpoint
 from gpld.config import Config, ModelConfig, field_types
 from gpld.config.presets import PRESETS
 from gpld.datasets import folder as data_folder
-from gpld.envs import ArraySpec, EnvSpec
+from gpld.envs import ArraySpec, EnvSpec, probe
 from gpld.replay import manifest
 from gpld.training.memory_estimate import predict
 from gpld.units import byte_size
-from website.pages import allowed, attribute_docs, presets, settings
+from website.pages import allowed, attribute_docs, presets, settings, tasks
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -174,7 +174,7 @@ def test_questions_are_answered_within_three_clicks(site, document, answer):
         ("own environment", "start/own_environment"),
         ("out of memory", "howto/memory"),
         ("resume", "start/stop_and_resume"),
-        ("quadruped", "understand/engines"),
+        ("quadruped", "reference/tasks"),
         ("replay.batch_size", "reference/settings"),
         ("lambda_returns", "reference/api/losses"),
     ],
@@ -222,6 +222,13 @@ def test_presets_show_what_they_change():
     assert text.count("### ") == len(PRESETS) - 1
     row = "| [`replay.train_ratio`](settings.md#replay.train_ratio) | `512` | `1024` |"
     assert row in text.split("### `small`")[0]
+
+
+def test_tasks_show_what_steps_them():
+    text = "\n".join(tasks())
+    assert set(re.findall(r"`(\w+)`", text)) == {*suite.TASKS, *probe.TASKS}
+    assert "On every engine: `quadruped_run`, `quadruped_walk`." in text
+    assert "With dm_control alone: `dog_fetch`" in text
 
 
 def test_public_names_are_documented(site):

@@ -1,12 +1,13 @@
 """Parts of pages that are made from the code: a Markdown extension for the site.
 
-A line `<!-- made from the code: settings -->` stands for every setting, and one with `presets` for
-the differences of every preset from the preset `paper`.
+A line `<!-- made from the code: settings -->` stands for every setting, one with `presets` for what
+every preset changes beside the preset `paper`, and one with `tasks` for the tasks that there are.
 """
 
 import ast
 import dataclasses
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ from markdown.preprocessors import Preprocessor
 from gpld.config import Config, flatten
 from gpld.config.checks import Bound
 from gpld.config.presets import PRESETS
+from gpld.envs import probe
+from gpld.envs.rewards import COVERED
+from gpld.suite import TASKS
 
 _MARK = re.compile(r"<!-- made from the code: (\w+) -->")
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -69,7 +73,37 @@ def presets() -> Iterator[str]:
         yield ""
 
 
-PARTS: dict[str, Callable[[], Iterator[str]]] = {"settings": settings, "presets": presets}
+def tasks() -> Iterator[str]:
+    """Write the tasks that need no name of a package, as lines of Markdown."""
+    yield "## DeepMind Control"
+    yield ""
+    for domain, names in itertools.groupby(TASKS, lambda name: TASKS[name][0]):
+        covered, others = [], []
+        for name in names:
+            (covered if name in COVERED else others).append(f"`{name}`")
+        yield f"### {domain}"
+        yield ""
+        if covered:
+            yield f"On every engine: {', '.join(covered)}."
+        if others:
+            yield f"With dm_control alone: {', '.join(others)}."
+        yield ""
+    yield "## Probes"
+    yield ""
+    yield "Tiny environments whose best return is known tell whether an agent learns."
+    yield ""
+    yield "| task | what it is | lowest return | best return |"
+    yield "|---|---|---|---|"
+    for name, task in probe.TASKS.items():
+        about = inspect.cleandoc(task.__doc__ or "").split("\n")[0]
+        yield f"| `{name}` | {about} | {task.lowest_return:g} | {task.optimal_return:g} |"
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "settings": settings,
+    "presets": presets,
+    "tasks": tasks,
+}
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
