@@ -39,10 +39,17 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "benchmarks" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
+
+
+def name_of(document):
+    """Path of a document without its ending: several are called `index`."""
+    return str(document.relative_to(ROOT).with_suffix(""))
+
+
 # What a reader puts in place of a word in capitals.
-PLACEHOLDERS = {"S": "0", "P": "mixed", "DIR": "there", "PROJECT": "mine"}
+PLACEHOLDERS = {"S": "0", "P": "mixed", "DIR": "there", "PROJECT": "mine", "COMMAND": "doctor"}
 # Words of the shell between commands, and before them.
 _SHELL = {"srun", "if", "then", "fi", "exit", "$code"}
 # What may begin a command that is none of ours.
@@ -93,6 +100,7 @@ def blocks(text, language):
 def indented(text):
     """Lines of indented blocks, those that are continued joined."""
     text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^::: .*(\n .*)*", "", text, flags=re.MULTILINE)  # an object of the API
     lines = re.sub(r" \\\n +", " ", text).split("\n")
     return [line.strip() for line in lines if line.startswith("    ")]
 
@@ -104,9 +112,12 @@ def inline(text):
 
 
 def commands(text):
-    """Commands of a document, without comments: as words, of our scripts and of others."""
+    """Commands of a document, without comments: as words, ours and those of others.
+
+    `python scripts/train.py` is `gpld train`.
+    """
     found = []
-    quoted = [c for c in inline(text) if c.startswith(("python ", "pytest ", "pip "))]
+    quoted = [c for c in inline(text) if c.startswith(("python ", "gpld ", "pytest ", "pip "))]
     for line in (*indented(text), *quoted):
         if line.startswith("#SBATCH"):
             continue
@@ -115,8 +126,15 @@ def commands(text):
         for between, part in itertools.groupby(words, lambda word: word in ("&&", "||", ";")):
             command = list(itertools.dropwhile(_is_no_program, part))
             if command and not between:
-                found.append(command)
+                found.append(as_gpld(command))
     return found
+
+
+def as_gpld(command):
+    script = re.fullmatch(r"scripts/(\w+)\.py", command[1]) if len(command) > 1 else None
+    if command[0] != "python" or not script or script[1] == "minimal":
+        return command
+    return ["gpld", script[1].replace("_", "-"), *command[2:]]
 
 
 def _is_no_program(word):
@@ -125,9 +143,12 @@ def _is_no_program(word):
 
 @contextlib.contextmanager
 def folder_of_a_reader(path):
-    """A folder that holds what a clone does, and the runs that documents resume."""
+    """A folder with what a clone has, what a reader wrote, and the runs that are resumed."""
     for name in ("results", "scripts", "sweeps", "benchmarks", "tests"):
         (path / name).symlink_to(ROOT / name)
+    pages = (ROOT / "docs/start/own_environment.md", ROOT / "docs/howto/check_env.md")
+    code = [blocks(page.read_text(), "python")[0] for page in pages]
+    (path / "my_env.py").write_text("\n".join(code))
     for name in ("first", "walker"):
         run = path / "runs" / name
         run.mkdir(parents=True)
@@ -139,17 +160,18 @@ def folder_of_a_reader(path):
 def check(command):
     """Parses one command; raises what it would end with."""
     program, *args = command
-    if program in ("python", "python3") and args[0].startswith("scripts/"):
-        assert (ROOT / args[0]).is_file(), f"there is no {args[0]}"
-        args = [PLACEHOLDERS.get(arg, arg) for arg in args if arg != "..."]
-        PARSERS[Path(args[0]).stem](args[1:])
-        files = [a for a in args[1:] if a.startswith(("results/", "sweeps/", "benchmarks/"))]
+    if program == "gpld":
+        name, *args = [PLACEHOLDERS.get(arg, arg) for arg in args if arg != "..."]
+        parser = PARSERS[name.replace("-", "_")]
+        if args and args != ["--help"]:  # a name alone is that of the command
+            parser(args)
+        files = [a for a in args if a.startswith(("results/", "sweeps/", "benchmarks/"))]
         for name in files:
             assert (ROOT / name).exists(), f"there is no {name}"
+    elif program == "python" and args[0].startswith("scripts/"):
+        assert (ROOT / args[0]).is_file(), f"there is no {args[0]}"
     elif program in ("python", "python3"):
         assert args[0] in ("-m", "-c", "-P"), command
-    elif program == "gpld":
-        PARSERS[args[0].replace("-", "_")](args[1:])
     elif program == "pytest":
         assert all((ROOT / arg).exists() for arg in args if arg.startswith("tests/")), command
     elif program == "pip":
@@ -162,7 +184,7 @@ def check(command):
         assert program in {*OTHERS, "["} or "=" in program, f"{command} is no command"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_commands_are_understood(document, tmp_path, monkeypatch):
     # Whether something can be drawn here is no matter of the flags.
     monkeypatch.setattr("gpld.envs.registry.find_backend", lambda: "egl")
@@ -195,7 +217,7 @@ def _is_partial(parser):
     return isinstance(parser, functools.partial)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_flags_that_are_named_exist(document):
     """Also where they stand alone, and the names of presets beside them."""
     known = known_flags()
@@ -228,7 +250,7 @@ def test_what_is_wrong_is_found(tmp_path):
                 check(command)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_sweep_files_are_understood(document, tmp_path):
     for block in blocks(document.read_text(), "toml"):
         (tmp_path / "sweep.toml").write_text(block)
@@ -243,13 +265,14 @@ def run_python(document, folder, wanted=lambda block: True):
             exec(compile(block, document.name, "exec"), namespace)
 
 
+SLOW = ("mjx",)
 WITH_PYTHON = [path for path in DOCUMENTS if blocks(path.read_text(), "python")]
 
 
 @pytest.mark.parametrize(
     "document",
-    [pytest.param(d, marks=[pytest.mark.slow] if d.stem == "mjx" else []) for d in WITH_PYTHON],
-    ids=lambda path: path.stem,
+    [pytest.param(d, marks=[pytest.mark.slow] if d.stem in SLOW else []) for d in WITH_PYTHON],
+    ids=name_of,
 )
 def test_python_runs_as_it_stands(document, tmp_path):
     """But for what needs a run, which is below."""
@@ -257,7 +280,7 @@ def test_python_runs_as_it_stands(document, tmp_path):
     run_python(document, tmp_path, lambda block: '"runs/' not in block)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_block_is_of_a_kind_that_is_tried(document):
     """Commands are indented; `test_commands_are_understood` refuses anything else there."""
     fences = re.findall(r"^```(.*)$", document.read_text(), re.MULTILINE)
@@ -265,17 +288,16 @@ def test_every_block_is_of_a_kind_that_is_tried(document):
     assert {*fences[1::2]} <= {""}
 
 
-def script(tmp_path, line):
-    program, *args = shlex.split(line)
+def gpld(tmp_path, command):
     result = subprocess.run(
-        [sys.executable, ROOT / program, *args],
+        [sys.executable, "-m", *command],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert result.returncode == 0, f"{line}: {result.stderr}"
+    assert result.returncode == 0, f"{shlex.join(command)}: {result.stderr}"
     return result.stdout
 
 
@@ -292,7 +314,7 @@ def debug(words):
         words[words.index("--env_steps") + 1] = "60"
     else:
         words += ["--env_steps", "40"]
-    return shlex.join([words[1], *start, *words[2:], "--evaluation.episodes", "1"])
+    return [*words[:2], *start, *words[2:], "--evaluation.episodes", "1"]
 
 
 def has_command(text, start):
@@ -305,8 +327,10 @@ def test_commands_of_a_first_hour_work(tmp_path):
     """Those that take seconds once the runs are of the preset `debug`, in a reader's order."""
     (tmp_path / "results").symlink_to(ROOT / "results")
     (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
-    documents = ("README", "docs/training", "docs/seeds", "docs/penalty", "docs/evidence")
-    text = "\n".join((ROOT / f"{name}.md").read_text() for name in documents)
+    pages = ("start/look_at_a_run", "start/stop_and_resume", "start/install", "howto/seeds")
+    pages += ("howto/compare", "howto/reproduce")
+    documents = ("README.md", *(f"docs/{page}.md" for page in pages))
+    text = "\n".join((ROOT / name).read_text() for name in documents)
     for start in (
         "--preset small",
         "--resume runs/first",
@@ -314,10 +338,11 @@ def test_commands_of_a_first_hour_work(tmp_path):
         "--resume runs/walker",
         "--task walker_walk --seeds 5",
     ):
-        script(tmp_path, debug(has_command(text, f"python scripts/train.py {start}")))
-    for start in ("doctor", "sensitivity", "evaluate.py runs/first", "plot.py runs/first"):
-        script(tmp_path, shlex.join(has_command(text, f"python scripts/{start}")[1:]))
-    for start in ("sweep.py sweeps/small.toml", "reproduce.py table3"):
-        command = has_command(text, f"python scripts/{start}")
-        assert "walker" in script(tmp_path, shlex.join([*command[1:], "--dry_run"]))
-    run_python(ROOT / "README.md", tmp_path)
+        gpld(tmp_path, debug(has_command(text, f"gpld train {start}")))
+    for start in ("doctor", "sensitivity", "evaluate runs/first", "plot runs/first"):
+        gpld(tmp_path, has_command(text, f"gpld {start}"))
+    for start in ("sweep sweeps/small.toml", "reproduce table3"):
+        command = [word for word in has_command(text, f"gpld {start}") if word != "--dry_run"]
+        assert "walker" in gpld(tmp_path, [*command, "--dry_run"])
+    for name in ("README.md", "docs/start/look_at_a_run.md"):
+        run_python(ROOT / name, tmp_path)

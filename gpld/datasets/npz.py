@@ -1,4 +1,4 @@
-"""Episodes in NumPy's `.npz` files, one in each; `docs/data.md` has the layout."""
+"""Episodes in NumPy's `.npz` files, one in each; `docs/howto/data.md` has the layout."""
 
 import functools
 import re

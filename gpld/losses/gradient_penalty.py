@@ -44,8 +44,9 @@ def gradient_penalty(
             as its inverse. `exact` has none to average.
 
     Returns:
-        `penalty(*inputs, key)`: one number for each row, summed over the inputs. `exact`
-        needs no key. `penalty(*inputs, probes=...)` takes what `draw_probes` gave instead.
+        The function `penalty(*inputs, key)`, which gives one number for each row, summed over the
+        inputs. `exact` needs no key. `penalty(*inputs, probes=...)` takes what `draw_probes` gave
+        instead.
 
     Raises:
         ValueError: If `num_probes` is below 1 or the estimator is unknown; when the penalty

@@ -1,7 +1,7 @@
 """The rewritings of a gradient, in the order in which they are applied.
 
-`agent.py` needs this module alone of how programs are compiled. `docs/compiling.md` says what
-each rewriting gains, and when it can go.
+`agent.py` needs this module alone of how programs are compiled. `docs/understand/compiling.md`
+says what each rewriting gains, and when it can go.
 """
 
 import functools
