@@ -8,7 +8,6 @@ from typing import Annotated
 
 import tyro
 
-from ..analysis.curve_figures import draw_aggregates, draw_task_curves
 from ..analysis.packed import SUFFIX, unpacked
 from ..analysis.report import write_report
 from ..analysis.scores import (
@@ -100,6 +99,9 @@ def compare(
         UsageError: If there are no runs, or none can be compared.
         MachineError: If a file cannot be written.
     """
+    # Imported here: matplotlib takes half a second, and `--help` needs none of it.
+    from ..analysis.curve_figures import draw_aggregates, draw_task_curves
+
     runs, left_out = _with_evaluations(options.runs, "training")
     table, baseline, tables = score_tables(options, left_out)
     check_folder(options.out)

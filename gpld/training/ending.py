@@ -25,13 +25,14 @@ from ..units import count
 class Ending(contextlib.AbstractContextManager):
     """Context that shows the last lines of a run at its exit, around whatever shows errors."""
 
-    def __init__(self, args: Sequence[str]):
+    def __init__(self, args: Sequence[str], directory: str | None = None):
         """Remember the command line that begins a run, or resumes it.
 
         Args:
             args: Arguments of `scripts/train.py`.
+            directory: Where it was called; None is the working directory.
         """
-        self._args, self._directory = list(args), os.getcwd()
+        self._args, self._directory = list(args), directory or os.getcwd()
         self._run: tuple[Config, Path] | None = None
 
     def begins(self, config: Config, path: Path) -> None:

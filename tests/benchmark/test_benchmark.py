@@ -11,11 +11,12 @@ from typing import get_args
 
 import pytest
 
-from gpld import benchmark, commands
+from gpld import commands
 from gpld.analysis.published import Published
 from gpld.analysis.published.costs import TABLE4
 from gpld.benchmark import adapters, startup
 from gpld.benchmark.measure import Case, measure
+from gpld.benchmark.plot import plot
 from gpld.benchmark.process import train_until
 from gpld.benchmark.report import Figure, Measurement, Memory, Report
 from gpld.benchmark.train import find_section
@@ -299,6 +300,6 @@ def test_results_that_are_none_are_one_line(tmp_path, update, table4, message):
     if table4 is not None:
         (tmp_path / "table4.json").write_text(table4)
     with pytest.raises(UsageError) as error:
-        benchmark.plot(tmp_path, tmp_path / "picture.png")
+        plot(tmp_path, tmp_path / "picture.png")
     assert message in str(error.value)
     assert not (tmp_path / "picture.png").exists()
