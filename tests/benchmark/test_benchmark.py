@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -60,7 +61,8 @@ def test_ratios_are_taken_within_rounds(report):
 @pytest.mark.parametrize("name", [*get_args(command._Standard), *get_args(command._Others)])
 def test_every_benchmark_takes_the_options_that_it_is_passed(name):
     passed = {"repetitions", *command._OPTIONS.get(name, ())}
-    parameters = inspect.signature(getattr(benchmark, f"benchmark_{name}")).parameters
+    function = getattr(import_module(f"gpld.benchmark.{name}"), f"benchmark_{name}")
+    parameters = inspect.signature(function).parameters
     assert passed == parameters.keys() - {"config"}
     assert passed <= {field.name for field in dataclasses.fields(command.BenchmarkArgs)}
 
