@@ -20,7 +20,7 @@ from ..analysis.scores import (
     score_table,
     write_csv,
 )
-from ..analysis.tables import Table, aggregate_table, task_table
+from ..analysis.tables import Table, aggregate_table, answers, task_table
 from ..cli import one_line_errors
 from ..config.checks import at_least, check_fields, within
 from ..config.flags import parse
@@ -104,6 +104,7 @@ def compare(
 
     runs, left_out = _with_evaluations(options.runs, "training")
     table, baseline, tables = score_tables(options, left_out)
+    sentences = answers(table, baseline=baseline)
     check_folder(options.out)
     drawn = [run for run in runs if run.arm in table.scores]
     if baseline not in {run.arm for run in drawn}:
@@ -120,6 +121,7 @@ def compare(
     write_report(
         options.out / "report.html",
         title=title,
+        answers=sentences,
         runs=runs,
         tables=tables,
         pictures=[file for file in (*pictures, *curves, *aggregates) if file.suffix == ".png"],

@@ -115,10 +115,9 @@ def describe(
         warnings.simplefilter("ignore", LeftOut)  # nothing is made of the lines here
         scored = any(run.read("scores") for run in runs)
     if scored:
-        look = _command("plot", str(path))
-    else:
-        look = _command("evaluate", *(str(run.path) for run in runs), *own)
-    return [*lines, f"look        {look}"]
+        lines.append(f"look        {_command('plot', str(path))}")
+    evaluate = _command("evaluate", *(str(run.path) for run in runs), *own)
+    return [*lines, f"evaluate    {evaluate}"]
 
 
 def _command(name: str, *args: str) -> str:
