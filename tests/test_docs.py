@@ -18,6 +18,8 @@ import pytest
 from gpld.cli import parse_config
 from gpld.commands.benchmark import BenchmarkArgs
 from gpld.commands.check_env import CheckEnvArgs
+from gpld.commands.completion import CompletionArgs
+from gpld.commands.diff import DiffArgs
 from gpld.commands.evaluate import EvaluateArgs
 from gpld.commands.gpu_check import GPUCheckArgs
 from gpld.commands.import_data import ImportDataArgs
@@ -79,6 +81,8 @@ PARSERS = {
     "train": parse_config,
     "benchmark": benchmark,
     "check_env": functools.partial(parse, CheckEnvArgs),
+    "completion": functools.partial(parse, CompletionArgs),
+    "diff": functools.partial(parse, DiffArgs),
     "doctor": doctor,
     "evaluate": functools.partial(parse, EvaluateArgs),
     "gpu_check": functools.partial(parse, GPUCheckArgs),

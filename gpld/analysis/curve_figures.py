@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..machine.files import writing
 from .curves import Arm, Curve, arm_scores, by_arm, curve, relative_to
 from .plain import plain
-from .published import PAPER_FRAMES, paper_table3, published_curves
+from .published import PAPER_FRAMES, paper_table3, published_curves, random_return
 from .scores import (
     NORMALISED,
     Interval,
@@ -98,14 +98,14 @@ def draw_task_curves(
         axes.set_xlim(0, max(c.frames[-1] for c in curves.values()) * 1.04)
         if published:
             _draw_published(axes, task, styles, pixels=all(run.pixels for run in own))
-        from_lowest(axes, task)
+        whole_range(axes, task)
         axes.set_title(plain(task), fontsize="medium")
         finish(axes)
     for axes in list(panels):  # those that no task was left for
         axes.remove()
     figure.supxlabel(_LABEL, fontsize="medium")
     figure.supylabel("return of an episode", fontsize="medium")
-    what = "mean over seeds; 95 % bootstrap intervals where there are several"
+    what = "line: mean over seeds; band: its 95 % bootstrap interval where there are several"
     legend(figure, f"{what}; {_smoothing(smooth)}", stamp)
     return save(figure, path)
 
@@ -155,7 +155,7 @@ def draw_aggregates(
     }
     arms = {name: arm._replace(scores=normalised(arm.scores)) for name, arm in arms.items()}
     styles = arm_styles(names, baseline)
-    figure = Figure(figsize=(12.6 if baseline else 8.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(10.5 if baseline else 7.2, 3.8), layout="constrained")
     *over_time, profiles = figure.subplots(1, 3 if baseline else 2)
     if baseline is not None:
         _draw_ratios(over_time[0], arms, baseline, styles)
@@ -280,11 +280,15 @@ def _draw_profiles(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def from_lowest(axes: Axes, task: str) -> None:
-    """Begins the axis of returns at the task's lowest, where it is known, else at the data's."""
+def whole_range(axes: Axes, task: str) -> None:
+    """Shows all returns that a task can have, if that is known, and what random actions have."""
+    random = random_return(task)
+    if random is not None:
+        dashed = {"color": "black", "linestyle": (0, (6, 4)), "linewidth": 0.8}
+        axes.axhline(random, **dashed, label="random actions")
     known = score_range(task)
     if known is not None:
-        axes.set_ylim(bottom=known.lowest)
+        axes.set_ylim(known.lowest, known.best + 0.04 * (known.best - known.lowest))
 
 
 def finish(axes: Axes) -> None:

@@ -13,20 +13,25 @@ from ..config import Config
 from ..errors import UsageError
 from ..runs.folder import RunFolder
 from ..suite import short_name
-from .curve_figures import from_lowest
+from ..units import count
+from .curve_figures import whole_range
 from .curves import arm_scores
 from .packed import unpacked
 from .pictures import save_picture
 from .plain import plain
+from .published import paper_table3
 from .scores import read_runs
 from .sensitivity import FRACTIONS, CheckpointSensitivity, Sensitivity
+
+_LINE = "#1b4f9c"  # dark in grey, too
 
 
 def learning_curve(folder: RunFolder) -> None:
     """Draws returns over env steps into the run folder.
 
     Dots are training episodes; the line is the mean of each evaluation, in the band of its
-    lowest and highest episode. Nothing is smoothed.
+    lowest and highest episode. Nothing is smoothed. The axis shows all returns that the task can
+    have, where that is known, with the returns of random actions and of the paper.
 
     Raises:
         UsageError: If the folder holds no run any longer.
@@ -34,20 +39,27 @@ def learning_curve(folder: RunFolder) -> None:
     """
     config = folder.config()
     episodes, evaluations = folder.read("episodes"), folder.read("scores")
-    figure, axes = _returns(_title(config), config)
+    figure, axes = _returns(config)
     steps, scores = ([line[name] for line in episodes] for name in ("env_step", "score"))
-    axes.plot(steps, scores, ".", color="0.7", label="training episodes")
+    axes.plot(steps, scores, ".", color="0.6", label="episode of training")
     steps, means = ([line[name] for line in evaluations] for name in ("env_step", "mean"))
-    axes.plot(steps, means, "o-C0", label=f"evaluation, mean of {config.evaluation.episodes}")
-    low, high = ([end(line["scores"]) for line in evaluations] for end in (min, max))
-    axes.fill_between(steps, low, high, color="C0", alpha=0.2, linewidth=0)
-    axes.legend(loc="lower right", frameon=False)
+    number = config.evaluation.episodes
+    label = f"evaluation: mean of {count(number, 'episode')}"
+    axes.plot(steps, means, "o-", color=_LINE, markersize=5, label=label)
+    if number > 1:
+        low, high = ([end(line["scores"]) for line in evaluations] for end in (min, max))
+        band = {"color": _LINE, "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(steps, low, high, **band, label="from their lowest to their highest")
+    method = "GPLD" if config.gpld.coefficients else "DreamerV3"
+    published = paper_table3()[method].get(config.task)
+    if published is not None and config.env.observations == "vectors":
+        label = f"{method} in the paper, after 1M frames"
+        axes.axhline(published.mean, color="0.3", linestyle=":", label=label)
+    _finish(figure, axes, config.task, _title(config))
     save_picture(figure, folder.learning_curve)
 
 
-def seed_curves(
-    runs: Path, path: Path, *, arm: str, task: str, random_return: float | None = None
-) -> None:
+def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
     """Draws the evaluations of every seed of one arm on one task, and their mean.
 
     Args:
@@ -55,7 +67,6 @@ def seed_curves(
         path: The picture.
         arm: Name of the arm.
         task: Name of the task.
-        random_return: Mean return of random actions, which becomes a line.
 
     Raises:
         UsageError: If there are no such runs.
@@ -66,18 +77,16 @@ def seed_curves(
             raise UsageError(f"{runs} holds no run of {arm} on {task}.")
         config = RunFolder(found[0].path).config()
     evaluations = f"evaluations of {config.evaluation.episodes} episodes"
-    title = plain(f"{task}, preset {config.preset}, {arm}, {evaluations}")
-    figure, axes = _returns(title, config)
+    title = plain(f"{task}: {arm}, preset {config.preset}, {evaluations}")
+    figure, axes = _returns(config)
     for i, run in enumerate(found):
         label = None if i else f"each of {len(found)} seeds"
         axes.plot(run.env_steps, run.scores, ".-", color="0.65", linewidth=1, label=label)
     seeds = arm_scores(found)
     steps = seeds.frames / config.action_repeat
-    axes.plot(steps, seeds.scores[task].mean(axis=-1), "o-C0", label="their mean")
-    if random_return is not None:
-        axes.axhline(random_return, color="C3", linestyle="--", label="random actions")
-    from_lowest(axes, task)
-    axes.legend(loc="best", frameon=False)
+    means = seeds.scores[task].mean(axis=-1)
+    axes.plot(steps, means, "o-", color=_LINE, markersize=5, label="their mean")
+    _finish(figure, axes, task, title)
     save_picture(figure, path)
 
 
@@ -130,20 +139,30 @@ def _by_norm(axes: Axes, curves: Sequence[Sensitivity], steps: Sequence[int]) ->
     axes.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
 
 
-def _returns(title: str, config: Config) -> tuple[Figure, Axes]:
-    """An empty picture of returns over env steps."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+def _returns(config: Config) -> tuple[Figure, Axes]:
+    """An empty picture of returns over env steps, small so that its letters are large."""
+    figure = Figure(figsize=(5.6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.set(title=title, xlabel=_env_steps(config), ylabel="return of an episode")
-    axes.title.set_fontsize("medium")
+    axes.set(xlabel=_env_steps(config), ylabel="return of an episode")
     return figure, axes
 
 
+def _finish(figure: Figure, axes: Axes, task: str, title: str) -> None:
+    """The whole range of returns, all env steps, and above them title and legend."""
+    whole_range(axes, task)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small", title=title)
+
+
 def _title(config: Config) -> str:
-    penalty = ", ".join(f"{k} {v:g}" for k, v in config.gpld.coefficients.items())
-    name = f"{short_name(config.task)}, preset {config.preset}"
-    return plain(f"{name}, {penalty or 'no penalty'}, seed {config.seed}")
+    weights = config.gpld.coefficients.values()
+    method = f"GPLD, lambda0 {' and '.join(f'{w:g}' for w in weights)}" if weights else "DreamerV3"
+    name = f"{short_name(config.task)}: {method}"
+    return plain(f"{name}, preset {config.preset}, seed {config.seed}")
 
 
 def _env_steps(config: Config) -> str:
-    return f"env steps (x {config.action_repeat} = frames)"
+    return f"env steps (of {count(config.action_repeat, 'frame')} each)"

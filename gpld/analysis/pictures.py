@@ -19,6 +19,6 @@ def save_picture(figure: Figure, path: Path) -> None:
         MachineError: If it cannot be written.
     """
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=120, format="png")
+    figure.savefig(picture, dpi=150, format="png")
     with writing(path, "write the picture"):
         write_bytes(path, picture.getvalue())

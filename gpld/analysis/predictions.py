@@ -96,17 +96,23 @@ def _column(
 def _strip(rows: UInt8[np.ndarray, "sequence time row height width 3"], num_seen: int) -> Figure:
     """Some steps of the first sequence side by side, the last of them included."""
     steps = np.unique(np.linspace(0, rows.shape[1] - 1, _STEPS).round().astype(int))
-    figure = Figure(figsize=(1.1 * len(steps) + 0.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(1.1 * len(steps) + 0.5, 4.3), layout="constrained")
     axes = figure.subplots(1, len(steps), squeeze=False)[0]
     for ax, step in zip(axes, steps, strict=True):
         ax.imshow(_column(rows[0, step], bool(step < num_seen)), interpolation="nearest")
-        ax.set_title(f"{step + 1}", fontsize="small")
+        truth, model = rows[0, step, :2].astype(float)
+        part = "seen" if step < num_seen else "dreamed"
+        ax.set_title(f"{part}\nstep {step + 1}", fontsize="small")
+        ax.set_xlabel(f"{np.abs(truth - model).mean() / 2.55:.1f} %", fontsize="small")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     height = _SCALE * rows.shape[3] + 4
     axes[0].set_yticks([height * (i + 0.5) for i in range(3)], ["truth", "model", "error"])
     axes[0].tick_params(length=0)
-    figure.suptitle(f"seen up to step {num_seen} (green), then dreamed (red)", fontsize="medium")
+    figure.suptitle(
+        f"the model sees {num_seen} steps (green) and dreams the others (red)", fontsize="medium"
+    )
+    figure.supxlabel("mean error of a colour, in % of the brightest", fontsize="medium")
     return figure
 
 
@@ -115,7 +121,7 @@ def _plot(
     predicted: Mapping[str, Shaped[np.ndarray, "sequence time ..."]],
     num_seen: int,
 ) -> Figure:
-    """Numbers of the first sequence over time, some of every vector."""
+    """Numbers of the first sequence over time, some of every vector, and how far apart they are."""
     numbers = []
     share = max(1, _VECTORS // len(truth))
     for name, values in sorted(truth.items()):
@@ -125,17 +131,22 @@ def _plot(
             numbers.append((name if x.shape[1] == 1 else f"{name}[{i}]", x[:, i], y[:, i]))
     columns = min(3, len(numbers))
     rows = -(-len(numbers) // columns)
-    figure = Figure(figsize=(3.2 * columns, 1.7 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(3 * columns, 1.7 * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for ax, (name, x, y) in zip(axes, numbers, strict=False):
         time = np.arange(1, len(x) + 1)
-        ax.plot(time, x, color="0.5", linewidth=2, label="truth")
+        ax.axvspan(0.5, num_seen + 0.5, color="0.9", linewidth=0, label="seen by the model")
+        ax.axvline(num_seen + 0.5, color="0.5", linewidth=0.8, label="its dream begins")
+        ax.plot(time, x, color="0.4", linewidth=2, label="truth")
         ax.plot(time, y, "--", color="C3", label="model")
-        ax.axvspan(0.5, num_seen + 0.5, color="C2", alpha=0.12, linewidth=0)
-        ax.set_title(plain(name), fontsize="small")
+        ax.fill_between(time, x, y, color="C3", alpha=0.2, linewidth=0)
+        apart = np.sqrt(np.mean(np.square(x - y)[num_seen:]))
+        ax.set_title(plain(f"{name}, error {apart:.2g}"), fontsize="small")
         ax.set_xlim(0.5, len(x) + 0.5)
+        ax.tick_params(labelbottom=True, labelsize="small")
     for ax in axes[len(numbers) :]:
         ax.set_axis_off()
-    axes[0].legend(frameon=False, fontsize="small")
-    figure.supxlabel("step; shaded: seen by the model, then dreamed", fontsize="medium")
+    shown = axes[0].get_legend_handles_labels()
+    figure.legend(*shown, loc="outside upper center", ncols=min(4, 2 * columns), frameon=False)
+    figure.supxlabel("step; error: root mean square over the dream", fontsize="medium")
     return figure

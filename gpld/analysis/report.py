@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, flatten
+from ..config import flatten
+from ..config.presets import PRESETS
 from ..errors import MachineError, UsageError
-from ..machine.files import write_bytes, writing
+from ..machine.files import read_bytes, write_bytes, writing
 from ..runs.folder import RunFolder
 from .curves import by_arm
 from .scores import RunScores
@@ -25,14 +26,24 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: left; }
 th { border-bottom: 2px solid #888; } td:first-child { white-space: nowrap; }
 .stamp { border: 2px solid #b00020; color: #b00020; padding: .6rem 1rem; font-weight: 600; }
-.note { color: #555; font-size: .9rem; }
+.note { color: #555; font-size: .9rem; } .answer { font-size: 1.15rem; margin: .4rem 0; }
+.videos { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; width: 16rem; }
+video { width: 100%; } figcaption { font-size: .9rem; }
 """
+
+_HEADINGS = {
+    "curves": "Return in the course of training",
+    "aggregates": "All tasks together",
+    "sensitivities": "Sensitivity of the world model",
+}
+_MOST_VIDEO = 32 * 2**20  # bytes of videos that are in the page
 
 
 def write_report(
     path: Path,
     *,
     title: str,
+    answers: Sequence[str],
     runs: Sequence[RunScores],
     tables: Sequence[Table],
     pictures: Sequence[Path],
@@ -44,7 +55,8 @@ def write_report(
     Args:
         path: The file.
         title: What it is about.
-        runs: The runs, for settings, versions and videos; videos are linked, not copied.
+        answers: Sentences that tell what it comes to.
+        runs: The runs, for settings, versions and videos.
         tables: Tables, in their order.
         pictures: PNG files.
         stamp: What makes this less than it looks like, shown at the top.
@@ -56,13 +68,14 @@ def write_report(
     parts = [f"<h1>{html.escape(title)}</h1>"]
     if stamp is not None:
         parts.append(f'<p class="stamp">{html.escape(stamp)}</p>')
+    parts += [f'<p class="answer">{html.escape(answer)}</p>' for answer in answers]
     parts += [_picture(picture) for picture in pictures]
+    parts.append(_videos(runs, path.parent))
     parts += [_table(table) for table in tables]
     if choices:
         items = "".join(f"<li>{html.escape(choice)}</li>" for choice in choices)
         parts.append(f"<h2>Choices where the paper leaves it open</h2><ul>{items}</ul>")
     parts += [_table(settings_table(runs)), *map(_table, _origin_tables(runs))]
-    parts.append(_videos(runs, path.parent))
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -74,20 +87,22 @@ def write_report(
 
 
 def settings_table(runs: Sequence[RunScores]) -> Table:
-    """Settings that differ from the defaults in some run: the values of each arm."""
+    """Settings that differ from the preset in some run: the values of each arm."""
     arms = {
         arm: [flatten(RunFolder(run.path).config()) for run in own]
         for arm, own in by_arm(runs).items()
     }
+    presets = {settings["preset"] for own in arms.values() for settings in own}
+    preset = presets.pop() if len(presets) == 1 else "paper"
     hidden = ("task", "seed", "seeds", "run", "resume")
     rows = []
-    for name, default in flatten(Config()).items():
+    for name, default in flatten(PRESETS[preset]).items():
         values = [[settings.get(name) for settings in own] for own in arms.values()]
         if name not in hidden and any(value != default for own in values for value in own):
             cells = [", ".join(dict.fromkeys(map(str, own))) for own in values]
             rows.append([name, *cells, str(default)])
-    notes = ["Settings that are not the defaults (the preset paper) in some run."]
-    return Table("Settings", ["setting", *arms, "default"], rows, notes)
+    notes = [f"Settings that are not those of the preset {preset} in some run."]
+    return Table("Settings", ["setting", *arms, f"preset {preset}"], rows, notes)
 
 
 def _origin_tables(runs: Sequence[RunScores]) -> list[Table]:
@@ -127,8 +142,9 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 
 def _picture(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'
+    heading = _HEADINGS.get(path.stem, path.stem)
+    name, data = html.escape(heading), base64.b64encode(path.read_bytes()).decode()
+    return f'<h2>{name}</h2><img alt="{name}" src="data:image/png;base64,{data}">'
 
 
 def _table(table: Table) -> str:
@@ -142,8 +158,8 @@ def _table(table: Table) -> str:
 
 
 def _videos(runs: Sequence[RunScores], folder: Path) -> str:
-    """A link to the last video of each run that has one."""
-    links = []
+    """The last video of each run that has one: the page holds the first of them, and links all."""
+    figures, left = [], _MOST_VIDEO
     for run in runs:
         videos = sorted(run.path.glob("videos/*.mp4"))
         if videos:
@@ -151,5 +167,12 @@ def _videos(runs: Sequence[RunScores], folder: Path) -> str:
             # Quoted: the colon of a name such as `javascript:x` would make it another scheme.
             href = html.escape(urllib.parse.quote(os.fsencode(path)))
             name = html.escape(f"{run.arm}, {run.task}, seed {run.seed}")
-            links.append(f'<li><a href="{href}">{name}</a></li>')
-    return f"<h2>Videos</h2><ul>{''.join(links)}</ul>" if links else ""
+            film = ""
+            # A link in the folder of somebody else's run could lead to any file.
+            if not videos[-1].is_symlink() and (size := videos[-1].stat().st_size) <= left:
+                left -= size
+                data = base64.b64encode(read_bytes(videos[-1])).decode()
+                film = f'<video controls muted loop src="data:video/mp4;base64,{data}"></video>'
+            caption = f'<figcaption><a href="{href}">{name}</a></figcaption>'
+            figures.append(f"<figure>{film}{caption}</figure>")
+    return f'<h2>Videos</h2><div class="videos">{"".join(figures)}</div>' if figures else ""

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .published import PAPER_FRAMES, paper_table3
+from ..envs.score_range import score_range
+from .published import PAPER_FRAMES, paper_table3, random_return
 from .scores import (
     NORMALISED,
     RELATIVE,
@@ -23,6 +24,8 @@ from .scores import (
     shared_range,
     stratified_bootstrap,
 )
+
+_FEW = 3  # tasks of which a sentence each is read
 
 
 class Table(NamedTuple):
@@ -141,6 +144,50 @@ def aggregate_table(table: ScoreTable, *, baseline: str) -> Table:
         ["", baseline, *others],
         rows,
         notes,
+    )
+
+
+def answers(table: ScoreTable, *, baseline: str | None) -> list[str]:
+    """Say in a sentence each what a report comes to: the returns of a few tasks, who is better.
+
+    Args:
+        table: Scores.
+        baseline: The arm that others are compared with; None compares none.
+    """
+    when = f"after {table.frame:,} frames"
+    tasks = {task for scores in table.scores.values() for task in scores}
+    sentences = []
+    if len(tasks) <= _FEW:
+        for arm, scores in table.scores.items():
+            for task, runs in scores.items():
+                seeds = f" ({len(runs)} runs, {runs.min():,.1f} to {runs.max():,.1f})"
+                mean_return = f"{runs.mean():,.1f}{seeds if len(runs) > 1 else ' (one run)'}"
+                sentences.append(f"{arm} has a mean return of {mean_return} on {task} {when}.")
+    for task in sorted(tasks) if len(tasks) <= _FEW else ():
+        known, random = score_range(task), random_return(task)
+        others = [f"random actions have {random:,.1f}"] if random is not None else []
+        others += [f"the best possible is {known.best:,.0f}"] if known is not None else []
+        if others:
+            sentences.append(f"On {task} {' and '.join(others)}.")
+    for arm in table.scores if baseline is not None else ():
+        if arm != baseline:
+            sentences.append(f"{_who_is_better(table, arm, str(baseline))} {when}.")
+    return sentences
+
+
+def _who_is_better(table: ScoreTable, arm: str, baseline: str) -> str:
+    ours, theirs = table.common(arm, baseline)
+    of = f"on {len(ours)} tasks" if len(ours) > 1 else f"on {next(iter(ours))}"
+    if not has_interval(ours, theirs):
+        return f"Single runs cannot tell whether {arm} is better than {baseline} {of}"
+    chance = stratified_bootstrap(probability_of_improvement, ours, theirs)
+    estimate, low, high = (f"{100 * float(value):.0f} %" for value in chance)
+    verdict = f"no difference from {baseline} is shown"
+    if chance.low > 0.5 or chance.high < 0.5:
+        verdict = f"{arm} is {'better' if chance.low > 0.5 else 'worse'} than {baseline}"
+    return (
+        f"A run of {arm} has a chance of {estimate} (95 % interval: {low} to {high}) to be better "
+        f"than one of {baseline}: {verdict} {of}"
     )
 
 

@@ -1,17 +1,16 @@
 """The command `benchmark`: measures, prints a table and writes JSON."""
 
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from .. import benchmark
-from ..benchmark import Report
 from ..cli import choose_platform, one_line_errors, parse_config
 from ..config import Config, Precision
 from ..config.checks import at_least, check_fields, each_at_least
@@ -118,7 +117,9 @@ def main(args: Sequence[str] | None = None) -> None:
                 + ("; `--rows` chooses those of the matrix." if options.what != "plot" else ".")
             )
         if options.what == "plot":
-            benchmark.plot(options.results, options.out or Path("docs/benchmarks.png"))
+            from ..benchmark.plot import plot
+
+            plot(options.results, options.out or Path("docs/benchmarks.png"))
             return
         if options.cores is not None:
             _use_cores(options.cores)
@@ -135,8 +136,10 @@ def main(args: Sequence[str] | None = None) -> None:
         choose_platform(platform, deterministic=config.deterministic)
         keep_freed_memory()  # as training does
         if options.what in _GPU_ROWS:
-            rows = getattr(benchmark, _GPU_ROWS[options.what])()
-            print(benchmark.compile_matrix(options.what, rows, options.rows, file))
+            from ..benchmark import gpu
+
+            rows = getattr(gpu, _GPU_ROWS[options.what])()
+            print(gpu.compile_matrix(options.what, rows, options.rows, file))
             return
         report = _report(options, config)
         print(report.table())
@@ -144,10 +147,12 @@ def main(args: Sequence[str] | None = None) -> None:
             report.save(file)
 
 
-def _report(options: BenchmarkArgs, config: Config) -> Report:
-    """Measure what was asked for."""
+def _report(options: BenchmarkArgs, config: Config) -> Any:
+    """Measure what was asked for, and return its `Report`."""
     names = ("repetitions", *_OPTIONS.get(options.what, ()))
-    function = getattr(benchmark, f"benchmark_{options.what}")
+    # Imported here: some of them take seconds, and `--help` needs none.
+    module = importlib.import_module(f"..benchmark.{options.what}", __package__)
+    function = getattr(module, f"benchmark_{options.what}")
     return function(config, **{name: getattr(options, name) for name in names})
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ..benchmark.gpu.check import check_gpu
-from ..benchmark.gpu.check.report import table
 from ..cli import one_line_errors
 from ..config.checks import POSITIVE, check_fields
 from ..config.flags import parse
@@ -48,6 +46,10 @@ def main(args: Sequence[str] | None = None) -> None:
     """Check the GPU; the exit code is 1 if a part failed."""
     with one_line_errors():
         options = parse(GPUCheckArgs, sys.argv[1:] if args is None else args)
+        # Imported here: they take a second, and `--help` needs none of it.
+        from ..benchmark.gpu.check import check_gpu
+        from ..benchmark.gpu.check.report import table
+
         check_folder(options.out)
         if not options.small:
             _check_there_is_one()

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import tyro
 
-from ..analysis.curve_figures import draw_aggregates, draw_task_curves
 from ..analysis.packed import SUFFIX, unpacked
 from ..analysis.report import write_report
 from ..analysis.scores import (
@@ -21,7 +20,7 @@ from ..analysis.scores import (
     score_table,
     write_csv,
 )
-from ..analysis.tables import Table, aggregate_table, task_table
+from ..analysis.tables import Table, aggregate_table, answers, task_table
 from ..cli import one_line_errors
 from ..config.checks import at_least, check_fields, within
 from ..config.flags import parse
@@ -34,7 +33,7 @@ class PlotArgs:
     """Compare runs: curves, aggregates over tasks, tables, all evaluations as CSV.
 
     Writes curves.png, aggregates.png, both as PDF, scores.md, scores.csv, and all of it in
-    report.html. How scores and intervals are computed is in docs/evidence.md.
+    report.html. How scores and intervals are computed is in docs/understand/scores.md.
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -100,8 +99,12 @@ def compare(
         UsageError: If there are no runs, or none can be compared.
         MachineError: If a file cannot be written.
     """
+    # Imported here: matplotlib takes half a second, and `--help` needs none of it.
+    from ..analysis.curve_figures import draw_aggregates, draw_task_curves
+
     runs, left_out = _with_evaluations(options.runs, "training")
     table, baseline, tables = score_tables(options, left_out)
+    sentences = answers(table, baseline=baseline)
     check_folder(options.out)
     drawn = [run for run in runs if run.arm in table.scores]
     if baseline not in {run.arm for run in drawn}:
@@ -118,6 +121,7 @@ def compare(
     write_report(
         options.out / "report.html",
         title=title,
+        answers=sentences,
         runs=runs,
         tables=tables,
         pictures=[file for file in (*pictures, *curves, *aggregates) if file.suffix == ".png"],

@@ -10,7 +10,6 @@ import tyro
 
 from ..cli import one_line_errors
 from ..config.flags import parse
-from ..training import failed_updates
 from ..xla.cache import cache_compilations
 
 
@@ -29,6 +28,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Repeat the update that the arguments name."""
     with one_line_errors():
         options: ReplayUpdateArgs = parse(ReplayUpdateArgs, sys.argv[1:] if args is None else args)
+        from ..training import failed_updates  # it takes a second, and `--help` needs none of it
+
         cache_compilations()
         jax.config.update("jax_debug_nans", options.debug_nans)
         print("\n".join(failed_updates.examine(options.fault)))

@@ -10,7 +10,6 @@ from typing import Literal
 import tyro
 
 from ..analysis.scores import read_runs
-from ..analysis.sensitivity_curves import draw_sensitivities
 from ..cli import one_line_errors
 from ..config.flags import parse
 from ..errors import MachineError, UsageError
@@ -88,6 +87,8 @@ def _reproduce(full: Experiment, root: Path, options: ReproduceArgs) -> None:
 
 def _sensitivities(runs: Path, picture: Path, stamp: str | None) -> list[Path]:
     """Measure every run that has not been measured, and draw all of them."""
+    from ..analysis.sensitivity_curves import draw_sensitivities  # as in `plot.compare`
+
     states = () if stamp is None else ("--states", "50")
     measured = read_runs([runs], unreadable=lambda line: print(line, flush=True))
     for run in measured:

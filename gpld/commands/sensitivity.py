@@ -8,8 +8,6 @@ from typing import Annotated
 
 import tyro
 
-from ..analysis import sensitivity_figure
-from ..analysis.sensitivity import describe, measure_sensitivity, save
 from ..cli import one_line_errors
 from ..config.checks import at_least, check_fields
 from ..config.flags import parse
@@ -54,6 +52,10 @@ def main(args: Sequence[str] | None = None) -> None:
         (config,) = read_settings([folder], options.task)
         folder.check_links()
         check_file(folder.path / "sensitivity.json")
+        # Imported here: they take a second, and `--help` and mistakes need none of it.
+        from ..analysis.figures import sensitivity_figure
+        from ..analysis.sensitivity import describe, measure_sensitivity, save
+
         cache_compilations()
         settings = {
             "num_states": options.states,

@@ -54,7 +54,7 @@ class SweepArgs(HowToRun):
     """Train every arm on every task with every seed; the same command does what is missing."""
 
     file: tyro.conf.Positional[Path]
-    """What the sweep is, as TOML or Python (docs/evidence.md)."""
+    """What the sweep is, as TOML or Python (docs/howto/compare.md)."""
 
     out: Path | None = None
     """Folder of the sweep; None takes `runs/` and the file's name."""

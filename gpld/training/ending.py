@@ -25,13 +25,14 @@ from ..units import count
 class Ending(contextlib.AbstractContextManager):
     """Context that shows the last lines of a run at its exit, around whatever shows errors."""
 
-    def __init__(self, args: Sequence[str]):
+    def __init__(self, args: Sequence[str], directory: str | None = None):
         """Remember the command line that begins a run, or resumes it.
 
         Args:
             args: Arguments of `scripts/train.py`.
+            directory: Where it was called; None is the working directory.
         """
-        self._args, self._directory = list(args), os.getcwd()
+        self._args, self._directory = list(args), directory or os.getcwd()
         self._run: tuple[Config, Path] | None = None
 
     def begins(self, config: Config, path: Path) -> None:
@@ -114,10 +115,9 @@ def describe(
         warnings.simplefilter("ignore", LeftOut)  # nothing is made of the lines here
         scored = any(run.read("scores") for run in runs)
     if scored:
-        look = command("plot", str(path))
-    else:
-        look = command("evaluate", *(str(run.path) for run in runs), *own)
-    return [*lines, f"look        {look}"]
+        lines.append(f"look        {command('plot', str(path))}")
+    evaluate = command("evaluate", *(str(run.path) for run in runs), *own)
+    return [*lines, f"evaluate    {evaluate}"]
 
 
 def command(name: str, *args: str) -> str:

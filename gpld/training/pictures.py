@@ -35,7 +35,8 @@ class Pictures:
 
     def learning_curve(self) -> None:
         """Draw the returns so far over env steps."""
-        from ..analysis import learning_curve  # matplotlib takes half a second to import
+        # Here and below, since matplotlib takes half a second to import.
+        from ..analysis.figures import learning_curve
 
         if self._draws_curve:
             try:
@@ -55,7 +56,7 @@ class Pictures:
         length = self._config.replay.batch_length
         if self._num_sequences == 0 or batch is None or length < 2:
             return
-        from ..analysis import draw_predictions  # matplotlib takes half a second to import
+        from ..analysis.predictions import draw_predictions
 
         some = jax.tree.map(lambda x: np.asarray(x)[: self._num_sequences], batch)
         num_seen = length // 2

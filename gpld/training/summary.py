@@ -1,12 +1,14 @@
 """Summary that a run prints before it begins."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
 from ..agent import AgentState, choices
-from ..config import Config
+from ..config import Config, flatten_names
+from ..config.presets import PRESETS
 from ..config.train_ratio import train_ratio
 from ..envs import EnvSpec, choose_backend, in_workers, is_own, probe
 from ..envs.dmc.opengl import find_backend
@@ -31,6 +33,7 @@ _PRECISIONS = {
 }
 
 
+_SHOWN_ELSEWHERE = ("task", "preset", "run", "resume", "seed", "seeds", "env_steps")
 _PLACES = {"device": "on the device", "disk": "on disk", "ram": "in memory"}
 
 
@@ -56,6 +59,7 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         "episodes": _episodes(config, spec),
         "settings": f"preset {config.preset}, {_seeds(config)}, "
         f"penalty {penalty or 'off (DreamerV3)'}",
+        "changed": _changes(config),
         "device": f"{_devices(config)}, computing in {_PRECISIONS[chosen.precision]}",
         "loop": _LOOPS[config.loop],
         "products": describe_products(chosen),
@@ -69,6 +73,17 @@ def describe(config: Config, spec: EnvSpec, state: AgentState, path: Path) -> st
         "disk": f"up to {checkpoints} for checkpoints; {byte_size(free_disk(path))} are free",
     }
     return "\n".join(f"{name:12}{text}" for name, text in lines.items() if text is not None)
+
+
+def _changes(config: Config) -> str | None:
+    """Describe the settings that are not those of the preset, a line for each."""
+    own, preset = (
+        flatten_names(dataclasses.asdict(each)) for each in (config, PRESETS[config.preset])
+    )
+    changed = [name for name in own if own[name] != preset[name] and name not in _SHOWN_ELSEWHERE]
+    width = max(map(len, changed), default=0)
+    lines = [f"{name:{width}} {own[name]} (preset: {preset[name]})" for name in changed]
+    return f"\n{'':12}".join(lines) or None
 
 
 def _engine(config: Config) -> str:

@@ -13,6 +13,7 @@ from gpld.analysis.curves import (
     relative_to,
 )
 from gpld.analysis.figures import seed_curves
+from gpld.analysis.published import random_return
 from gpld.analysis.scores import interquartile_mean, normalised, read_runs
 from gpld.errors import UsageError
 
@@ -84,28 +85,31 @@ def test_nothing_is_interpolated(tmp_path):
 @pytest.mark.parametrize(
     ("task", "values", "ends"),
     [
-        ("walker_run", [900, 950], (0, 960)),
-        ("probe_delayed", [-0.5, 0.5], (-1, 1.6)),
-        ("gymnasium:Pendulum-v1", [-1200, -150], (-1260, -90)),
+        ("walker_run", [900, 950], (0, 1040)),
+        ("probe_delayed", [-0.5, 0.5], (-1, 1.08)),
+        ("gymnasium:Pendulum-v1", [-1200, -150], (-1270, -90)),
     ],
 )
-def test_axes_begin_at_the_lowest_return_or_else_at_the_data(
+def test_axes_show_all_returns_that_a_task_can_have_or_else_the_data(
     tmp_path, monkeypatch, task, values, ends
 ):
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     runs = runs_of(tmp_path, [values], task=task)
     draw_task_curves(runs, tmp_path / "x", published=False)
-    seed_curves(tmp_path, tmp_path / "y.png", arm="GPLD", task=task, random_return=values[0])
-    labels = {line.get_label(): line.get_ydata() for line in figures[-1].axes[0].lines}
-    assert list(labels["random actions"]) == [values[0]] * 2
+    seed_curves(tmp_path, tmp_path / "y.png", arm="GPLD", task=task)
+    random = random_return(task)
     for figure in (figures[0], figures[-1]):
+        labels = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+        assert ("random actions" in labels) == (random is not None)
+        assert random is None or list(labels["random actions"]) == [random] * 2
         low, high = figure.axes[0].get_ylim()
         if task.startswith("gymnasium"):
             assert ends[0] < low < values[0]
         else:
             assert low == ends[0]
-        assert values[1] < high < ends[1]
+            assert high == pytest.approx(ends[1])
+        assert values[1] < high <= ends[1] + 1e-9
 
 
 def test_there_are_no_panels_without_a_task(tmp_path, monkeypatch):

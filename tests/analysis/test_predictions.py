@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from gpld.analysis import draw_predictions
-from gpld.analysis.predictions import _frames, _rows
+from gpld.analysis.predictions import _frames, _rows, draw_predictions
 from gpld.errors import MachineError
 
 RNG = np.random.default_rng(0)

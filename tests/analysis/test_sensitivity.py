@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import ACTION_SIZE, CONFIG, SHAPES, build, tiny_model
 
-from gpld.analysis import sensitivity_figure
+from gpld.analysis.figures import sensitivity_figure
 from gpld.analysis.sensitivity import (
     FRACTIONS,
     CheckpointSensitivity,

@@ -6,16 +6,18 @@ import json
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from gpld import benchmark, commands
+from gpld import commands
 from gpld.analysis.published import Published
 from gpld.analysis.published.costs import TABLE4
 from gpld.benchmark import adapters, startup
 from gpld.benchmark.measure import Case, measure
+from gpld.benchmark.plot import plot
 from gpld.benchmark.process import train_until
 from gpld.benchmark.report import Figure, Measurement, Memory, Report
 from gpld.benchmark.train import find_section
@@ -59,7 +61,8 @@ def test_ratios_are_taken_within_rounds(report):
 @pytest.mark.parametrize("name", [*get_args(command._Standard), *get_args(command._Others)])
 def test_every_benchmark_takes_the_options_that_it_is_passed(name):
     passed = {"repetitions", *command._OPTIONS.get(name, ())}
-    parameters = inspect.signature(getattr(benchmark, f"benchmark_{name}")).parameters
+    function = getattr(import_module(f"gpld.benchmark.{name}"), f"benchmark_{name}")
+    parameters = inspect.signature(function).parameters
     assert passed == parameters.keys() - {"config"}
     assert passed <= {field.name for field in dataclasses.fields(command.BenchmarkArgs)}
 
@@ -299,6 +302,6 @@ def test_results_that_are_none_are_one_line(tmp_path, update, table4, message):
     if table4 is not None:
         (tmp_path / "table4.json").write_text(table4)
     with pytest.raises(UsageError) as error:
-        benchmark.plot(tmp_path, tmp_path / "picture.png")
+        plot(tmp_path, tmp_path / "picture.png")
     assert message in str(error.value)
     assert not (tmp_path / "picture.png").exists()

@@ -1,6 +1,7 @@
 """The command `gpld` and its subcommands."""
 
 import importlib
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -19,9 +20,18 @@ def gpld(*args):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def timed(*args):
+    """Run it, and return the processor time that it took as well, in seconds."""
+    before = os.times()
+    result = gpld(*args)
+    after = os.times()
+    spent = after.children_user + after.children_system
+    return result, spent - before.children_user - before.children_system
+
+
 def test_every_script_is_a_subcommand():
     scripts = {path.stem for path in SCRIPTS.glob("*.py")} - {"minimal"}
-    assert {name.replace("-", "_") for name in COMMANDS} == scripts
+    assert {name.replace("-", "_") for name in COMMANDS} - {"completion"} == scripts
 
 
 def test_the_installed_command_is_this_one():
@@ -32,15 +42,29 @@ def test_the_installed_command_is_this_one():
 
 @pytest.mark.parametrize("args", [(), ("--help",), ("-h",)])
 def test_the_list_of_commands(args):
-    before = os.times()
-    result = gpld(*args)
-    after = os.times()
+    result, seconds = timed(*args)
     assert (result.returncode, result.stderr) == (0, "")
     named = re.findall(r"^  ([\w-]+) +[A-Z].*\.$", result.stdout, re.MULTILINE)
     assert named == list(COMMANDS)
     assert named[:4] == ["doctor", "train", "evaluate", "plot"]
-    spent = after.children_user + after.children_system
-    assert spent - before.children_user - before.children_system < 2  # seconds
+    assert seconds < 2
+    assert max(map(len, result.stdout.splitlines())) <= 90
+
+
+def test_the_version():
+    assert gpld("--version").stdout == f"gpld {importlib.metadata.version('gpld')}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_and_mistakes_take_less_than_two_seconds(name):
+    help_text, seconds = timed(name, "--help")
+    assert (help_text.returncode, help_text.stderr) == (0, "")
+    mistake, more_seconds = timed(name, "--nonsense")
+    assert mistake.returncode == 2
+    assert mistake.stderr.startswith("error: ")
+    assert mistake.stderr.count("\n") == 1
+    assert max(seconds, more_seconds) < 2
 
 
 @pytest.mark.slow

@@ -46,10 +46,11 @@ def test_shows_plain_progress_where_there_is_no_terminal(finished):
 @pytest.mark.slow
 def test_the_last_lines_say_where_it_is_and_what_goes_on_with_it(finished):
     path, output = finished
-    assert output.splitlines()[-3:] == [
+    assert output.splitlines()[-4:] == [
         f"finished    {path}: 200 env steps, 43 updates",
         f"longer      python {SCRIPTS / 'train.py'} --resume {path} --env_steps 400",
         f"look        python {SCRIPTS / 'plot.py'} {path}",
+        f"evaluate    python {SCRIPTS / 'evaluate.py'} {path}",
     ]
 
 

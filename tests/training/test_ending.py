@@ -64,7 +64,7 @@ def test_a_stopped_run(saved, tmp_path, name):
     saved(path, 1100, 267)
     lines = describe(config, path, ["--task", "walker_walk"], complete=False)
     assert lines[0] == f"saved       {path}: 1,100 of 500,000 env steps, 267 updates"
-    assert [line[:12] for line in lines[1:]] == ["go on       ", "look        "]
+    assert [line[:12] for line in lines[1:]] == ["go on       ", "evaluate    "]
     assert commands(lines) == [
         ["python", "scripts/train.py", "--resume", str(path)],
         ["python", "scripts/evaluate.py", str(path)],
@@ -85,10 +85,11 @@ def test_a_finished_run_can_be_made_longer_and_looked_at(saved, tmp_path):
     saved(tmp_path / "run", 1000, 1)
     lines = describe(config, tmp_path / "run", [], complete=True)
     assert lines[0] == f"finished    {tmp_path / 'run'}: 1,000 env steps, 1 update"
-    train, look = commands(lines)
+    train, look, evaluate = commands(lines)
     assert train[2:] == ["--resume", str(tmp_path / "run"), "--env_steps", "2000"]
     assert parse_config(train[2:]).env_steps == 2000
     assert look == ["python", "scripts/plot.py", str(tmp_path / "run")]
+    assert evaluate == ["python", "scripts/evaluate.py", str(tmp_path / "run")]
 
 
 def test_a_run_without_updates_says_so(saved, tmp_path):
@@ -181,7 +182,7 @@ def test_damaged_scores_are_no_concern_of_the_last_lines(saved, tmp_path, recwar
     saved(path, 100, 5)
     with (path / "scores.jsonl").open("a") as file:
         file.write("{")
-    assert "plot.py" in describe(config, path, [], complete=False)[-1]
+    assert "plot.py" in describe(config, path, [], complete=False)[-2]
     assert not recwarn.list
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from ...suite import canonical_name
+
 PAPER_FRAMES = 1_000_000
 """The moment of the paper's Table 3: its "1M environment steps" are frames."""
 
@@ -60,6 +62,12 @@ def published_curves(task: str, *, pixels: bool = False) -> list[PublishedCurve]
     official = _rows("official_dmc_proprio_dreamerv3")
     tdmpc2 = [row for row in _rows("tdmpc2_paper_dmc_state") if row["method"] == "tdmpc2"]
     return _curves(official, task, "DreamerV3, official") + _curves(tdmpc2, task, "TD-MPC2")
+
+
+def random_return(task: str) -> float | None:
+    """Return the mean return of uniformly random actions on a task; None where it is unknown."""
+    returns = {row["task"]: float(row["mean"]) for row in _rows("random_actions")}
+    return returns.get(canonical_name(task))
 
 
 def _curves(rows: list[dict[str, str]], task: str, label: str) -> list[PublishedCurve]:
