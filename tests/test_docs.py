@@ -56,7 +56,7 @@ PLACEHOLDERS = {"S": "0", "P": "mixed", "DIR": "there", "PROJECT": "mine", "COMM
 _SHELL = {"srun", "if", "then", "fi", "exit", "$code"}
 # What may begin a command that is none of ours.
 OTHERS = {"git", "cd", "python3", "source", "pip", "ruff", "pyright", "pytest", ".ci/run"}
-OTHERS |= {"#SBATCH", "scontrol", "tensorboard"}
+OTHERS |= {"#SBATCH", "echo", "scontrol", "tensorboard"}
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +165,8 @@ def check(command):
     """Parses one command; raises what it would end with."""
     program, *args = command
     if program == "gpld":
+        if ">" in args:  # which is the shell's
+            args = args[: args.index(">")]
         name, *args = [PLACEHOLDERS.get(arg, arg) for arg in args if arg != "..."]
         parser = PARSERS[name.replace("-", "_")]
         if args and args != ["--help"]:  # a name alone is that of the command
