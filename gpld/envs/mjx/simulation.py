@@ -17,7 +17,7 @@ from ..backend import Implementation
 from ..rewards import Physics
 from .collisions import CORRECTED, distances
 from .model import TaskModel
-from .solver import solve
+from .solver import search, solve
 from .targets import Target
 
 _mujoco: Any = mujoco  # compiled, and unknown to pyright
@@ -188,7 +188,7 @@ def faithful() -> Iterator[None]:
     with (
         _tracing,
         _replaced(collision_driver._COLLISION_FUNC, CORRECTED),
-        _replaced(solver.__dict__, {"solve": solve}),
+        _replaced(solver.__dict__, {"solve": solve, "_while_loop_scan": search}),
         jax.default_matmul_precision("highest"),
         jax.numpy_rank_promotion("allow"),
         jax.numpy_dtype_promotion("standard"),

@@ -1,4 +1,8 @@
-"""Solver of constraints, with a last step that MJX refuses in float32.
+"""Solver of constraints: a line search that ends, and a last step that MJX refuses in float32.
+
+MJX takes all 50 steps of each line search, of which those after its end change nothing, so that the
+solver can be differentiated backwards. Here the search ends with the last environment's, after three
+or four.
 
 MJX's solver stops when a step no longer lowers the cost. A cost is known to some units of its last
 place, and so a minimum of it to the square root of them: after an impact of the finger, where the
@@ -7,14 +11,31 @@ some units of its own last place. One more step of Newton's method, judged by th
 the error to 3e-3, which is what rounding makes of accelerations without constraints too.
 """
 
+from collections.abc import Callable
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from mujoco import mjx
 from mujoco.mjx._src import solver
 
 _stop_by_cost = solver.solve
+
+
+def search(
+    goes_on: Callable[[Any], Array], step: Callable[[Any], Any], start: Any, max_steps: int
+) -> Any:
+    """Take steps while a condition holds, with the same numbers as the function of MJX.
+
+    Args:
+        goes_on: The condition, which ends after `max_steps` itself.
+        step: The next value from a value.
+        start: The first value.
+        max_steps: The most steps.
+    """
+    del max_steps
+    return jax.lax.while_loop(goes_on, step, start)
 
 
 def solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:

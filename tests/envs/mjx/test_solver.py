@@ -12,6 +12,7 @@ from mujoco import mjx
 from mujoco.mjx._src import solver as original
 
 from gpld.envs.mjx.simulation import faithful
+from gpld.envs.mjx.solver import search
 
 NUM_STATES = 300
 
@@ -61,3 +62,21 @@ def test_accelerations_are_nearer_to_mujoco():
     # A third of it, in 300 states. Where errors are large, constraints amplify those of positions.
     assert np.median(refined) < np.median(stopped) / 2
     assert np.mean(refined) < np.mean(stopped)
+
+
+def test_a_search_that_ends_has_the_numbers_of_one_that_takes_all_steps():
+    """Starts end after other numbers of steps: one at once, one at the limit."""
+
+    def goes_on(x):
+        return (x[0] > 1) & (x[1] < 50)
+
+    def step(x):
+        return 0.7 * x[0] + 1e-3 * jnp.sin(x[0]), x[1] + 1
+
+    starts = (jnp.array([0.5, 3.0, 40.0, 1e9]), jnp.zeros(4, int))
+    theirs, ours = (
+        jax.jit(jax.vmap(lambda x, function=function: function(goes_on, step, x, 50)))(starts)
+        for function in (original._while_loop_scan, search)
+    )
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    assert ours[1].tolist() == theirs[1].tolist() == [0, 4, 11, 50]
