@@ -113,9 +113,10 @@ def or_similar(name: str, registered: Collection[str] = ()) -> str:
             found = (spec.version or 0, known)
             newest[_plain(known)] = max(newest.get(_plain(known), found), found)
     names |= {known: f"{GYMNASIUM}:{known}" for _, known in newest.values()}
-    close = [names[known] for known in ([name] if name in names else _close(name, names))]
     file = f"{name}.py"  # whose module was named, without what makes the environment
-    return _ask(close or [f"{file}:{function}" for function in _functions(file)[:3]])
+    if functions := _functions(file):
+        return _ask([f"{file}:{function}" for function in functions[:3]])
+    return _ask([names[known] for known in ([name] if name in names else _close(name, names))])
 
 
 def adapter(source: str) -> Any:

@@ -70,7 +70,9 @@ def test_a_file_is_trained_on_from_the_beginning_to_the_plot(tmp_path):
     resumed = run("train.py", "--resume", path, *longer, "--task", moved)
     assert resumed.returncode == 0, resumed.stderr
     assert f"moved       {task} is {moved} now\n" in resumed.stdout
-    assert f"--task '{moved}'" in resumed.stdout.splitlines()[-2]
+    *_, longer, _, evaluate = resumed.stdout.splitlines()
+    assert f"--task '{moved}'" in longer
+    assert f"--task '{moved}'" in evaluate
     assert RunFolder(path).config().task == moved
 
     plotted = run("plot.py", path, "--out", tmp_path / "plots")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "runs.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "slurm.md"
 
 
 @pytest.mark.parametrize(("code", "requeued"), [(0, False), (1, False), (2, False), (75, True)])

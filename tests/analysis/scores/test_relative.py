@@ -49,7 +49,11 @@ def test_the_papers_aggregates_come_out_of_its_tables():
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the published tables are not beside the checkout")
-@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted({*PUBLISHED.glob("*.csv")} - {PUBLISHED / "random_actions.csv"}),  # measured here
+    ids=lambda path: path.stem,
+)
 def test_our_copies_are_those_that_everything_is_held_against(path):
     with (SHARED / path.name).open() as theirs, path.open() as ours:
         assert list(csv.DictReader(ours)) == list(csv.DictReader(theirs))
