@@ -15,6 +15,7 @@ from run_script import run
 from stopped_runs import finish, outcome, start
 
 from gpld.runs.folder import RunFolder
+from gpld.suite import short_name
 
 ENVIRONMENTS = Path(__file__).parent / "users_environments.py"
 ENV_STEPS = 400
@@ -119,8 +120,8 @@ def check_went_on(killed, whole, reached, *, bit_for_bit):
 
 
 def check_plots(plots, folder):
-    """Returns are in the files as they were, under the name of the task."""
-    task, scores = folder.config().task, folder.read("scores")
+    """Returns are in the files as they were, under the name of the task, a file without its folder."""
+    task, scores = short_name(folder.config().task), folder.read("scores")
     with (plots / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["task"] for row in rows} == {task}
