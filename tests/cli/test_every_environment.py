@@ -120,7 +120,7 @@ def check_went_on(killed, whole, reached, *, bit_for_bit):
 
 
 def check_plots(plots, folder):
-    """Returns are in the files as they were, under the name of the task, a file without its folder."""
+    """Returns are in the files as they were, under the name of the task, for a file its own."""
     task, scores = short_name(folder.config().task), folder.read("scores")
     with (plots / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
