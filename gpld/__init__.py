@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from .config import Config as Config
     from .config.presets import PRESETS as PRESETS
     from .envs import make_env as make_env, register as register, task_names as task_names
+    from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.trained_agent import load as load
     from .training.train import train as train
 
 _HOMES = {
     "Config": "config",
     "PRESETS": "config.presets",
+    "evaluate": "evaluation.evaluate",
     "load": "evaluation.trained_agent",
     "make_env": "envs",
     "register": "envs",

@@ -17,18 +17,7 @@ import pytest
 
 from gpld.cli import parse_config
 from gpld.commands.benchmark import BenchmarkArgs
-from gpld.commands.check_env import CheckEnvArgs
-from gpld.commands.completion import CompletionArgs
-from gpld.commands.diff import DiffArgs
-from gpld.commands.evaluate import EvaluateArgs
-from gpld.commands.gpu_check import GPUCheckArgs
-from gpld.commands.import_data import ImportDataArgs
-from gpld.commands.pack import PackArgs
-from gpld.commands.plot import PlotArgs
-from gpld.commands.replay_update import ReplayUpdateArgs
-from gpld.commands.reproduce import ReproduceArgs
-from gpld.commands.sensitivity import SensitivityArgs
-from gpld.commands.sweep import SweepArgs
+from gpld.commands.completion import ARGUMENTS
 from gpld.config import Config, to_dict
 from gpld.config.flags import parse, parse_known
 from gpld.config.presets import PRESETS
@@ -78,22 +67,11 @@ def doctor(args):
 
 
 PARSERS = {
-    "train": parse_config,
-    "benchmark": benchmark,
-    "check_env": functools.partial(parse, CheckEnvArgs),
-    "completion": functools.partial(parse, CompletionArgs),
-    "diff": functools.partial(parse, DiffArgs),
-    "doctor": doctor,
-    "evaluate": functools.partial(parse, EvaluateArgs),
-    "gpu_check": functools.partial(parse, GPUCheckArgs),
-    "import_data": functools.partial(parse, ImportDataArgs),
-    "pack": functools.partial(parse, PackArgs),
-    "plot": functools.partial(parse, PlotArgs),
-    "replay_update": functools.partial(parse, ReplayUpdateArgs),
-    "reproduce": functools.partial(parse, ReproduceArgs),
-    "sensitivity": functools.partial(parse, SensitivityArgs),
-    "sweep": functools.partial(parse, SweepArgs),
+    name.replace("-", "_"): functools.partial(parse, *classes)
+    for name, classes in ARGUMENTS.items()
+    if len(classes) == 1
 }
+PARSERS |= {"train": parse_config, "benchmark": benchmark, "doctor": doctor}
 
 
 def blocks(text, language):
@@ -214,13 +192,9 @@ def known_flags():
                 flags.add(f"{name}.*")
                 add(type(field.default), f"{name}.")
 
-    for cls in (Config, BenchmarkArgs, *(p.args[0] for p in PARSERS.values() if _is_partial(p))):
+    for cls in itertools.chain.from_iterable(ARGUMENTS.values()):
         add(cls, "--")
     return flags
-
-
-def _is_partial(parser):
-    return isinstance(parser, functools.partial)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

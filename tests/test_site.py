@@ -23,13 +23,14 @@ from gpld import agent, suite
 from gpld.analysis.packed import SUFFIX, unpacked
 from gpld.checkpoints import checkpoint
 from gpld.config import Config, ModelConfig, field_types
+from gpld.config.meanings import field_docs
 from gpld.config.presets import PRESETS
 from gpld.datasets import folder as data_folder
 from gpld.envs import ArraySpec, EnvSpec, probe
 from gpld.replay import manifest
 from gpld.training.memory_estimate import predict
 from gpld.units import byte_size
-from website.pages import allowed, attribute_docs, presets, settings, tasks
+from website.pages import allowed, presets, settings, tasks
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -214,7 +215,7 @@ def test_what_is_allowed_is_described():
     assert allowed(types["env.backend"]) == "one of `auto`, `dmc`, `batch`, `mjx`"
     assert allowed(types["env.workers"]) == "a whole number or `None`, at least 0"
     assert allowed(types["run"]) == "text or `None`"
-    assert attribute_docs(Config)["seed"].startswith("Seeds parameters")
+    assert field_docs(Config)["seed"].startswith("Seeds parameters")
 
 
 def test_presets_show_what_they_change():

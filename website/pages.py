@@ -4,12 +4,10 @@ A line `<!-- made from the code: settings -->` stands for every setting, one wit
 every preset changes beside the preset `paper`, and one with `tasks` for the tasks that there are.
 """
 
-import ast
 import dataclasses
 import inspect
 import itertools
 import re
-import textwrap
 from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -20,6 +18,7 @@ from markdown.preprocessors import Preprocessor
 
 from gpld.config import Config, flatten
 from gpld.config.checks import Bound
+from gpld.config.meanings import field_docs
 from gpld.config.presets import PRESETS
 from gpld.envs import probe
 from gpld.envs.rewards import COVERED
@@ -34,7 +33,7 @@ def settings() -> Iterator[str]:
     groups: list[tuple[str, type]] = [("", Config)]
     while groups:
         (prefix, cls), nested = groups.pop(0), []
-        docs, fields = attribute_docs(cls), dataclasses.fields(cls)
+        docs, fields = field_docs(cls), dataclasses.fields(cls)
         yield f"## {f'`{prefix[:-1]}`' if prefix else 'The run'}"
         yield ""
         yield inspect.cleandoc(cls.__doc__ or "")
@@ -47,7 +46,7 @@ def settings() -> Iterator[str]:
             off = f" `--{prefix}no_{field.name}` turns it off." if field.type is bool else ""
             yield f"### `{name}` {{#{name}}}"
             yield ""
-            yield textwrap.dedent(docs[field.name])
+            yield docs[field.name]
             yield ""
             yield f"Default `{_shown(field.default)}`; {allowed(field.type)}.{off}"
             yield ""
@@ -104,18 +103,6 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "presets": presets,
     "tasks": tasks,
 }
-
-
-def attribute_docs(cls: type) -> dict[str, str]:
-    """Return the docstring below every field of a dataclass, by the name of the field."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(definition, ast.ClassDef)
-    found = {}
-    for field, below in zip(definition.body, definition.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
-            assert isinstance(field.target, ast.Name)
-            found[field.target.id] = inspect.cleandoc(ast.literal_eval(below.value))
-    return found
 
 
 def allowed(kind: Any) -> str:

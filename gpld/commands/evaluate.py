@@ -1,6 +1,5 @@
 """The command `evaluate`: episodes of agents at checkpoints of their runs."""
 
-import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -20,13 +19,13 @@ from ..envs.dmc.drawing import can_draw
 from ..envs.dmc.opengl import find_backend
 from ..errors import MachineError, UsageError
 from ..evaluation import trained_agent
-from ..evaluation.episodes import Evaluation, evaluate
+from ..evaluation.episodes import Evaluation
+from ..evaluation.evaluate import env_seed, evaluate_model
 from ..evaluation.video import FirstEpisode, check_name, record_video
 from ..machine.files import check_file, check_folder, file_error, write_json
 from ..machine.provenance import provenance
 from ..runs.folder import RunFolder
 from ..runs.start import read_settings
-from ..seeding import derive_seed
 from ..xla.cache import cache_compilations
 
 _SEEDS = Bound(
@@ -184,22 +183,18 @@ def _evaluate(
     evaluations: dict[int, Evaluation] = {}
     for seed in options.seeds:
         first_episode = FirstEpisode() if video is not None and not evaluations else None
-        env_seed = derive_seed(seed, "evaluate checkpoint")
         spec = RunFolder(run).env_spec()
-        with contextlib.chdir("."):  # code of the user's may leave it
-            evaluations[seed] = evaluate(
-                trained.state.model,
-                task,
-                num_episodes=options.episodes,
-                num_envs=options.num_envs,
-                seed=env_seed,
-                **config.env_options,
-                actions=options.actions,
-                max_restarts=config.env.max_restarts,
-                record=first_episode,
-                warn=_warn,
-                spec=spec,
-            )
+        evaluations[seed] = evaluate_model(
+            trained.state.model,
+            config,
+            spec,
+            num_episodes=options.episodes,
+            num_envs=options.num_envs,
+            seed=seed,
+            actions=options.actions,
+            record=first_episode,
+            warn=_warn,
+        )
         if cut := evaluations[seed].describe_cut(spec):
             _warn(cut)
         prefix = f"seed {seed} " if len(options.seeds) > 1 else ""
@@ -207,7 +202,7 @@ def _evaluate(
             print(f"{prefix}episode {i + 1:3d}: return {score:.3f}", flush=True)
         if first_episode is not None and video is not None:
             try:
-                where = {"task": task, "seed": env_seed, **config.env_options}
+                where = {"task": task, "seed": env_seed(seed), **config.env_options}
                 print(record_video(video, first_episode, **where), flush=True)
             except (UsageError, MachineError) as error:
                 _warn(f"no video: {error}")

@@ -126,8 +126,9 @@ class ComputeConfig:
 
     rewrite: bool = True
     """Whether the programs of gradients are rewritten before they are compiled: products summed
-    after loops, sums and convolutions in forms for CPUs, and mixed precision. Without, updates
-    are as they were written, and slower: for when a rewriting is suspected of an error."""
+    after loops, loops split for GPUs, sums and convolutions in forms for CPUs, and mixed precision.
+    Without, updates are as they were written, and slower: for when a rewriting is suspected of an
+    error."""
 
 
 NETWORKS = ("encoder", "rssm", "decoder", "reward", "cont", "policy", "value")

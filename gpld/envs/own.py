@@ -167,14 +167,14 @@ def _check_allowed(task: str) -> None:
     if not found_by_name(task):
         raise ValueError(
             f"{why}; by the name {task} no other process finds it: give its function again in "
-            "Python, as `env=` of `gpld.train`, or to `gpld.register`."
+            "Python, as `env=` of `gpld.train` or `gpld.evaluate`, or to `gpld.register`."
         )
     path, _, _ = task.rpartition(":")
     moved = path.endswith(".py") and not os.path.isfile(path)
     raise ValueError(
         f"{why}: give `--task {shlex.quote(task)}` on the command line as well"
         f"{', with the path where the file is now' if moved else ''}, or in Python its name to "
-        "`gpld.register` or its function as `env=` of `gpld.train`."
+        "`gpld.register` or its function as `env=` of `gpld.train` or `gpld.evaluate`."
     )
 
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, primitives
+from jax.extend.core import Jaxpr, JaxprEqn, Var, primitives
 
-from .rewrite import bind, origin, rewritten
+from .rewrite import bind, evaluate_into, rewritten, value_of
 
 # Larger than what they are made of: evaluated where they are read, not handed over.
 _EXPANDING = (primitives.broadcast_in_dim_p, primitives.iota_p)
@@ -52,15 +52,15 @@ def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
 
     fixed = dict(zip(jaxpr.constvars, consts, strict=True))
     fixed |= {var: given[var] for var in jaxpr.invars[:first_carry]}
-    _evaluate(parts.fixed, fixed)
+    evaluate_into(fixed, parts.fixed, bind)
     timed = {var: given[var] for var in xs}
     _evaluate_over_time(parts.before, fixed, timed, length)
 
     def step(state, x):
         known = dict(fixed)
         known.update(zip([*carry, *parts.read], [*state, *x], strict=True))
-        _evaluate(parts.loop, known)
-        return [_value(out, known) for out in outs], _pack([known[var] for var in parts.kept])
+        evaluate_into(known, parts.loop, bind)
+        return [value_of(out, known) for out in outs], _pack([known[var] for var in parts.kept])
 
     options = {name: params[name] for name in ("length", "reverse", "unroll")}
     first, read = [given[var] for var in carry], [timed[var] for var in parts.read]
@@ -71,7 +71,7 @@ def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
     def at_all_steps(out):
         if isinstance(out, Var) and out in timed:
             return timed[out]
-        value = jnp.asarray(_value(out, fixed))
+        value = jnp.asarray(value_of(out, fixed))
         return jnp.broadcast_to(value, (length, *value.shape))
 
     return [*last, *map(at_all_steps, ys)]
@@ -154,18 +154,6 @@ def _made(equations: Iterable[JaxprEqn]) -> dict[Var, None]:
     return {x: None for equation in equations for x in equation.outvars}
 
 
-def _value(atom: Any, known: dict[Var, Any]) -> Any:
-    return atom.val if isinstance(atom, Literal) else known[atom]
-
-
-def _evaluate(equations: Iterable[JaxprEqn], known: dict[Var, Any]) -> None:
-    """Evaluate equations in turn; their results join what is known."""
-    for equation in equations:
-        with origin(equation):
-            results = bind(equation, [_value(atom, known) for atom in equation.invars])
-        known.update(zip(equation.outvars, results, strict=True))
-
-
 def _evaluate_over_time(
     equations: Sequence[JaxprEqn], fixed: dict[Var, Any], timed: dict[Var, Any], length: int
 ) -> None:
@@ -175,7 +163,7 @@ def _evaluate_over_time(
 
     def one_step(values):
         known = fixed | dict(zip(read, values, strict=True))
-        _evaluate(equations, known)
+        evaluate_into(known, equations, bind)
         return [known[x] for x in made]
 
     results = jax.vmap(one_step, axis_size=length)([timed[x] for x in read])

@@ -9,7 +9,7 @@ lines of source, and in the same context of JAX.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -67,15 +67,25 @@ def evaluate(
 ) -> list[Any]:
     """Evaluate a program under a rule; return its results and the values of further variables."""
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    evaluate_into(values, jaxpr.eqns, lambda equation, inputs: _apply(equation, inputs, rule))
+    return [value_of(atom, values) for atom in (*jaxpr.outvars, *also)]
 
-    def read(atom):
-        return atom.val if isinstance(atom, Literal) else values[atom]
 
-    for equation in jaxpr.eqns:
+def evaluate_into(
+    values: dict[Var, Any],
+    equations: Iterable[JaxprEqn],
+    apply: Callable[[JaxprEqn, list[Any]], list[Any]],
+) -> None:
+    """Evaluate equations in turn, each by a function; their results join the values."""
+    for equation in equations:
         with origin(equation):
-            results = _apply(equation, [read(atom) for atom in equation.invars], rule)
+            results = apply(equation, [value_of(atom, values) for atom in equation.invars])
         values.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in (*jaxpr.outvars, *also)]
+
+
+def value_of(atom: Literal | Var, values: Mapping[Var, Any]) -> Any:
+    """Return the value of what an equation reads, which may be a constant."""
+    return atom.val if isinstance(atom, Literal) else values[atom]
 
 
 @contextlib.contextmanager

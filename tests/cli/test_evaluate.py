@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from run_script import run
 
+import gpld
 from gpld.analysis.scores import CHECKPOINT_SCORES, read_checkpoint_scores
 from gpld.commands import evaluate as command
 from gpld.commands.evaluate import main as evaluate
@@ -82,6 +83,12 @@ def test_the_latest_checkpoint_and_seed_0_are_the_default(finished, capsys):
     assert capsys.readouterr().out == default
     evaluate([str(finished), "--episodes", "2", "--env_steps", "100"])
     assert returns(capsys.readouterr().out) != returns(default)
+    in_python = gpld.evaluate(finished, num_episodes=2).scores
+    assert in_python == pytest.approx(returns(default), abs=5e-4)  # three decimals are shown
+    other = gpld.evaluate(finished, num_episodes=2, env_step=100).scores
+    assert other != pytest.approx(in_python, abs=5e-4)
+    with pytest.raises(ValueError, match="`num_episodes` must be at least 1, got 0"):
+        gpld.evaluate(finished, num_episodes=0)
     evaluate([str(finished), "--episodes", "2", "--actions", "modes"])
     assert returns(capsys.readouterr().out) != returns(default)
 

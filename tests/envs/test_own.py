@@ -228,7 +228,10 @@ def test_a_stored_name_is_answered_with_what_can_be_done(file):
             make_env(task, seed=0)
         return str(error.value)
 
-    python = ", or in Python its name to `gpld.register` or its function as `env=` of `gpld.train`."
+    python = (
+        ", or in Python its name to `gpld.register` or its function as `env=` of `gpld.train` or "
+        "`gpld.evaluate`."
+    )
     assert message(f"{file}:make").endswith(f"on the command line as well{python}")
     moved = message("/moved/line.py:make")
     assert moved.endswith(f"as well, with the path where the file is now{python}")
@@ -240,7 +243,7 @@ def test_a_stored_name_is_answered_with_what_can_be_done(file):
         name = own.name_of(make)
         assert message(name).endswith(
             f"; by the name {name} no other process finds it: give its function again in Python, "
-            "as `env=` of `gpld.train`, or to `gpld.register`."
+            "as `env=` of `gpld.train` or `gpld.evaluate`, or to `gpld.register`."
         )
     assert "--task" not in message("__main__:Puck")
     assert own.found_by_name("/old (1)/mine.py:make")

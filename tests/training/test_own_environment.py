@@ -99,6 +99,14 @@ def test_a_function_in_a_function_trains_and_goes_on(config, tmp_path, monkeypat
     with pytest.raises((UsageError, ValueError), match="code of your own"):
         gpld.train(stored, path)
 
+    with pytest.raises(UsageError, match=r"code of your own.*`env=` of `gpld\.train` or"):
+        gpld.evaluate(path)
+    with pytest.raises(ValueError, match=r"`env` must be what the run was trained on, .*make"):
+        gpld.evaluate(path, env=Breaking)
+    steps, fails_at = 0, -1
+    evaluation = gpld.evaluate(path, env=make, num_episodes=3, num_envs=1)
+    assert (evaluation.scores, evaluation.mean, evaluation.std) == ([10.0] * 3, 10.0, 0.0)
+
 
 @pytest.mark.parametrize(
     ("shape", "message"),

@@ -1,7 +1,7 @@
 """Solver of constraints: a line search that ends, and a last step that MJX refuses in float32.
 
 MJX takes all 50 steps of each line search, of which those after its end change nothing, so that
-the solver can be differentiated backwards. Here the search ends when that of every environment has.
+it can be differentiated backwards. Here the search ends when that of every environment has.
 
 MJX's solver stops when a step no longer lowers the cost. A cost is known to some units of its last
 place, and so a minimum of it to the square root of them: after an impact of the finger, where the
