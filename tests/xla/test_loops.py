@@ -107,19 +107,33 @@ def test_small_values_of_one_type_are_handed_over_in_one():
 
 
 def test_large_values_are_handed_over_as_they_are():
-    large = jnp.zeros(2**18)
+    large, xs = jnp.zeros(2**18), jnp.arange(3.0)
 
     def fn(h, xs):
         def step(h, x):
-            jnp.cumsum(jnp.tanh(h - x))  # which nothing reads
-            h = jnp.tanh(h + x)
-            return h, (h, jnp.cumsum(h))
+            a, b = jnp.tanh(h + x), jnp.cos(h - x)
+            return a * b, (a, b)
 
         return jax.lax.scan(step, h, xs)
 
-    [scan] = bodies(split_loops(fn), large, jnp.arange(3.0))
-    assert [x.aval.shape for x in scan.outvars] == [large.shape, (3, *large.shape)]
-    assert_equal(split_loops(fn)(large, jnp.arange(3.0)), fn(large, jnp.arange(3.0)), 1e-5)
+    [scan] = bodies(split_loops(fn), large, xs)
+    assert [x.aval.shape for x in scan.outvars] == [large.shape, *2 * [(3, *large.shape)]]
+    assert_equal(split_loops(fn)(large, xs), fn(large, xs), 1e-5)
+
+
+def test_what_nothing_reads_is_left_out():
+    def fn(h, xs):
+        def step(h, x):
+            jnp.cumsum(jnp.tanh(h - x), axis=0)
+            h = jnp.tanh(h + x)
+            return h, jnp.cumsum(h, axis=0)
+
+        return jax.lax.scan(step, h, xs)
+
+    [scan] = bodies(split_loops(fn), H, X)
+    assert [x.aval.shape for x in scan.outvars] == [H.shape, X.shape]
+    assert names(scan).count("tanh") == 1
+    assert_equal(split_loops(fn)(H, X), fn(H, X), 1e-6)
 
 
 @pytest.mark.parametrize(
