@@ -290,37 +290,61 @@ WALKER = EnvSpec(vector(height=1, orientations=14, velocity=9), 6, 2, 1000)
 HOPPER = EnvSpec({"image": ArraySpec((64, 64, 3), np.dtype(np.uint8))}, 4, 2, 1000)
 CARTPOLE = EnvSpec(vector(position=3, velocity=2), 1, 2, 1000)
 paper = functools.partial(dataclasses.replace, PRESETS["paper"])
-pixels = dataclasses.replace(PRESETS["paper_pixels"], precision="bfloat16")
-MEMORY = {
+pixels = functools.partial(dataclasses.replace, PRESETS["paper_pixels"])
+on_gpu = functools.partial(paper, precision="bfloat16")
+ON_A_CPU = {
     "preset `small`": (PRESETS["small"], CARTPOLE),
-    "the paper's, in bfloat16": (paper(precision="bfloat16"), WALKER),
     "the paper's, in mixed precision": (paper(precision="mixed"), WALKER),
     "the paper's, in float32": (paper(precision="float32"), WALKER),
-    "the paper's from pictures, in bfloat16": (pixels, HOPPER),
-    "the paper's with `--model.size 1m`, in bfloat16": (
-        paper(precision="bfloat16", model=ModelConfig(size="1m")),
+    "the paper's from pictures, in mixed precision": (pixels(precision="mixed"), HOPPER),
+}
+# And the rows of the programs that were compiled for a GPU.
+ON_A_GPU = {
+    "the paper's": (on_gpu(), WALKER, "paper"),
+    "the paper's from pictures": (pixels(precision="bfloat16"), HOPPER, "pixels"),
+    "the paper's with `--model.size 1m`": (on_gpu(model=ModelConfig(size="1m")), WALKER, "size 1m"),
+    "the paper's with `--model.size 200m`": (
+        on_gpu(model=ModelConfig(size="200m")),
         WALKER,
+        "size 200m",
     ),
-    "the paper's with `--model.size 200m`, in bfloat16": (
-        paper(precision="bfloat16", model=ModelConfig(size="200m")),
-        WALKER,
-    ),
-    "the paper's with `--seeds 5`, in bfloat16": (paper(precision="bfloat16", seeds=5), WALKER),
+    "the paper's with `--seeds 5`": (on_gpu(seeds=5), WALKER, "5 seeds"),
 }
 
 
-def test_memory_is_what_the_program_predicts():
+def memory_rows(title):
+    """Sizes of the table whose header begins with a title, by setting."""
     page = (DOCS / "howto" / "memory.md").read_text()
-    rows = re.findall(r"^\| (.+?) \| (.+?iB) \| (.+?iB) \| (.+?iB) \|$", page, re.MULTILINE)
-    assert {row[0] for row in rows} == MEMORY.keys()
-    for name, *stated in rows:
-        config, spec = MEMORY[name]
-        state = agent.abstract_state(config, **spec.sizes)
-        predicted = map(byte_size, predict(config, spec, state))
-        for text, size in zip(stated, predicted, strict=True):
-            (number, unit), (exact, same) = text.split(), size.split()
-            digits = len(number.partition(".")[2])
-            assert (float(number), unit) == (round(float(exact), digits), same), (name, size)
+    table = page.split(f"| {title}")[1].split("\n\n")[0]
+    found = re.findall(r"^\| (.+?) \| (.+?iB) \| (.+?iB) \| (.+?iB) \|$", table, re.MULTILINE)
+    return {setting: sizes for setting, *sizes in found}
+
+
+def check_sizes(stated, sizes):
+    for text, size in zip(stated, map(byte_size, sizes), strict=True):
+        (number, unit), (exact, same) = text.split(), size.split()
+        digits = len(number.partition(".")[2])
+        assert (float(number), unit) == (round(float(exact), digits), same), size
+
+
+def test_memory_is_what_the_program_predicts():
+    rows = memory_rows("on a CPU")
+    assert rows.keys() == ON_A_CPU.keys()
+    for name, stated in rows.items():
+        config, spec = ON_A_CPU[name]
+        check_sizes(stated, predict(config, spec, agent.abstract_state(config, **spec.sizes)))
+
+
+def test_memory_on_a_gpu_is_what_was_planned_for_one():
+    rows = memory_rows("on a GPU")
+    file = ROOT / "benchmarks" / "h100_described" / "gpu-program.json"
+    planned = json.loads(file.read_text())["rows"]
+    assert rows.keys() == ON_A_GPU.keys()
+    for name, stated in rows.items():
+        config, spec, row = ON_A_GPU[name]
+        update = sum(planned[row][kind] for kind in ("temporaries", "arguments", "results"))
+        predicted = predict(config, spec, agent.abstract_state(config, **spec.sizes))
+        check_sizes(stated, predicted._replace(update=update))
 
 
 def test_links_of_other_documents_lead_to_files():

@@ -1,0 +1,97 @@
+"""Numbers on pages of the documentation are those of the files that they are said to come from."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpld.analysis.published import random_return
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def page(name):
+    """Text of a page, each paragraph on one line."""
+    return " ".join((DOCS / f"{name}.md").read_text().split())
+
+
+def benchmark(name):
+    return json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
+
+
+def rows(name, start):
+    """Cells of the rows of tables on a page that begin with a text."""
+    lines = (DOCS / f"{name}.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line[:1] == "|"]
+    return [row for row in cells if row[0].startswith(start)]
+
+
+def test_table_of_gpu_programs_is_that_of_the_file():
+    stored = benchmark("h100_described/gpu-program")["rows"]
+    found = {name: cells for name, *cells in rows("results/gpu_program", "")}
+    for name, row in stored.items():
+        megabytes = [round(row[kind] / 2**20) for kind in ("temporaries", "arguments")]
+        seconds = round(row["trace_seconds"] + row["compile_seconds"])
+        numbers = [row["launches"], *megabytes, seconds]
+        if row["program"] == "device":
+            name = name.removeprefix("loop ")
+            numbers = [row["launches"], row["host_reads"], megabytes[0], seconds]
+        assert found[name] == [f"{number:,}" for number in numbers], name
+
+
+@pytest.mark.parametrize(
+    ("file", "predicted", "number"),
+    [("xeon_amx_2cores/train_small", 37.3 / 2**10, 1.5), ("xeon_amx_1core/train", 1.03, 2.2)],
+)
+def test_memory_of_the_process(file, predicted, number):
+    """The peak of a run less the estimate of its update, and of the replay where that is full."""
+    peak = benchmark(file)["figures"]["peak memory of the run"]["value"] / 2**30
+    assert round(peak - predicted, 1) == number
+    assert f"{number} GiB" in page("howto/memory")
+
+
+def test_what_the_penalty_costs():
+    results = benchmark("epyc_1core/penalty")["results"]
+    seconds = {name: result["median_seconds"] for name, result in results.items()}
+    literal = seconds["rowwise, literal"]
+    rowwise, joint = literal / seconds["rowwise, gram"], literal / seconds["joint, gram"]
+    assert f"{rowwise:.1f} times faster" in page("understand/penalty")
+    text = page("results/benchmarks")
+    assert f"makes `rowwise` {rowwise:.1f} times faster" in text
+    assert f"`joint` {seconds['joint, literal'] / seconds['joint, gram']:.1f} times" in text
+    assert f"{joint:.0f} times faster than that" in text
+    for estimator in ("rowwise", "joint", "forward"):
+        both = [results[f"{estimator}, {path}"] for path in ("literal", "gram")]
+        memory = ", ".join(f"{result['temporary_bytes'] / 2**20:.0f}" for result in both)
+        ratios = [f"{result['ratio']:.1f}" for result in both]
+        assert [f"`{estimator}`", *ratios, memory] in rows("results/benchmarks", "`")
+
+
+@pytest.mark.parametrize(
+    ("file", "result"),
+    [
+        ("epyc_zen4_1core/update", "rowwise, mixed"),
+        ("epyc_1core/update", "rowwise, float32"),
+        ("epyc_zen4_1core/update_pixels", "rowwise, mixed"),
+    ],
+)
+def test_how_long_a_run_takes(file, result):
+    """Of 250,000 updates."""
+    seconds = benchmark(file)["results"][result]["median_seconds"]
+    (row,) = (row for row in rows("results/benchmarks", "the paper's") if f"{file}.json" in row[1])
+    assert row[2:] == [f"{seconds:.1f} s", f"{250_000 * seconds / 86_400:.0f} days"]
+
+
+def test_what_random_actions_come_to():
+    """Where a page says it in round numbers, and where Results say it."""
+    number = random_return("cartpole_balance")
+    assert f"Random actions have {number:.0f} in cartpole_balance" in page("results/index")
+    for name in ("index", "start/first_run"):
+        assert f"random actions come to about {round(number, -2):.0f}" in page(name)
+
+
+def test_the_table_of_an_example_is_that_of_the_results():
+    example = [row for row in rows("howto/compare", "") if row[-1].endswith("]")]
+    assert len(example) == 3
+    assert all(row in rows("results/index", row[0]) for row in example)
