@@ -314,9 +314,9 @@ def test_commands_of_a_first_hour_work(tmp_path):
     for start in (
         "--preset small",
         "--resume runs/first",
-        "--task walker_walk --run",
+        "--preset small --task walker_walk --run",
         "--resume runs/walker",
-        "--task walker_walk --seeds 5",
+        "--preset small --task walker_walk --seeds 5",
     ):
         gpld(tmp_path, debug(has_command(text, f"gpld train {start}")))
     for start in ("doctor", "sensitivity", "evaluate runs/first", "plot runs/first"):

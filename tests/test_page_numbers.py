@@ -1,11 +1,13 @@
 """Numbers on pages of the documentation are those of the files that they are said to come from."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from gpld.analysis.published import random_return
+from gpld.config.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -89,6 +91,21 @@ def test_what_random_actions_come_to():
     assert f"Random actions have {number:.0f} in cartpole_balance" in page("results/index")
     for name in ("index", "start/first_run"):
         assert f"random actions come to about {round(number, -2):.0f}" in page(name)
+
+
+def test_agents_that_are_looked_at_were_kept():
+    """Those after the env steps that the page after the first run names."""
+    (every,) = re.findall(r"--run runs/first --checkpoint.every (\d+)", page("start/first_run"))
+    looked_at = re.findall(r"--env_steps (\d+)", page("start/look_at_a_run"))
+    assert looked_at
+    for env_step in map(int, looked_at):
+        assert env_step % int(every) == 0
+        assert env_step <= PRESETS["small"].env_steps
+    kept = range(int(every), PRESETS["small"].env_steps + 1, int(every))
+    first, *others = (f"{env_step:,}" for env_step in kept)
+    assert f"here after {', '.join((first, *others[:-1]))} and {others[-1]} env steps" in page(
+        "start/look_at_a_run"
+    )
 
 
 def test_the_table_of_an_example_is_that_of_the_results():

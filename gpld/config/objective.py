@@ -171,7 +171,7 @@ class GPLDConfig:
 
     reduction: Literal["sampled", "batch"] = "sampled"
     """sampled: mean over the penalised states (algorithm 1). batch: their sum over all
-    states of the batch (the published code), which is rho times smaller."""
+    states of the batch (the published code), smaller by the factor rho."""
 
     schedule: ScheduleConfig = ScheduleConfig()
     """How the coefficient falls with the update count."""
