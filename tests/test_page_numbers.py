@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpld.analysis.published import random_return
+from gpld.analysis.published.costs import AUTHORS_UNITS
 from gpld.config.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +84,19 @@ def test_how_long_a_run_takes(file, result):
     seconds = benchmark(file)["results"][result]["median_seconds"]
     (row,) = (row for row in rows("results/benchmarks", "the paper's") if f"{file}.json" in row[1])
     assert row[2:] == [f"{seconds:.1f} s", f"{250_000 * seconds / 86_400:.0f} days"]
+
+
+def test_time_of_an_update_beside_the_authors():
+    results = benchmark("epyc_zen4_1core/update")["results"]
+    float32, mixed = (results[f"vanilla, {name}"]["units"] for name in ("float32", "mixed"))
+    ours = f"{float32:.0f} in float32, {mixed:.0f} in mixed precision (Zen 4)"
+    theirs = f"{AUTHORS_UNITS['vanilla']:.0f} in float32 (Xeon)"
+    assert f"takes {float32:.1f} units in float32 and {mixed:.1f} in mixed" in page(
+        "results/benchmarks"
+    )
+    for text in (page("compare"), (ROOT / "README.md").read_text()):
+        assert ours in text
+        assert theirs in text
 
 
 def test_what_random_actions_come_to():

@@ -1,5 +1,8 @@
 """Bootstrap intervals: agreement with rliable, coverage, reproducible draws."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -97,6 +100,31 @@ def test_coverage_is_what_theory_says():
     # Four standard deviations of the count, and 1 % for the quantiles of 400 resamples.
     error = 4 * np.sqrt(expected * (1 - expected) / experiments) + 0.01
     assert abs(covered / experiments - expected) < error
+
+
+SCORES = Path(__file__).parents[3] / "docs" / "understand" / "scores.md"
+POWER = re.findall(r"^\| (\d+) \| (\d+) \| ([\d.]+) \|$", SCORES.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("tasks", "runs", "difference"), POWER)
+def test_differences_that_are_shown_in_most_comparisons(tasks, runs, difference):
+    """Those that the page names are shown in 80 % of comparisons, over 200 of them."""
+    shape, experiments, shown = (int(runs), int(tasks)), 200, 0
+    rng = np.random.default_rng(1)
+    for experiment in range(experiments):
+        ours = by_task(float(difference) + rng.normal(size=shape))
+        theirs = by_task(rng.normal(size=shape))
+        chance = stratified_bootstrap(
+            probability_of_improvement, ours, theirs, resamples=400, seed=experiment
+        )
+        shown += chance.low > 0.5
+    # Three standard deviations of the count, and 1 % for the quantiles of 400 resamples.
+    error = 3 * np.sqrt(0.8 * 0.2 / experiments) + 0.01
+    assert shown / experiments == pytest.approx(0.8, abs=error)
+
+
+def test_the_page_names_differences():
+    assert len(POWER) == 6
 
 
 def test_other_statistics_and_several_numbers_at_once():
