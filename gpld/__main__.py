@@ -13,6 +13,7 @@ _GROUPS = {
         "train": "Train an agent on a task, or go on with a run.",
         "evaluate": "Evaluate agents at checkpoints of their runs, and record videos.",
         "plot": "Compare runs in learning curves, tables and a report.",
+        "export": "Write the agent of a run into a small folder, to share or to keep.",
         "diff": "Show in which settings presets and runs differ, and what these mean.",
     },
     "Your own environments and data": {
@@ -23,6 +24,7 @@ _GROUPS = {
         "sweep": "Train a grid of tasks, settings and seeds, here or on a cluster.",
         "pack": "Put settings, metrics and scores of runs into one small file.",
         "sensitivity": "Measure how much a run's world model changes with its inputs.",
+        "prediction-study": "Compare what world models predict, with the penalty and without.",
         "reproduce": "Make a table or figure of the paper, from training to the report.",
     },
     "Your machine": {
@@ -57,7 +59,7 @@ def _help() -> str:
     """Return the list of commands."""
     lines = ["usage: gpld COMMAND [ARGUMENTS]"]
     for title, commands in _GROUPS.items():
-        lines += ["", title, *(f"  {name:15}{text}" for name, text in commands.items())]
+        lines += ["", title, *(f"  {name:17}{text}" for name, text in commands.items())]
     return "\n".join(
         [
             *lines,

@@ -86,9 +86,9 @@ def draw_task_curves(
     """
     tasks = sorted({run.task for run in runs})
     styles = arm_styles(sorted({run.arm for run in runs}), baseline)
-    columns = min(len(tasks), 6, max(1, int(np.ceil(np.sqrt(1.5 * len(tasks))))))
-    rows = -(-len(tasks) // columns)
-    size = (6.4, 4.4) if len(tasks) == 1 else (1 + 2.6 * columns, 1.2 + 2.1 * rows)
+    rows, columns = _grid(len(tasks))
+    # At least as wide as a legend of two columns.
+    size = (6.4, 4.4) if len(tasks) == 1 else (max(7.4, 1 + 2.6 * columns), 1.2 + 2.1 * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for task, axes in zip(tasks, panels, strict=False):
@@ -235,6 +235,13 @@ def _draw_published(axes: Axes, task: str, styles: Mapping[str, Style], *, pixel
                 zorder=3,
                 label=f"{method}, table 3 of the paper ({where})",
             )
+
+
+def _grid(panels: int) -> tuple[int, int]:
+    """Rows and columns: a little wider than high, or one column less where that fills the rows."""
+    columns = min(panels, 6, int(np.ceil(np.sqrt(1.5 * panels))))
+    columns = min(columns, max(columns - 1, 1), key=lambda columns: -panels % columns)
+    return -(-panels // columns), columns
 
 
 def _draw_ratios(

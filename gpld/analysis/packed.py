@@ -31,6 +31,7 @@ _OF_A_RUN = (
     "run.json",
     "evaluation.json",
     "sensitivity.json",
+    "prediction.json",
     "metrics.jsonl",
     "episodes.jsonl",
     "scores.jsonl",

@@ -7,6 +7,8 @@ A checkpoint is a folder:
     manifest.json   the two files and those of the replay, with sizes and SHA-256 checksums, and
                     one of its own
 
+One that is kept for its agent alone has no `loop.npz`, and one that was exported no optimiser.
+
 It is written under another name and renamed when it is complete, so that a folder of this
 name is either whole or damaged by something else, which the checksums show. Nothing in it can
 run code when it is loaded.
@@ -14,7 +16,7 @@ run code when it is loaded.
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,14 +51,19 @@ class Checkpoint(NamedTuple):
         """True if the run can go on from here; of old checkpoints only the agent is kept."""
         return self.manifest["replay"] is not None
 
+    @property
+    def has_optimizer(self) -> bool:
+        """True if the agent comes with the moments of its optimiser."""
+        return self.manifest.get("optimizer", True)
 
-def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any]) -> None:
+
+def write(path: Path, agent: AgentState, loop: bytes | None, manifest: Mapping[str, Any]) -> None:
     """Writes a checkpoint, which is complete or absent at any moment.
 
     Args:
         path: Its folder, which must not exist, in an existing folder.
         agent: The agent's state.
-        loop: The rest, as `tree_file.dump` gives it.
+        loop: The rest, as `tree_file.dump` gives it; None if only the agent is kept.
         manifest: What the manifest says besides the checksums.
 
     Raises:
@@ -66,10 +73,11 @@ def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any
     remove(temporary)
     try:
         temporary.mkdir()
-        parts = {
-            "agent.eqx": lambda file: eqx.tree_serialise_leaves(file, agent),
-            "loop.npz": lambda file: file.write(loop),
+        parts: dict[str, Callable[[Any], Any]] = {
+            "agent.eqx": lambda file: eqx.tree_serialise_leaves(file, agent)
         }
+        if loop is not None:
+            parts["loop.npz"] = lambda file: file.write(loop)
         with _true_errors():
             files = {
                 name: checksums.write(temporary / name, part)._asdict()
@@ -81,6 +89,26 @@ def write(path: Path, agent: AgentState, loop: bytes, manifest: Mapping[str, Any
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def write_agent(path: Path, agent: AgentState, env_step: int) -> None:
+    """Write a checkpoint from which an agent can act and be evaluated, but not be trained on.
+
+    Args:
+        path: Its folder, which must not exist, in an existing folder.
+        agent: The agent's state, of which the optimiser's is left out: two thirds of the bytes.
+        env_step: Env steps collected until then.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written to.
+    """
+    manifest = {"env_step": env_step, "update": int(agent.update), "replay": None}
+    write(path, without_optimizer(agent), None, {**manifest, "optimizer": False})
+
+
+def without_optimizer(agent: AgentState) -> AgentState:
+    """Return an agent's state with none of its optimiser."""
+    return eqx.tree_at(lambda agent: agent.opt_state, agent, ())
 
 
 def keep_agent(checkpoint: Checkpoint) -> None:
@@ -142,7 +170,8 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
 
     Args:
         checkpoint: The checkpoint.
-        like: A state of the same structure, or its shapes from `eqx.filter_eval_shape`.
+        like: A state of the same structure, or its shapes from `eqx.filter_eval_shape`; with an
+            optimiser, whether there is one in the checkpoint or not.
 
     Raises:
         Damaged: If the file is not what was written.
@@ -150,6 +179,8 @@ def load_agent(checkpoint: Checkpoint, like: AgentState) -> AgentState:
         MachineError: If it cannot be read, or there is too little memory for it.
     """
     path = checkpoint.path / "agent.eqx"
+    if not checkpoint.has_optimizer:
+        like = without_optimizer(like)
     with checksums.verified(path, **checkpoint.manifest["files"][path.name]) as file:
         try:
             with _true_errors():
@@ -226,7 +257,7 @@ def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[st
     """
     needed = {"format", "env_step", "update", "replay", "files"}
     names = manifest.keys()
-    more = {"keep_agent", "logs", "stopwatch", "settings"}
+    more = {"keep_agent", "logs", "optimizer", "stopwatch", "settings"}
     if not needed <= names or not names <= needed | more:
         yield f"it says {sorted(names)}"
     if manifest["format"] != FORMAT:
@@ -243,7 +274,11 @@ def _faults(path: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[st
         yield "it names other files"
     if not all(_is_file(file) for file in files.values()):
         yield "it does not describe its files"
+    if type(manifest.get("optimizer", True)) is not bool:
+        yield "it does not say whether it has an optimiser"
     if manifest["replay"] is not None:
+        if not manifest.get("optimizer", True):
+            yield "it has a replay, but no optimiser"
         logs: Any = manifest.get("logs")
         if "loop.npz" not in files or type(manifest.get("keep_agent")) is not bool:
             yield "it says too little to go on from"

@@ -15,10 +15,12 @@ from .benchmark import BenchmarkArgs
 from .check_env import CheckEnvArgs
 from .diff import DiffArgs
 from .evaluate import EvaluateArgs
+from .export import ExportArgs
 from .gpu_check import GPUCheckArgs
 from .import_data import ImportDataArgs
 from .pack import PackArgs
 from .plot import PlotArgs
+from .prediction_study import PredictionStudyArgs
 from .replay_update import ReplayUpdateArgs
 from .reproduce import ReproduceArgs
 from .sensitivity import SensitivityArgs
@@ -43,12 +45,14 @@ ARGUMENTS: dict[str, tuple[type, ...]] = {
     "train": (Config,),
     "evaluate": (EvaluateArgs,),
     "plot": (PlotArgs,),
+    "export": (ExportArgs,),
     "diff": (DiffArgs,),
     "check-env": (CheckEnvArgs,),
     "import-data": (ImportDataArgs,),
     "sweep": (SweepArgs,),
     "pack": (PackArgs,),
     "sensitivity": (SensitivityArgs,),
+    "prediction-study": (PredictionStudyArgs,),
     "reproduce": (ReproduceArgs,),
     "benchmark": (BenchmarkArgs, Config),
     "gpu-check": (GPUCheckArgs,),

@@ -21,6 +21,7 @@ from ..config.presets import PRESETS
 from ..errors import UsageError
 from ..machine.output import show
 from ..runs.folder import RunFolder
+from ..runs.zoo import is_of_zoo, open_run
 
 _NAMES = ("preset", "run", "resume")  # of settings that only say where the others come from
 _GAP = "   "
@@ -94,6 +95,8 @@ def _settings(name: str) -> list[Config]:
     """
     if name in PRESETS:
         return [PRESETS[name]]
+    if is_of_zoo(name):
+        return [open_run(name).config()]
     path = Path(name)
     if not os.path.exists(path):
         close = difflib.get_close_matches(name, PRESETS, n=1)

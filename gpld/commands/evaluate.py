@@ -24,8 +24,8 @@ from ..evaluation.evaluate import env_seed, evaluate_model
 from ..evaluation.video import FirstEpisode, check_name, record_video
 from ..machine.files import check_file, check_folder, file_error, write_json
 from ..machine.provenance import provenance
-from ..runs.folder import RunFolder
 from ..runs.start import read_settings
+from ..runs.zoo import open_run
 from ..xla.cache import cache_compilations
 
 _SEEDS = Bound(
@@ -39,7 +39,7 @@ class EvaluateArgs:
     """Evaluate agents at checkpoints of their runs."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of the runs."""
+    """Folders of the runs; `zoo:NAME` is an agent that comes with the package."""
 
     env_steps: tuple[int, ...] | Literal["all"] | None = None
     """Checkpoints to evaluate, by env step; all takes every one, None the latest."""
@@ -77,7 +77,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Evaluate the checkpoints that the arguments name."""
     with one_line_errors():
         options: EvaluateArgs = parse(EvaluateArgs, sys.argv[1:] if args is None else args)
-        folders = [RunFolder(run) for run in options.runs]
+        folders = [open_run(run) for run in options.runs]
         configs = read_settings(folders, options.task)
         runs = dict(zip(options.runs, configs, strict=True))
         checkpoints = _find(options)
@@ -96,7 +96,7 @@ def _find(options: EvaluateArgs) -> list[tuple[Path, int]]:
     """Return run and env step of the checkpoints that are asked for, which all exist."""
     found = []
     for run in options.runs:
-        folder = RunFolder(run)
+        folder = open_run(run)
         folder.latest_checkpoint()  # fails if there is none
         there = list(folder.checkpoints())
         wanted = there[-1:] if options.env_steps is None else options.env_steps
@@ -124,7 +124,7 @@ def _check_written(options: EvaluateArgs) -> None:
     written = [path.absolute() for path in (out, options.video) if path is not None]
     for run in runs:
         if any(path.is_relative_to(run.absolute()) for path in written):
-            RunFolder(run).check_links()
+            open_run(run).check_links()
     if out is None:
         return
     home = out.parent.resolve()
@@ -145,7 +145,7 @@ def _videos(
     path = options.video
     if path is None:
         return {}
-    tasks = {run: RunFolder(run).config().task for run in options.runs}
+    tasks = {run: open_run(run).config().task for run in options.runs}
     for task in tasks.values():
         if not can_draw(task):
             raise UsageError(f"`--video` needs a task that can be drawn, which {task} is not.")
@@ -158,9 +158,10 @@ def _videos(
         folder, videos = path.parent, {checkpoints[0]: path}
     else:
         # Runs in different folders may have the same name.
-        names = {run: run.resolve().name for run in options.runs}
+        folders = {run: open_run(run).path.resolve() for run in options.runs}
+        names = {run: folder.name for run, folder in folders.items()}
         if len(set(names.values())) < len(names):
-            names = {run: "_".join(run.resolve().parts[1:]) for run in options.runs}
+            names = {run: "_".join(folder.parts[1:]) for run, folder in folders.items()}
         folder = path
         videos = {(run, step): path / f"{names[run]}-{step:09d}.mp4" for run, step in checkpoints}
     if not all(map(is_own, tasks.values())):  # which may draw without OpenGL
@@ -183,7 +184,7 @@ def _evaluate(
     evaluations: dict[int, Evaluation] = {}
     for seed in options.seeds:
         first_episode = FirstEpisode() if video is not None and not evaluations else None
-        spec = RunFolder(run).env_spec()
+        spec = open_run(run).env_spec()
         evaluations[seed] = evaluate_model(
             trained.state.model,
             config,

@@ -11,9 +11,11 @@ import tyro
 from ..cli import one_line_errors
 from ..config.checks import at_least, check_fields
 from ..config.flags import parse
+from ..errors import UsageError
 from ..machine.files import check_file
 from ..runs.folder import RunFolder
 from ..runs.start import read_settings
+from ..runs.zoo import is_of_zoo
 from ..xla.cache import cache_compilations
 
 
@@ -49,6 +51,11 @@ def main(args: Sequence[str] | None = None) -> None:
     with one_line_errors():
         options: SensitivityArgs = parse(SensitivityArgs, sys.argv[1:] if args is None else args)
         folder = RunFolder(options.run)
+        if is_of_zoo(options.run):
+            raise UsageError(
+                f"`run` must be a folder, since the result is written into it, got {options.run}; "
+                f"`gpld export {options.run} FOLDER` makes one."
+            )
         (config,) = read_settings([folder], options.task)
         folder.check_links()
         check_file(folder.path / "sensitivity.json")

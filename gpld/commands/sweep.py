@@ -1,4 +1,4 @@
-"""The command `sweep`: runs a grid of tasks, arms and seeds."""
+"""The command `sweep`: runs a grid of tasks, arms and seeds, then writes a report."""
 
 import dataclasses
 import shlex
@@ -19,6 +19,7 @@ from ..sweep.forecast import predict
 from ..sweep.job import record
 from ..sweep.local import run_local
 from ..sweep.slurm import SlurmOptions, in_queue, submit, wait
+from .plot import PlotArgs, compare
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,10 @@ class HowToRun:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepArgs(HowToRun):
-    """Train every arm on every task with every seed; the same command does what is missing."""
+    """Train every arm on every task with every seed, then write a report.
+
+    The same command does what is missing.
+    """
 
     file: tyro.conf.Positional[Path]
     """What the sweep is, as TOML or Python (docs/howto/compare.md)."""
@@ -61,11 +65,14 @@ class SweepArgs(HowToRun):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run what is missing of the sweep that the arguments name."""
+    """Run what is missing of the sweep that the arguments name, then write its report."""
     with one_line_errors():
         options: SweepArgs = parse(SweepArgs, sys.argv[1:] if args is None else args)
         root = Path("runs") / options.file.stem if options.out is None else options.out
-        run(read_sweep(options.file), root, options)
+        sweep = read_sweep(options.file)
+        run(sweep, root, options)
+        if not options.dry_run:
+            _report(sweep, root, title=options.file.stem)
 
 
 def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
@@ -106,6 +113,24 @@ def run(sweep: Sweep, root: Path, options: HowToRun) -> None:
     if failures:
         show("\n".join(failures))
         raise MachineError(f"{len(failures)} of {len(left)} jobs failed, as listed above.")
+
+
+def _report(sweep: Sweep, root: Path, *, title: str) -> None:
+    """Write a report of a finished sweep into its folder; say how to, if jobs are left on SLURM."""
+    source = "checkpoints" if sweep.evaluation_episodes else "training"
+    plot = PlotArgs(runs=(root,), out=root / "report", source=source)
+    flags = [str(root), "--out", str(plot.out), "--source", source]
+    command = f"gpld plot {shlex.join(flags)}"
+    if not all(job.finished for job in plan(sweep, root)):
+        show(f"`{command}` writes a report once the jobs have ended")
+        return
+    try:
+        compare(plot, title=title)
+    except Exception as error:  # whatever it is: the runs, which took the time, are there
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        show(f"no report: {reason}\n`{command}` tries again")
+        return
+    show(f"look at it in a browser: {plot.out / 'report.html'}")
 
 
 def _run_on_slurm(jobs: Sequence[Job], root: Path, options: HowToRun) -> list[str]:

@@ -140,7 +140,8 @@ class InitConfig:
     """Networks that begin with what another run has learned (paper, appendix D.2)."""
 
     from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """Folder of that run, of which the latest checkpoint counts; None begins from nothing."""
+    """Folder of that run, of which the latest checkpoint counts, or an agent that comes with the
+    package, `zoo:cartpole_swingup`; None begins from nothing."""
 
     modules: tuple[str, ...] = ("encoder", "decoder")
     """Networks that are taken from there: some of encoder, rssm, decoder, reward, cont, policy

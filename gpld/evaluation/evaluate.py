@@ -9,8 +9,8 @@ from typing import Any, Literal
 from ..config import Config
 from ..envs import EnvSpec, name_of, register, runs_code
 from ..models import Dreamer
-from ..runs.folder import RunFolder
 from ..runs.start import read_settings
+from ..runs.zoo import open_run
 from ..seeding import derive_seed
 from . import episodes
 from .episodes import Evaluation, Record
@@ -30,7 +30,7 @@ def evaluate(
     """Play episodes with the agent of a run, as the command `gpld evaluate` does.
 
     Args:
-        run: Folder of the run.
+        run: As for `gpld.load`.
         env: What was given to `gpld.train` as `env`, if the run's environments are made by a
             function of yours.
         env_step: Env steps after which the checkpoint was written; None takes the latest.
@@ -51,7 +51,7 @@ def evaluate(
     """
     if num_episodes < 1:
         raise ValueError(f"`num_episodes` must be at least 1, got {num_episodes}.")
-    folder = RunFolder(Path(run))
+    folder = open_run(run)
     if env is not None:
         task, given = folder.config().task, name_of(env)
         if runs_code(task) and given != task:

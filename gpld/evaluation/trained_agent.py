@@ -14,8 +14,7 @@ from .. import agent
 from ..checkpoints import checkpoint
 from ..config import Config
 from ..envs import TimeStep
-from ..errors import UsageError
-from ..runs.folder import RunFolder
+from ..runs.zoo import open_run
 
 
 class ActingState(NamedTuple):
@@ -64,19 +63,16 @@ def load(run: str | Path, *, env_step: int | None = None) -> TrainedAgent:
     """Load the agent of a run from a checkpoint.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run, or what `gpld export` made of it; `zoo:cartpole_swingup` and the
+            like name an agent that comes with the package.
         env_step: Env steps after which the checkpoint was written; None takes the latest.
 
     Raises:
-        UsageError: If there is no run in that folder, or no checkpoint of that env step.
+        UsageError: If there is no run in that folder, no checkpoint of that env step, or no agent
+            of that name in the zoo.
         MachineError: If the run has left no checkpoint, or this one is damaged.
     """
-    folder = RunFolder(Path(run))
-    config, spec = folder.config(), folder.env_spec()
-    like = agent.abstract_state(config, **spec.sizes)
-    checkpoints = folder.checkpoints()
-    if env_step is not None and env_step not in checkpoints:
-        steps = ", ".join(map(str, checkpoints)) or "none"
-        raise UsageError(f"`env_step` must be that of a checkpoint ({steps}), got {env_step}.")
-    path = folder.latest_checkpoint() if env_step is None else checkpoints[env_step]
-    return TrainedAgent(checkpoint.load(path, like), config)
+    folder = open_run(run)
+    config = folder.config()
+    like = agent.abstract_state(config, **folder.env_spec().sizes)
+    return TrainedAgent(checkpoint.load(folder.find_checkpoint(env_step), like), config)

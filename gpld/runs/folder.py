@@ -13,6 +13,7 @@
     run.lock            locked while the run is going on
     profile/            a trace of some updates, if `--profile` asked for it
     sensitivity.json    what `scripts/sensitivity.py` found, and sensitivity.png
+    prediction.json     what `scripts/prediction_study.py` found
 
 Where several seeds are trained together, the folder holds settings and versions, and such a
 folder for each of them, `seed0`, `seed1` and so on.
@@ -86,7 +87,7 @@ LOGS = ("metrics.jsonl", "episodes.jsonl", "scores.jsonl")
 
 # Whatever a run and the scripts write into its folder.
 _OWN = re.compile(
-    r"(config|run|wandb|sensitivity|evaluation)\.json|(metrics|episodes|scores)\.jsonl|run\.lock|"
+    r"(config|run|wandb|sensitivity|prediction|evaluation)\.json|(metrics|episodes|scores)\.jsonl|run\.lock|"
     r"(learning_curve|sensitivity)\.png|checkpoints|replay|faults|tensorboard|videos|predictions|"
     r"profile|wandb|(seed|process)[0-9]+"
 )
@@ -159,6 +160,23 @@ class RunFolder:
                 )
             raise MachineError(f"{self.path} holds no checkpoint: its run ended before the first.")
         return checkpoints[-1]
+
+    def find_checkpoint(self, env_step: int | None) -> Path:
+        """Return the checkpoint of an env step, or the latest if that is None.
+
+        Raises:
+            UsageError: If there is no checkpoint of that env step.
+            MachineError: If the run has left none.
+        """
+        latest, checkpoints = self.latest_checkpoint(), self.checkpoints()
+        if env_step is None:
+            return latest
+        if env_step not in checkpoints:
+            steps = ", ".join(map(str, checkpoints))
+            raise UsageError(
+                f"`env_step` must be that of a checkpoint in {self.path} ({steps}), got {env_step}."
+            )
+        return checkpoints[env_step]
 
     @property
     def learning_curve(self) -> Path:

@@ -16,7 +16,7 @@ from ..machine.files import read_bytes
 from ..runs.start import allow_task, check_task
 from ..suite import canonical_name
 
-_GIVEN = ("task", "seed", "seeds", "preset", "run", "resume", "offline")  # by the sweep itself
+_GIVEN = ("task", "seed", "seeds", "preset", "run", "resume")  # by the sweep itself
 
 _DIFFERENT = Bound(
     "different, and at least one", lambda values: len(set(values)) == len(values) > 0

@@ -11,6 +11,7 @@ from ..config import InitConfig
 from ..errors import UsageError
 from ..evaluation import trained_agent
 from ..models import DiscretePolicy, Dreamer
+from ..runs.zoo import is_of_zoo
 
 _OF_ACTIONS = ("rssm", "policy")
 """Networks that take or give actions."""
@@ -19,7 +20,9 @@ _OF_ACTIONS = ("rssm", "policy")
 def absolute(config: InitConfig) -> InitConfig:
     """Return settings that name the same run, whatever becomes the working directory."""
     run = config.from_
-    return config if run is None else dataclasses.replace(config, from_=str(Path(run).absolute()))
+    if run is None or is_of_zoo(run):
+        return config
+    return dataclasses.replace(config, from_=str(Path(run).absolute()))
 
 
 def warm_start(state: AgentState, config: InitConfig) -> AgentState:
@@ -40,7 +43,7 @@ def warm_start(state: AgentState, config: InitConfig) -> AgentState:
     """
     if config.from_ is None:
         return state
-    donor = trained_agent.load(Path(config.from_)).state.model
+    donor = trained_agent.load(config.from_).state.model
     wrong = f"`--init.from` {config.from_} does not fit"
     taken = [name for name in config.modules if name in _OF_ACTIONS]
     theirs, ours = _describe_actions(donor), _describe_actions(state.model)

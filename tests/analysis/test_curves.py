@@ -115,7 +115,17 @@ def test_axes_show_all_returns_that_a_task_can_have_or_else_the_data(
 def test_there_are_no_panels_without_a_task(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    tasks = ["cartpole_balance", "hopper_hop", "walker_run", "walker_walk"]  # of six panels
+    tasks = ["cartpole_balance", "hopper_hop", "reacher_easy", "walker_run", "walker_walk"]
     runs = [run for task in tasks for run in runs_of(tmp_path / task, [[1, 2]], task=task)]
     draw_task_curves(runs, tmp_path / "x", published=False)
-    assert [axes.get_title() for axes in figures[0].axes] == tasks
+    assert [axes.get_title() for axes in figures[0].axes] == tasks  # of six panels
+
+
+@pytest.mark.parametrize(("tasks", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (18, 6)])
+def test_panels_leave_few_gaps(tmp_path, monkeypatch, tasks, columns):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    names = [f"toy_{i}" for i in range(tasks)]
+    runs = [run for name in names for run in runs_of(tmp_path / name, [[1, 2]], task=name)]
+    draw_task_curves(runs, tmp_path / "x", published=False)
+    assert figures[0].axes[0].get_gridspec().ncols == columns

@@ -12,6 +12,7 @@ import gpld
 from gpld.analysis.scores import CHECKPOINT_SCORES, read_checkpoint_scores
 from gpld.commands import evaluate as command
 from gpld.commands.evaluate import main as evaluate
+from gpld.commands.export import main as export
 from gpld.config import Config, to_dict
 from gpld.envs.dmc.opengl import find_backend
 from gpld.errors import MachineError
@@ -222,3 +223,20 @@ def test_only_tasks_of_the_suite_need_opengl_for_videos(tmp_path, monkeypatch, c
         videos = command._videos(options, [(run, 100) for run in chosen])
         assert {run for run, _ in videos} == set(chosen) & {runs[0]}
         assert ("no video: no library" in capsys.readouterr().err) == warns
+
+
+def test_an_exported_agent_plays_the_same_episodes(finished, tmp_path, capsys):
+    export([str(finished), str(tmp_path / "agent"), "--env_step", "100"])
+    assert re.fullmatch(
+        rf"wrote the agent of {finished} after 100 env steps to {tmp_path}/agent, 0\.\d MiB\n",
+        capsys.readouterr().out,
+    )
+    played = []
+    for folder, args in ((finished, ["--env_steps", "100"]), (tmp_path / "agent", [])):
+        evaluate([str(folder), "--episodes", "2", *args])
+        played.append(returns(capsys.readouterr().out))
+    assert len(played[0]) == 2
+    assert played[0] == played[1]
+    result = run("train.py", "--resume", tmp_path / "agent")
+    assert result.returncode == 2, result.stderr
+    assert "holds no checkpoint to resume from" in result.stderr

@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom; their own assertions are part of them."""
 
+import base64
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 OWN = NOTEBOOKS[0].with_name("your_own_environment.ipynb")
+PENALTY = NOTEBOOKS[0].with_name("the_penalty_alone.ipynb")
 # What the cell with the tag `parameters` becomes, where running in full is for readers.
 SMALL = {OWN: "env_steps = 300"}
 
@@ -20,9 +22,6 @@ def execute(path, folder, environment, parameters=None):
     if parameters is not None:
         [cell] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
         cell.source = parameters
-    # Their own modules stand beside them.
-    folders = [str(path.parent), *filter(None, [environment.get("PYTHONPATH")])]
-    environment = {**environment, "PYTHONPATH": os.pathsep.join(folders)}
     NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}
     ).execute(env=environment)
@@ -33,8 +32,9 @@ def outputs(notebook):
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
-def num_pictures(notebook):
-    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
+def pictures(notebook):
+    data = [output.get("data", {}) for output in outputs(notebook)]
+    return [base64.b64decode(own["image/png"]) for own in data if "image/png" in own]
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_notebook(path, tmp_path, real_programs):
     # Compiling takes less time than running, unless little is run.
     programs = dict(os.environ) if path in SMALL else real_programs
     notebook = execute(path, tmp_path, programs, SMALL.get(path))
-    assert num_pictures(notebook) > 0
+    assert pictures(notebook)
 
 
 def check_learned(notebook):
@@ -62,9 +62,26 @@ def test_in_full_the_agent_of_ones_own_environment_learns(tmp_path, real_program
     check_learned(execute(OWN, tmp_path, real_programs))
 
 
-def test_the_notebook_on_ones_own_environment_is_stored_with_its_results():
-    notebook = nbformat.read(OWN, as_version=4)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_with_its_results(path):
+    notebook = nbformat.read(path, as_version=4)
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
-    assert num_pictures(notebook) == 3
-    check_learned(notebook)
-    assert OWN.stat().st_size < 400_000
+    assert pictures(notebook)
+    assert path.stat().st_size < 400_000
+    if path == OWN:
+        check_learned(notebook)
+
+
+def test_the_page_on_the_penalty_shows_the_pictures_of_the_notebook():
+    docs = PENALTY.parents[1] / "docs"
+    stored = pictures(nbformat.read(PENALTY, as_version=4))
+    for name, picture in zip(("limit", "estimators", "fit"), stored, strict=True):
+        assert (docs / f"penalty_{name}.png").read_bytes() == picture
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_begins_with_what_one_will_see_and_ends_with_what_to_try(path):
+    first, *_, last = nbformat.read(path, as_version=4).cells
+    assert first.source.startswith("# ")
+    assert "You will see" in " ".join(first.source.split())
+    assert "## What to try" in last.source

@@ -118,8 +118,11 @@ def test_killed_and_resumed_each_run_is_finished_once(tmp_path, capsys):
         ("DreamerV3", 0, 2),
         ("DreamerV3", 1, 2),
     ]
+    page = out / "report" / "report.html"
+    assert printed.endswith(f"look at it in a browser: {page}\n")
+    assert "mean return in 2 episodes" in printed  # of the last agents, not during training
     sweep([str(file), "--out", str(out)])
-    assert capsys.readouterr().out == "2 of 2 jobs are finished, 0 are left\n"
+    assert capsys.readouterr().out.startswith("2 of 2 jobs are finished, 0 are left\n")
 
 
 def wait_until(condition, process):
@@ -143,6 +146,7 @@ def test_failures_are_listed_and_the_rest_is_done_at_the_same_time(tmp_path, cap
     assert "error: 1 of 2 jobs failed, as listed above.\n" in printed.err
     assert "bad/probe_memory/seeds0-1: exit code 2; the last lines of " in printed.out
     assert "    error: " in printed.out  # the program's own line
+    assert not (out / "report").exists()
     for seed in (0, 1):
         check_once(out / "DreamerV3" / "probe_memory" / "seeds0-1" / f"seed{seed}")
     with pytest.raises(SystemExit):

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from gpld.analysis.published import paper_table1, paper_table3, published_curves
+from gpld.analysis.published import (
+    paper_table1,
+    paper_table3,
+    published_curves,
+    random_return,
+)
 from gpld.analysis.scores import RELATIVE, means, ratios
+from gpld.suite import TASKS
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 PUBLISHED = Path(__file__).parents[3] / "gpld" / "analysis" / "published"
@@ -73,6 +79,12 @@ def test_every_task_of_the_paper_has_published_curves():
         assert curves["TD-MPC2"].frames[-1] == 4_000_000
     assert [curve.seeds for curve in published_curves("walker_run", pixels=True)] == [10]
     assert published_curves("toy_task") == []
+
+
+def test_random_returns_are_known_for_every_task_of_the_suite():
+    returns = {task: random_return(task) for task in TASKS}
+    assert all(score is not None and 0 <= score < 500 for score in returns.values()), returns
+    assert random_return("probe_memory") is None
 
 
 scores = st.dictionaries(st.sampled_from("abcdef"), st.floats(1, 1000), min_size=1)

@@ -1,0 +1,185 @@
+"""How well a world model predicts episodes that it has not seen, and how smooth it is there.
+
+The model sees an episode from its beginning, and from many moments on it goes on from the prior
+alone, told the actions that were taken. The error at a horizon is the squared difference between
+what it predicts and what came, in shares of the variance of what came: 1 is the error of the mean
+over all episodes, 2 that of an observation at another time. Latent states are sampled, as in
+imagination.
+"""
+
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+from ..losses import Batch, observe
+from ..models import Dreamer
+from ..xla.precision import full_products
+from .sensitivity import Sensitivity, VisitedStates, measure
+
+HORIZONS = (1, 5, 15, 45)
+"""Env steps ahead of what the model has seen."""
+
+_FIRST = 50
+_EVERY = 10
+_SENSITIVE = 10
+
+
+class PredictionError(NamedTuple):
+    """Errors of one world model on some episodes."""
+
+    observation: tuple[float, ...]
+    """Mean over the numbers of an observation, for each of `HORIZONS`."""
+
+    reward: tuple[float, ...]
+    """For each of `HORIZONS`."""
+
+    kl: float
+    """KL of the posterior from the prior in nats, a mean over all states: how much an
+    observation surprises."""
+
+    posterior: Sensitivity
+    prior: Sensitivity
+
+
+class Episodes(NamedTuple):
+    """Episodes of equal length, as an environment gives them."""
+
+    observation: dict[str, Shaped[np.ndarray, "episode time ..."]]
+    action: Shaped[np.ndarray, "episode time ..."]
+    """At t, the action taken after the observation at t."""
+
+    reward: Float[np.ndarray, "episode time"]
+    """At t, the reward on arriving at the observation at t."""
+
+
+def prediction_error(model: Dreamer, episodes: Episodes, *, key: PRNGKeyArray) -> PredictionError:
+    """Measure how well a world model predicts some episodes.
+
+    Moments from which it predicts are 10 env steps apart, from env step 50 on, so that each
+    has its longest horizon in the episode.
+
+    Args:
+        model: Networks.
+        episodes: Episodes of vectors, which the model has not been trained on.
+        key: Random key of latent states and perturbations.
+
+    Raises:
+        ValueError: If the episodes are too short.
+    """
+    num_steps = episodes.reward.shape[1]
+    starts = np.arange(_FIRST, num_steps - max(HORIZONS), _EVERY)
+    if len(starts) == 0:
+        raise ValueError(
+            f"`episodes` must have more than {_FIRST + max(HORIZONS)} env steps, got {num_steps}."
+        )
+    predict_key, perturb_key = jr.split(key)
+    with full_products(model.rssm.dtype):
+        predicted, reward, kl, states = _predict(
+            model, _as_batch(model, episodes), jnp.asarray(starts), key=predict_key
+        )
+        posterior, prior = measure(model.rssm, states, key=perturb_key)
+    true = {
+        name: x.reshape(*x.shape[:2], -1).astype(np.float64)
+        for name, x in episodes.observation.items()
+    }
+    ahead = starts[:, None] + np.array(HORIZONS)
+    errors = [
+        relative_error(x.reshape(*x.shape[:3], -1), true[name][:, ahead], true[name])
+        for name, x in jax.device_get(predicted).items()
+    ]
+    truth = episodes.reward.astype(np.float64)[..., None]
+    return PredictionError(
+        observation=tuple(np.nanmean(np.concatenate(errors, axis=-1), axis=-1).tolist()),
+        reward=tuple(
+            relative_error(np.asarray(reward)[..., None], truth[:, ahead], truth)[:, 0].tolist()
+        ),
+        kl=float(kl),
+        posterior=posterior,
+        prior=prior,
+    )
+
+
+def relative_error(
+    predicted: Float[np.ndarray, "episode start horizon number"],
+    true: Float[np.ndarray, "episode start horizon number"],
+    population: Float[np.ndarray, "episode time number"],
+) -> Float[np.ndarray, "horizon number"]:
+    """Mean squared errors in shares of a variance; NaN for numbers that never change.
+
+    Args:
+        predicted: What was predicted.
+        true: What came.
+        population: Whose variance is 1.
+    """
+    variance = population.var(axis=(0, 1))
+    error = np.mean((predicted.astype(np.float64) - true) ** 2, axis=(0, 1))
+    return np.divide(error, variance, out=np.full_like(error, math.nan), where=variance > 1e-12)
+
+
+@eqx.filter_jit
+def _predict(model: Dreamer, batch: Batch, starts: Array, *, key: PRNGKeyArray):
+    """Predictions and rewards `[episode, start, horizon, ...]`, mean KL, inputs of both tables."""
+    observe_key, dream_key = jr.split(key)
+    rollout = observe(model, batch, key=observe_key)
+    longest = max(HORIZONS)
+    action = model.policy.encode(batch.prev_action)
+
+    def dream(latent, actions, key):
+        def step(latent, inputs):
+            action, key = inputs
+            latent = model.rssm.imagine(latent, action, key=key)
+            return latent, latent
+
+        dreamed = jax.lax.scan(step, latent, (actions, jr.split(key, longest)))[1]
+        at = jax.tree.map(lambda x: x[np.array(HORIZONS) - 1], dreamed)
+        reward = lambda latent: model.reward(latent.feat()).mean()  # noqa: E731
+        return jax.vmap(model.decoder.observation)(at), jax.vmap(reward)(at)
+
+    def dreams(latents, actions, keys):
+        def from_start(start, key):
+            latent = jax.tree.map(lambda x: x[start], latents)
+            return dream(latent, jax.lax.dynamic_slice_in_dim(actions, start + 1, longest), key)
+
+        return jax.vmap(from_start)(starts, keys)
+
+    num_episodes = batch.reward.shape[0]
+    keys = jr.split(dream_key, (num_episodes, starts.size))
+    predicted, reward = jax.vmap(dreams)(rollout.latent, action, keys)
+
+    def divergence(deter, logits):
+        return model.rssm.dist(logits).kl(model.rssm.dist(model.rssm.prior_logits(deter)))
+
+    deter = rollout.latent.deter
+    kl = jnp.mean(jax.vmap(jax.vmap(divergence))(deter, rollout.posterior_logits))
+    some = {name: x[:, ::_SENSITIVE] for name, x in batch.observation.items()}
+    embed = jax.vmap(jax.vmap(model.encoder))(some)
+    flat = lambda x: x.reshape(-1, x.shape[-1]).astype(jnp.float32)  # noqa: E731
+    return predicted, reward, kl, VisitedStates(flat(deter[:, ::_SENSITIVE]), flat(embed))
+
+
+def _as_batch(model: Dreamer, episodes: Episodes) -> Batch:
+    """Return episodes as replayed sequences that begin with them."""
+    num_episodes, num_steps = episodes.reward.shape
+    first = np.zeros((num_episodes, num_steps), bool)
+    first[:, 0] = True
+    last = np.roll(first, -1, axis=1)
+    zero = np.zeros_like(episodes.action[:, :1])
+    context = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (num_episodes, *x.shape)),
+        model.rssm.store(model.rssm.initial()),
+    )
+    return Batch(
+        observation={name: jnp.asarray(x) for name, x in episodes.observation.items()},
+        prev_action=jnp.asarray(np.concatenate([zero, episodes.action[:, :-1]], axis=1)),
+        reward=jnp.asarray(episodes.reward),
+        is_first=jnp.asarray(first),
+        is_last=jnp.asarray(last),
+        is_terminal=jnp.zeros((num_episodes, num_steps), bool),
+        context=context,
+    )
