@@ -4,11 +4,16 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import pytest
 
 from gpld.analysis.published import random_return
 from gpld.analysis.published.costs import AUTHORS_UNITS
+from gpld.cli import parse_config
 from gpld.config.presets import PRESETS
+from gpld.envs import make_env
+from gpld.training.programs import init_agents
+from gpld.training.summary import describe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -105,6 +110,21 @@ def test_what_random_actions_come_to():
     assert f"Random actions have {number:.0f} in cartpole_balance" in page("results/index")
     for name in ("index", "start/first_run"):
         assert f"random actions come to about {round(number, -2):.0f}" in page(name)
+
+
+@pytest.mark.slow
+def test_first_lines_are_those_that_a_run_prints():
+    """But for those about the machine."""
+    text = (DOCS / "start" / "first_run.md").read_text()
+    (command,) = re.findall(r"^    gpld train (.* --run runs/first .*)$", text, re.MULTILINE)
+    config = parse_config(command.split())
+    spec = make_env(config.task, seed=0, **config.env_options).spec
+    (state,) = init_agents(config, spec, keys=[jax.random.key(0)])
+    printed = describe(config, spec, state, Path("runs/first")).splitlines()
+    of_machine = ("engine", "device", "memory", "disk")
+    said = [line for line in printed if not line.startswith(of_machine)]
+    assert len(said) > 5
+    assert not set(said) - set(text.splitlines())
 
 
 def test_agents_that_are_looked_at_were_kept():
