@@ -1,12 +1,14 @@
 """Parts of pages that are made from the code: a Markdown extension for the site.
 
 A line `<!-- made from the code: settings -->` stands for every setting, one with `presets` for what
-every preset changes beside the preset `paper`, and one with `tasks` for the tasks that there are.
+every preset changes beside the preset `paper`, one with `tasks` for the tasks that there are, one with
+`zoo` for the trained agents that come with the package.
 """
 
 import dataclasses
 import inspect
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from types import UnionType
@@ -16,12 +18,14 @@ import markdown
 from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
+from gpld.analysis.scores import CHECKPOINT_SCORES
 from gpld.config import Config, flatten
 from gpld.config.checks import Bound
 from gpld.config.meanings import field_docs
 from gpld.config.presets import PRESETS
 from gpld.envs import probe
 from gpld.envs.rewards import COVERED
+from gpld.runs.zoo import open_run, zoo_names
 from gpld.suite import TASKS
 
 _MARK = re.compile(r"<!-- made from the code: (\w+) -->")
@@ -98,10 +102,26 @@ def tasks() -> Iterator[str]:
         yield f"| `{name}` | {about} | {task.lowest_return:g} | {task.optimal_return:g} |"
 
 
+def zoo() -> Iterator[str]:
+    """Write the agents of the zoo with their scores, as lines of Markdown."""
+    yield "| agent | return, mean and standard deviation | episodes | env steps | frames | commit |"
+    yield "|---|---|---|---|---|---|"
+    for name in zoo_names():
+        folder = open_run(f"zoo:{name}")
+        scores = json.loads((folder.path / CHECKPOINT_SCORES).read_text())
+        (own,) = scores["checkpoints"]
+        episodes = sum(len(evaluation["scores"]) for evaluation in own["evaluations"])
+        yield (
+            f"| `zoo:{name}` | {own['mean']:.1f} ± {own['std']:.1f} | {episodes} "
+            f"| {own['env_step']:,} | {own['frame']:,} | `{folder.record()['commit'][:7]}` |"
+        )
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
     "presets": presets,
     "tasks": tasks,
+    "zoo": zoo,
 }
 
 

@@ -1,4 +1,4 @@
-"""How well a world model predicts episodes that it has not seen, and how smooth it is there.
+"""Prediction errors of a world model on episodes that it has not seen, and its smoothness there.
 
 The model sees an episode from its beginning, and from many moments on it goes on from the prior
 alone, told the actions that were taken. The error at a horizon is the squared difference between
@@ -81,7 +81,7 @@ def prediction_error(model: Dreamer, episodes: Episodes, *, key: PRNGKeyArray) -
     predict_key, perturb_key = jr.split(key)
     with full_products(model.rssm.dtype):
         predicted, reward, kl, states = _predict(
-            model, _as_batch(model, episodes), jnp.asarray(starts), key=predict_key
+            model, as_batch(model, episodes), jnp.asarray(starts), key=predict_key
         )
         posterior, prior = measure(model.rssm, states, key=perturb_key)
     true = {
@@ -163,7 +163,7 @@ def _predict(model: Dreamer, batch: Batch, starts: Array, *, key: PRNGKeyArray):
     return predicted, reward, kl, VisitedStates(flat(deter[:, ::_SENSITIVE]), flat(embed))
 
 
-def _as_batch(model: Dreamer, episodes: Episodes) -> Batch:
+def as_batch(model: Dreamer, episodes: Episodes) -> Batch:
     """Return episodes as replayed sequences that begin with them."""
     num_episodes, num_steps = episodes.reward.shape
     first = np.zeros((num_episodes, num_steps), bool)

@@ -123,13 +123,14 @@ def _check_written(options: EvaluateArgs) -> None:
     out, runs = options.out, options.runs
     written = [path.absolute() for path in (out, options.video) if path is not None]
     for run in runs:
-        if any(path.is_relative_to(run.absolute()) for path in written):
-            open_run(run).check_links()
+        folder = open_run(run)
+        if any(path.is_relative_to(folder.path.absolute()) for path in written):
+            folder.check_links()
     if out is None:
         return
     home = out.parent.resolve()
     if out.name == CHECKPOINT_SCORES and (home / "config.json").exists():
-        others = [str(run) for run in runs if run.resolve() != home]
+        others = [str(run) for run in runs if open_run(run).path.resolve() != home]
         if others:
             raise UsageError(
                 f"`--out` {out} holds the scores of that run alone, and {others[0]} is another; "
@@ -217,7 +218,7 @@ def _evaluate(
     )
     return {
         "run": str(run),
-        **identity(run, config),
+        **identity(open_run(run).path, config),
         "env_step": env_step,
         "frame": env_step * config.action_repeat,
         "update": update,

@@ -9,8 +9,8 @@ from helpers import ACTION_SIZE, SHAPES, tiny_model
 from gpld.analysis.prediction_error import (
     HORIZONS,
     Episodes,
-    _as_batch,
     _predict,
+    as_batch,
     prediction_error,
     relative_error,
 )
@@ -37,7 +37,7 @@ def episodes():
 
 def predict(model, episodes):
     starts = jax.numpy.array([START])
-    return jax.device_get(_predict(model, _as_batch(model, episodes), starts, key=jr.key(1)))[:2]
+    return jax.device_get(_predict(model, as_batch(model, episodes), starts, key=jr.key(1)))[:2]
 
 
 def differs(a, b):
@@ -97,7 +97,7 @@ def test_the_error_is_that_of_the_predictions(model, episodes, monkeypatch):
     """By loops over episodes, starts and horizons."""
     starts = [50, 60, 70]
     predicted, reward = jax.device_get(
-        _predict(model, _as_batch(model, episodes), jax.numpy.array(starts), key=jr.key(1))
+        _predict(model, as_batch(model, episodes), jax.numpy.array(starts), key=jr.key(1))
     )[:2]
     monkeypatch.setattr("gpld.analysis.prediction_error.jr.split", lambda key: (jr.key(1), key))
     found = prediction_error(model, episodes, key=jr.key(0))

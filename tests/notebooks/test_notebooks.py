@@ -12,8 +12,12 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 OWN = NOTEBOOKS[0].with_name("your_own_environment.ipynb")
 PENALTY = NOTEBOOKS[0].with_name("the_penalty_alone.ipynb")
+DREAMS = NOTEBOOKS[0].with_name("from_an_agent_to_its_dreams.ipynb")
 # What the cell with the tag `parameters` becomes, where running in full is for readers.
-SMALL = {OWN: "env_steps = 300"}
+SMALL = {
+    OWN: "env_steps = 300",
+    DREAMS: "run, num_episodes = 'zoo:cartpole_swingup', 2",
+}
 
 
 def execute(path, folder, environment, parameters=None):
