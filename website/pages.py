@@ -1,8 +1,8 @@
 """Parts of pages that are made from the code: a Markdown extension for the site.
 
-A line `<!-- made from the code: settings -->` stands for every setting, one with `presets` for what
-every preset changes beside the preset `paper`, one with `tasks` for the tasks that there are, one with
-`zoo` for the trained agents that come with the package.
+A line `<!-- made from the code: settings -->` stands for every setting. One with `presets` stands
+for what every preset changes beside the preset `paper`, one with `tasks` for the tasks that there
+are, and one with `zoo` for the trained agents that come with the package.
 """
 
 import dataclasses
