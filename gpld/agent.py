@@ -42,7 +42,8 @@ class PolicyState(NamedTuple):
 
 def choices(config: Config) -> Choices:
     """Choose how an agent with these settings is computed on this machine."""
-    return choose(config.precision, rewrite=config.compute.rewrite)
+    shared = config.seeds == 1 and max(config.devices, config.distributed.processes) > 1
+    return choose(config.precision, rewrite=config.compute.rewrite, shared_batches=shared)
 
 
 def init(

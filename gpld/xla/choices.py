@@ -49,6 +49,11 @@ class Choices(NamedTuple):
     """True if lambda-returns are computed for all steps together: a GPU takes longer to start one
     step of theirs than to compute all."""
 
+    loops: Literal["whole", "split", "packed"]
+    """Loops over time of gradients. whole: as they are written, for CPUs. split: what need not be
+    done step by step is taken out of them. packed: what a step hands over is written in one piece
+    besides, which several devices that share a batch would have to gather in every step."""
+
     @property
     def factors(self) -> str:
         """Dtype that factors of products are rounded to."""
@@ -73,13 +78,19 @@ def made_for(platform: str) -> Iterator[None]:
         _described.reset(token)
 
 
-def choose(precision: Literal["auto", "float32", "mixed", "bfloat16"], *, rewrite: bool) -> Choices:
+def choose(
+    precision: Literal["auto", "float32", "mixed", "bfloat16"],
+    *,
+    rewrite: bool,
+    shared_batches: bool = False,
+) -> Choices:
     """Choose for the device that programs are made for.
 
     Args:
         precision: What to compute in. auto: bfloat16 on a GPU or TPU; on a CPU mixed where it
             multiplies matrices of bfloat16 faster than those of float32, else float32.
         rewrite: Whether gradients may be rewritten, without which `auto` is never mixed.
+        shared_batches: Whether several devices have a part of every batch each.
     """
     platform = backend()
     on_cpu = platform == "cpu"
@@ -101,6 +112,7 @@ def choose(precision: Literal["auto", "float32", "mixed", "bfloat16"], *, rewrit
         in_chunks=on_cpu,
         row_by_row=on_cpu,
         parallel_returns=not on_cpu,
+        loops="whole" if on_cpu else "split" if shared_batches else "packed",
     )
 
 

@@ -30,8 +30,11 @@ def optimise(fn: Callable[..., Any], choices: Choices) -> Callable[..., Any]:
     """
     on_cpu = choices.backend == "cpu"
     if choices.rewrite:
-        fn = sum_after_loops(fn, biases=not on_cpu)
-        fn = channels_last(vectorised_sums(fn)) if on_cpu else split_loops(fn)
+        fn = sum_after_loops(fn, biases=choices.loops != "whole")
+        if choices.loops != "whole":
+            fn = split_loops(fn, pack=choices.loops == "packed")
+        if on_cpu:
+            fn = channels_last(vectorised_sums(fn))
         if choices.precision == "mixed":
             fn = mixed(fn, on_cpu=on_cpu, tiles=choices.tiles)
 

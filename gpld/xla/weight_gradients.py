@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive, Var, primitives
 
 from .rewrite import bind, evaluate, origin, rewritten
@@ -19,7 +20,7 @@ from .rewrite import bind, evaluate, origin, rewritten
 _DOT = primitives.dot_general_p
 
 # Primitives linear in their operands, which commute with the sum over time. `_ADD` adds up the
-# derivatives of a value that is used several times; padding, in a derivative, is with zeros.
+# derivatives of a value that is used several times; see `_is_linear` for the rest.
 _ADD = primitives.add_jaxvals_p
 _LINEAR = (
     _ADD,
@@ -37,7 +38,8 @@ def sum_after_loops(fn: Callable[..., Any], *, biases: bool = False) -> Callable
     """Take products that the scans of a function sum up after these scans.
 
     To be applied outside of differentiation. Results are the same up to the order of sums;
-    the factors of the products are kept for all steps of a loop.
+    the factors of the products are kept for all steps of a loop. Scans with effects, such as
+    callbacks, stay as they are.
 
     Args:
         fn: Any function of trees, of which some leaves may be no arrays.
@@ -51,7 +53,7 @@ def sum_after_loops(fn: Callable[..., Any], *, biases: bool = False) -> Callable
 
 def _scan(biases: bool, equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
     """Evaluate a scan without the carries that only sum up products."""
-    if equation.primitive is not primitives.scan_p:
+    if equation.primitive is not primitives.scan_p or equation.params["jaxpr"].effects:
         return None
     params = equation.params
     num_consts, num_carry = params["num_consts"], params["num_carry"]
@@ -137,8 +139,7 @@ class _Sums:
             changing = [x for x in equation.invars if isinstance(x, Var) and x not in self._fixed]
             factors += changing
             return len(changing) == len(equation.invars)
-        linear = equation.primitive in _LINEAR or equation.primitive.name == _STACK
-        return linear and all(
+        return _is_linear(equation) and all(
             self._collect(x, factors) for x in equation.invars if not isinstance(x, Literal)
         )
 
@@ -162,3 +163,17 @@ class _Sums:
         factors = [stacked[x] for x in equation.invars if isinstance(x, Var)]
         with origin(equation):
             return bind(equation.replace(params=params), factors)[0]
+
+
+def _is_linear(equation: JaxprEqn) -> bool:
+    """Return whether an equation is linear in what it reads, without anything of its own.
+
+    Padding is with zeros then, and a conversion from floating-point numbers to others of them.
+    """
+    literals = [x.val for x in equation.invars if isinstance(x, Literal)]
+    if equation.primitive is primitives.pad_p:
+        return literals == [0]
+    if equation.primitive is primitives.convert_element_type_p:
+        avals: list[Any] = [x.aval for x in (*equation.invars, *equation.outvars)]
+        return not literals and all(jnp.issubdtype(x.dtype, jnp.floating) for x in avals)
+    return not literals and (equation.primitive in _LINEAR or equation.primitive.name == _STACK)

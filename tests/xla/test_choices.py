@@ -1,5 +1,6 @@
 """Choices that depend on the machine."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import jax
 import pytest
 
 import gpld
+from gpld.agent import choices
 from gpld.xla.choices import choose
 
 
@@ -32,6 +34,14 @@ def test_devices_compute_in_bfloat16(backend, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     chosen = choose("auto", rewrite=True)
     assert (chosen.precision, chosen.dtype, chosen.factors) == ("bfloat16",) * 3
+
+
+def test_loops_are_packed_where_no_other_device_has_a_part_of_the_batch(monkeypatch):
+    several = {"devices": 2, "seeds": 1}, {"devices": 2, "seeds": 2}, {"devices": 1, "seeds": 1}
+    configs = [dataclasses.replace(gpld.PRESETS["paper"], **own) for own in several]
+    assert {choices(config).loops for config in configs} == {"whole"}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [choices(config).loops for config in configs] == ["split", "packed", "packed"]
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,117 @@ def test_small_values_of_one_type_are_handed_over_in_one():
     assert_equal(split_loops(fn)(H, X), fn(H, X), 1e-6)
 
 
+def test_values_of_several_types_are_handed_over_by_type():
+    def fn(h, xs):
+        def step(h, x):
+            h = jnp.tanh(h + x)
+            half, sign = h.astype(jnp.bfloat16), (h * 100).astype(jnp.int8)
+            # What follows from the state alone is computed after the loop, but not what it carries.
+            return h, (half, sign)
+
+        def carried(state, x):
+            h, half, sign, flag = state
+            h, (new, other) = step(h + half + sign + flag, x)
+            return (h, new, other, other > 0), state
+
+        first = (h, h.astype(jnp.bfloat16), h.astype(jnp.int8), h > 0)
+        return jax.lax.scan(carried, first, xs)
+
+    [scan] = bodies(split_loops(fn), H, X)
+    kept = sorted(str(x.aval.dtype) for x in scan.outvars[4:])
+    assert kept == ["bfloat16", "bool", "float32", "int8"]
+    actual, expected = split_loops(fn)(H, X), fn(H, X)
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == e.dtype
+        np.testing.assert_allclose(a.astype(np.float32), e.astype(np.float32), rtol=1e-2)
+
+
+def test_where_devices_share_a_batch_nothing_is_packed():
+    def fn(h, xs):
+        def step(h, x):
+            a, b = jnp.tanh(h + x), jnp.cos(h * x)
+            return a * b, (a, b)
+
+        return jax.lax.scan(step, h, xs)
+
+    split = split_loops(fn, pack=False)
+    [packed], [apart] = bodies(split_loops(fn), H, X), bodies(split, H, X)
+    assert [x.aval.shape for x in packed.outvars[1:]] == [(STEPS, 2 * H.size)]
+    assert [x.aval.shape for x in apart.outvars[1:]] == [X.shape, X.shape]
+    assert_equal(split(H, X), fn(H, X), 1e-6)
+
+
+def test_as_many_steps_are_compiled_as_one_as_before():
+    for unroll in (1, 2, 3):
+        [scan] = bodies(split_loops(lambda *args: recurrent(*args, unroll=unroll)), W, V, H, X)  # noqa: B023
+        assert scan.params["unroll"] == unroll
+
+
+@pytest.mark.parametrize("rewriting", [split_loops, sum_after_loops])
+def test_scans_with_effects_stay_as_they_are(rewriting):
+    def fn(h, xs, note):
+        def step(h, x):
+            jax.debug.callback(note, h[0, 0])
+            h = jnp.tanh(h + x)
+            return h, jnp.sin(h)
+
+        return jax.lax.scan(step, h, xs)
+
+    noted, expected = [], []
+    fn(H, X, lambda value: expected.append(float(value)))
+    rewriting(lambda h, xs: fn(h, xs, lambda value: noted.append(float(value))))(H, X)
+    jax.effects_barrier()
+    assert sorted(noted) == sorted(expected)
+    assert len(noted) == STEPS
+
+
+def test_a_callback_that_knows_no_batches_stays_in_the_loop():
+    def fn(h, xs):
+        def step(h, x):
+            double = jax.pure_callback(
+                lambda x: 2 * np.asarray(x), jax.ShapeDtypeStruct(x.shape, x.dtype), x
+            )
+            return h + double, double
+
+        return jax.lax.scan(step, h, xs)
+
+    assert_equal(split_loops(fn)(H, X), fn(H, X), 1e-6)
+
+
+def test_a_loop_in_a_branch_is_not_run_for_steps_that_do_not_take_it():
+    def fn(xs):
+        def step(total, x):
+            count = lambda x: jax.lax.while_loop(lambda a: a < 10, lambda a: a + x, x)  # noqa: E731
+            y = jax.lax.cond(x > 0, count, lambda x: x, x)
+            return total + y, y
+
+        return jax.lax.scan(step, 0.0, xs)
+
+    xs = jnp.array([1.0, -1.0, 2.0])  # for -1 the loop would never end
+    assert_equal(split_loops(fn)(xs), fn(xs), 1e-6)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_random_numbers_are_the_same_whatever_draws_them(impl):
+    keys = jr.split(jr.key(0, impl=impl), STEPS)
+
+    def fn(h, keys):
+        def step(h, key):
+            noise = jr.normal(key, h.shape)
+            return jnp.tanh(h + noise), noise
+
+        return jax.lax.scan(step, h, keys)
+
+    assert_equal(split_loops(fn)(H, keys), fn(H, keys), 1e-5)
+    [scan] = bodies(split_loops(fn), H, keys)
+    assert ("random_bits" in names(scan)) == (impl != "threefry2x32")
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_loops_of_no_and_of_one_step(length):
+    assert_equal(split_loops(recurrent)(W, V, H, X[:length]), recurrent(W, V, H, X[:length]), 1e-6)
+
+
 def test_large_values_are_handed_over_as_they_are():
     large, xs = jnp.zeros(2**18), jnp.arange(3.0)
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from jax.extend.core.primitives import add_jaxvals_p
 
 from gpld.xla.weight_gradients import sum_after_loops
 
@@ -96,6 +97,22 @@ def test_products_with_what_does_not_change_stay():
         sum_after_loops(gradient)(W, B, H, X), gradient(W, B, H, X), strict=True
     ):
         np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        lambda x: jax.lax.pad(x[:, :3].T @ x, 1.0, [(1, 0, 0), (0, 0, 0)]),
+        lambda x: (1.7 * x.T @ x).astype(jnp.int32).astype(jnp.float32),
+    ],
+    ids=["padding with ones", "integers"],
+)
+def test_what_is_not_linear_is_summed_in_the_loop(term):
+    def fn(xs):
+        add = lambda total, x: (add_jaxvals_p.bind(total, term(x)), None)  # noqa: E731
+        return jax.lax.scan(add, jnp.zeros((SIZE, SIZE)), xs)[0]
+
+    np.testing.assert_allclose(sum_after_loops(fn)(X), fn(X), rtol=1e-5)
 
 
 def test_values_that_come_out_of_the_loop_are_the_same():
