@@ -52,8 +52,12 @@ def learning(task: Task) -> Iterator[Row]:
                 break
             time.sleep(0.2)
     finally:
+        asked = process.poll() is None
         _stop(process)
-    if not known and process.returncode not in (0, 75):
+    if not known and asked:
+        waited = time.monotonic() - began
+        yield "return", {"error": f"there was no evaluation within {waited:.0f} s"}
+    elif not known and process.returncode not in (0, 75):
         raise ended_too_early(process, log)
     yield "speed", _speed(folders[0])
 

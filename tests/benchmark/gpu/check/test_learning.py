@@ -1,6 +1,7 @@
 """A learning curve that is read while it is written, of a run that must be stopped."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -70,3 +71,11 @@ def test_a_run_that_fails_says_why(started, tmp_path):
     command += ["raise SystemExit(1)"]
     with pytest.raises(MachineError, match="ended too early: the last line"):
         list(module.learning(Task(SMALL, tmp_path, time.monotonic() + 60)))
+
+
+def test_a_run_that_was_stopped_before_its_first_evaluation_is_no_failure(started, tmp_path):
+    _, command = started
+    command += [_RUN, "", ""]
+    (name, figures), _ = module.learning(Task(SMALL, tmp_path, time.monotonic() + 4))
+    assert name == "return"
+    assert re.fullmatch(r"there was no evaluation within \d s", figures["error"])
