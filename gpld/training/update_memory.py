@@ -30,18 +30,21 @@ def update_temporaries(config: Config, shapes: Mapping[str, tuple[int, ...]]) ->
     feat = model.dims.deter + model.stoch * model.dims.classes
     states = steps * config.ac.imag_length if config.learn == "agent" else 0
     imagined = states * (2.75 * feat + 9.3 * NUM_BINS if split else 2.57 * feat + 5.65 * NUM_BINS)
-    world_model = steps * 36 * model.dims.deter
+    world_model = steps * (47 if split else 36) * model.dims.deter
     # The first convolution makes the most of a picture.
     pictures = sum(math.prod(shape[:2]) for shape in shapes.values() if len(shape) == 3)
     pictures *= steps * model.channels[0]
     if chosen.in_chunks:
         total = max(1.4 * imagined, world_model) + 0.5 * pictures
     else:
-        total = max(imagined, world_model, 3.2 * pictures + 30 / 36 * world_model)
+        beside = (1 if split else 30 / 36) * world_model
+        total = max(imagined, world_model, 3.2 * pictures + beside)
     if config.gpld.coefficients and not chosen.row_by_row:
         # Classes are passes of their own in `exact`, as probes are in `rowwise`.
         passes = {"exact": model.dims.classes, "rowwise": config.gpld.num_probes}
         rows = config.gpld.rho * steps * (config.gpld.rows or model.stoch)
         # What is above has room for one pass.
         total += 5 * (passes.get(config.gpld.estimator, 1) - 1) * rows * model.dims.hidden
+    if config.seeds > 1 and config.devices > 1:
+        total *= 1.2  # XLA plans a program of several agents less tightly when it divides it
     return round(itemsize * total)
