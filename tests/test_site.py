@@ -30,7 +30,7 @@ from gpld.envs import ArraySpec, EnvSpec, probe
 from gpld.replay import manifest
 from gpld.training.memory_estimate import predict
 from gpld.units import byte_size
-from website.pages import allowed, presets, settings, tasks
+from website.pages import allowed, papers_runs, presets, settings, tasks
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -242,6 +242,23 @@ def test_tasks_show_what_steps_them():
     assert set(re.findall(r"`(\w+)`", text)) == {*suite.TASKS, *probe.TASKS}
     assert "On every engine: `quadruped_run`, `quadruped_walk`." in text
     assert "With dm_control alone: `dog_fetch`" in text
+
+
+def test_what_the_paper_takes_is_counted(monkeypatch, tmp_path):
+    found = [[cell.strip(" `") for cell in line[1:-1].split("|")] for line in papers_runs()]
+    rows = {name: cells for name, *cells in found[2:]}
+    _, runs, env_steps, days, so_far = rows["table3"]
+    assert (runs, env_steps, so_far) == ("180", "500,000", "none")  # 18 tasks, 2 arms, 5 seeds
+    file = ROOT / "benchmarks" / "epyc_zen4_1core" / "update.json"
+    seconds = json.loads(file.read_text())["results"]["rowwise, mixed"]["median_seconds"]
+    assert days == f"{180 * 250_000 * seconds / 86_400:,.0f}"
+    assert rows["figure8"][1] == "22"  # and a run of each task that gives encoder and decoder
+    (tmp_path / "results").mkdir()
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    shutil.copy(ROOT / "results" / "joint.json.gz", tmp_path / "results" / "table1.json.gz")
+    monkeypatch.setattr("website.pages._ROOT", tmp_path)
+    (row,) = (line for line in papers_runs() if line.startswith("| `table1`"))
+    assert row.endswith("| 5 |")
 
 
 def test_public_names_are_documented(site):

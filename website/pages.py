@@ -2,7 +2,8 @@
 
 A line `<!-- made from the code: settings -->` stands for every setting. One with `presets` stands
 for what every preset changes beside the preset `paper`, one with `tasks` for the tasks that there
-are, and one with `zoo` for the trained agents that come with the package.
+are, one with `zoo` for the trained agents that come with the package, and one with `paper` for what
+it takes to make the paper's tables and figures.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -18,7 +20,8 @@ import markdown
 from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
-from gpld.analysis.scores import CHECKPOINT_SCORES
+from gpld.analysis.packed import SUFFIX, unpacked
+from gpld.analysis.scores import CHECKPOINT_SCORES, find_runs
 from gpld.config import Config, flatten
 from gpld.config.checks import Bound
 from gpld.config.meanings import field_docs
@@ -27,7 +30,10 @@ from gpld.envs import probe
 from gpld.envs.rewards import COVERED
 from gpld.runs.zoo import open_run, zoo_names
 from gpld.suite import TASKS
+from gpld.sweep.paper import EXPERIMENTS
 
+_ROOT = Path(__file__).parents[1]
+_UPDATES = 0.5  # for each env step, in the paper's setting
 _MARK = re.compile(r"<!-- made from the code: (\w+) -->")
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -117,11 +123,43 @@ def zoo() -> Iterator[str]:
         )
 
 
+def papers_runs() -> Iterator[str]:
+    """Write what each table and figure of the paper takes, and what of it there is, in Markdown."""
+    yield "| name | what it is | runs | env steps of each | core-days | runs so far |"
+    yield "|---|---|---|---|---|---|"
+    for name, experiment in EXPERIMENTS.items():
+        stages = [sweep for _, sweep in experiment.stages(Path())]
+        runs = sum(len(own.tasks) * len(own.arms) * len(own.seeds) for own in stages)
+        pixels = experiment.settings.get("env.observations") == "pixels"
+        days = runs * experiment.env_steps * _UPDATES * _seconds(pixels=pixels) / 86_400
+        yield (
+            f"| `{name}` | {experiment.title.partition(': ')[2]} | {runs} "
+            f"| {experiment.env_steps:,} | {days:,.0f} | {_runs_so_far(name)} |"
+        )
+
+
+def _seconds(*, pixels: bool) -> float:
+    """Return the seconds of an update on the core where it was measured last."""
+    file = "update_pixels.json" if pixels else "update.json"
+    results = json.loads((_ROOT / "benchmarks" / "epyc_zen4_1core" / file).read_text())["results"]
+    return results["rowwise, mixed"]["median_seconds"]
+
+
+def _runs_so_far(name: str) -> str:
+    """Count the runs that were packed for a table or figure."""
+    file = _ROOT / "results" / f"{name}{SUFFIX}"
+    if not file.exists():
+        return "none"
+    with unpacked([file]) as (folder,):
+        return str(len(list(find_runs(folder))))
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
     "presets": presets,
     "tasks": tasks,
     "zoo": zoo,
+    "paper": papers_runs,
 }
 
 
