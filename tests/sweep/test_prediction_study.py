@@ -82,8 +82,9 @@ def test_so_many_actions_are_random(player):
         actions = [
             record_episode(own, randomness=randomness, seed=3)["action"] for own in (player, other)
         ]
-        equal = np.mean(actions[0] == actions[1])
-        assert low <= equal <= high
+        inside = np.abs(actions[0]) < 1  # others may be equal because they are cut off
+        assert np.mean(inside) > 0.3
+        assert low <= np.mean(actions[0][inside] == actions[1][inside]) <= high
 
 
 def test_replays_hold_the_first_episodes(made):
