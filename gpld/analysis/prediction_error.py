@@ -1,10 +1,10 @@
 """Prediction errors of a world model on episodes that it has not seen, and its smoothness there.
 
-The model sees an episode from its beginning, and from many moments on it goes on from the prior
-alone, told the actions that were taken. The error at a horizon is the squared difference between
-what it predicts and what came, in shares of the variance of what came: 1 is the error of the mean
-over all episodes, 2 that of an observation at another time. Latent states are sampled, as in
-imagination.
+The model sees an episode from its beginning to some env steps before a moment, and goes on from the
+prior alone, told the actions that were taken. The error at a horizon is the squared difference
+between what it predicts and what came, in shares of the variance of what came: 1 is the error of
+its mean, which knows nothing. Latent states are sampled, as in imagination, so that a model that
+knows the distribution of what comes, and no more, has an error of 2.
 """
 
 import math
@@ -61,8 +61,8 @@ class Episodes(NamedTuple):
 def prediction_error(model: Dreamer, episodes: Episodes, *, key: PRNGKeyArray) -> PredictionError:
     """Measure how well a world model predicts some episodes.
 
-    Moments from which it predicts are 10 env steps apart, from env step 50 on, so that each
-    has its longest horizon in the episode.
+    What is predicted is the same at every horizon: moments that are 10 env steps apart, the first
+    of them 45 after env step 50.
 
     Args:
         model: Networks.
@@ -73,32 +73,29 @@ def prediction_error(model: Dreamer, episodes: Episodes, *, key: PRNGKeyArray) -
         ValueError: If the episodes are too short.
     """
     num_steps = episodes.reward.shape[1]
-    starts = np.arange(_FIRST, num_steps - max(HORIZONS), _EVERY)
-    if len(starts) == 0:
+    moments = np.arange(_FIRST + max(HORIZONS), num_steps, _EVERY)
+    if len(moments) == 0:
         raise ValueError(
             f"`episodes` must have more than {_FIRST + max(HORIZONS)} env steps, got {num_steps}."
         )
     predict_key, perturb_key = jr.split(key)
     with full_products(model.rssm.dtype):
         predicted, reward, kl, states = _predict(
-            model, as_batch(model, episodes), jnp.asarray(starts), key=predict_key
+            model, as_batch(model, episodes), jnp.asarray(moments), key=predict_key
         )
         posterior, prior = measure(model.rssm, states, key=perturb_key)
     true = {
         name: x.reshape(*x.shape[:2], -1).astype(np.float64)
         for name, x in episodes.observation.items()
     }
-    ahead = starts[:, None] + np.array(HORIZONS)
     errors = [
-        relative_error(x.reshape(*x.shape[:3], -1), true[name][:, ahead], true[name])
+        relative_error(x.reshape(*x.shape[:3], -1), true[name][:, moments])
         for name, x in jax.device_get(predicted).items()
     ]
-    truth = episodes.reward.astype(np.float64)[..., None]
+    truth = episodes.reward.astype(np.float64)[:, moments, None]
     return PredictionError(
         observation=tuple(np.nanmean(np.concatenate(errors, axis=-1), axis=-1).tolist()),
-        reward=tuple(
-            relative_error(np.asarray(reward)[..., None], truth[:, ahead], truth)[:, 0].tolist()
-        ),
+        reward=tuple(relative_error(np.asarray(reward)[..., None], truth)[:, 0].tolist()),
         kl=float(kl),
         posterior=posterior,
         prior=prior,
@@ -106,51 +103,51 @@ def prediction_error(model: Dreamer, episodes: Episodes, *, key: PRNGKeyArray) -
 
 
 def relative_error(
-    predicted: Float[np.ndarray, "episode start horizon number"],
-    true: Float[np.ndarray, "episode start horizon number"],
-    population: Float[np.ndarray, "episode time number"],
+    predicted: Float[np.ndarray, "episode moment horizon number"],
+    true: Float[np.ndarray, "episode moment number"],
 ) -> Float[np.ndarray, "horizon number"]:
     """Mean squared errors in shares of a variance; NaN for numbers that never change.
 
     Args:
-        predicted: What was predicted.
+        predicted: What was predicted for each moment from each horizon.
         true: What came.
-        population: Whose variance is 1.
     """
-    variance = population.var(axis=(0, 1))
-    error = np.mean((predicted.astype(np.float64) - true) ** 2, axis=(0, 1))
+    variance = true.var(axis=(0, 1))
+    error = np.mean((predicted.astype(np.float64) - true[:, :, None]) ** 2, axis=(0, 1))
     return np.divide(error, variance, out=np.full_like(error, math.nan), where=variance > 1e-12)
 
 
 @eqx.filter_jit
-def _predict(model: Dreamer, batch: Batch, starts: Array, *, key: PRNGKeyArray):
-    """Predictions and rewards `[episode, start, horizon, ...]`, mean KL, inputs of both tables."""
+def _predict(model: Dreamer, batch: Batch, moments: Array, *, key: PRNGKeyArray):
+    """Predictions and rewards `[episode, moment, horizon, ...]`, mean KL, inputs of both tables."""
     observe_key, dream_key = jr.split(key)
     rollout = observe(model, batch, key=observe_key)
-    longest = max(HORIZONS)
     action = model.policy.encode(batch.prev_action)
 
-    def dream(latent, actions, key):
+    def dream(latents, actions, start, horizon, key):
+        """Predict from the prior the moment that is `horizon` env steps after `start`."""
+
         def step(latent, inputs):
             action, key = inputs
-            latent = model.rssm.imagine(latent, action, key=key)
-            return latent, latent
+            return model.rssm.imagine(latent, action, key=key), None
 
-        dreamed = jax.lax.scan(step, latent, (actions, jr.split(key, longest)))[1]
-        at = jax.tree.map(lambda x: x[np.array(HORIZONS) - 1], dreamed)
-        reward = lambda latent: model.reward(latent.feat()).mean()  # noqa: E731
-        return jax.vmap(model.decoder.observation)(at), jax.vmap(reward)(at)
+        latent = jax.tree.map(lambda x: x[start], latents)
+        taken = jax.lax.dynamic_slice_in_dim(actions, start + 1, horizon)
+        latent, _ = jax.lax.scan(step, latent, (taken, jr.split(key, horizon)))
+        return model.decoder.observation(latent), model.reward(latent.feat()).mean()
 
-    def dreams(latents, actions, keys):
-        def from_start(start, key):
-            latent = jax.tree.map(lambda x: x[start], latents)
-            return dream(latent, jax.lax.dynamic_slice_in_dim(actions, start + 1, longest), key)
+    def dreams(latents, actions, horizon, keys):
+        to_moment = lambda moment, key: dream(latents, actions, moment - horizon, horizon, key)  # noqa: E731
+        return jax.vmap(to_moment)(moments, keys)
 
-        return jax.vmap(from_start)(starts, keys)
-
-    num_episodes = batch.reward.shape[0]
-    keys = jr.split(dream_key, (num_episodes, starts.size))
-    predicted, reward = jax.vmap(dreams)(rollout.latent, action, keys)
+    shape = (batch.reward.shape[0], moments.size)
+    at_horizons = [
+        jax.vmap(
+            lambda latents, actions, keys, horizon=horizon: dreams(latents, actions, horizon, keys)
+        )(rollout.latent, action, jr.split(jr.fold_in(dream_key, horizon), shape))
+        for horizon in HORIZONS
+    ]
+    predicted, reward = jax.tree.map(lambda *x: jnp.stack(x, axis=2), *at_horizons)
 
     def divergence(deter, logits):
         return model.rssm.dist(logits).kl(model.rssm.dist(model.rssm.prior_logits(deter)))

@@ -1,12 +1,12 @@
 """Exporting the agent of a run: a small folder from which it acts, wherever it is taken."""
 
-import dataclasses
+import shutil
 from pathlib import Path
 
 from .. import agent
 from ..config import to_dict
 from ..errors import UsageError
-from ..machine.files import check_folder, write_json, writing
+from ..machine.files import check_folder, remove, write_json, writing
 from ..runs.folder import RunFolder
 from . import checkpoint
 
@@ -33,16 +33,33 @@ def export(run: RunFolder, path: Path, env_step: int | None = None) -> RunFolder
     check_folder(path)
     if any(path.iterdir()):
         raise UsageError(f"`folder` must be new or empty, but there is something in {path}.")
-    # Where the run and what it began from once were says nothing elsewhere.
-    settings = dataclasses.replace(config, run=None, offline=None)
-    settings = dataclasses.replace(settings, init=dataclasses.replace(config.init, from_=None))
-    exported = RunFolder(path)
-    with writing(path):
-        write_json(path / "config.json", to_dict(settings))
-        write_json(path / "run.json", run.record())
-        (path / "checkpoints").mkdir()
-        checkpoint.write_agent(exported.checkpoint_path(saved.env_step), state, saved.env_step)
-    exported.append(
-        "scores", [line for line in run.read("scores") if line["env_step"] <= saved.env_step]
-    )
-    return exported
+    temporary = path.absolute().with_name(f".{path.name}.tmp")
+    try:
+        with writing(path):
+            remove(temporary)
+            temporary.mkdir()
+            _write(temporary, run, saved, state)
+            path.rmdir()
+            temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return RunFolder(path)
+
+
+def _write(
+    path: Path, run: RunFolder, saved: checkpoint.Checkpoint, state: agent.AgentState
+) -> None:
+    """Write an exported agent into a folder that is empty."""
+    values = to_dict(run.config())
+    # Of the folders that a run knew only the names are left; elsewhere they are others.
+    for group, name in ((values, "run"), (values, "offline"), (values["init"], "from_")):
+        if group[name] is not None:
+            group[name] = Path(group[name]).name
+    write_json(path / "config.json", values)
+    write_json(path / "run.json", run.record())
+    exported, env_step = RunFolder(path), saved.env_step
+    lines = [line for line in run.read("scores") if line["env_step"] <= env_step]
+    exported.append("scores", lines)
+    (path / "checkpoints").mkdir()
+    checkpoint.write_agent(exported.checkpoint_path(env_step), state, env_step)

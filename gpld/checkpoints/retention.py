@@ -85,6 +85,12 @@ class Archive:
         return not (begun or self.folder.has_lines() or self.was_damaged)
 
     @property
+    def was_exported(self) -> bool:
+        """True if the folder is what `export` has written: an agent without its optimiser."""
+        paths = [path for path in self.folder.checkpoint_paths() if path not in self._damaged]
+        return any(not checkpoint.read(path).has_optimizer for path in paths)
+
+    @property
     def was_damaged(self) -> bool:
         """True if a checkpoint was found to be damaged, now or by a start before."""
         return bool(self._damaged) or any(self.path.glob("damaged-*"))

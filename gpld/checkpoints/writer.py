@@ -158,6 +158,11 @@ class Checkpointer(contextlib.AbstractContextManager):
                 f"are {steps}): resume each by itself with `--resume`, or begin anew with `--run`."
             )
         [(path, moment)] = last.items()
+        if self.archives[0].was_exported:
+            return UsageError(
+                f"{path} is an exported agent, which has nothing to resume from; `--init.from` "
+                "begins a run with its networks."
+            )
         return UsageError(
             f"{path} has been trained before, but holds "
             f"{'no checkpoint' if moment is None else 'only that of its beginning'} to resume "

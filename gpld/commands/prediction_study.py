@@ -12,13 +12,21 @@ from ..cli import one_line_errors
 from ..config.checks import Bound, at_least
 from ..config.flags import parse
 from ..config.presets import PRESETS
+from ..envs import is_own
 from ..errors import MachineError, UsageError
 from ..machine.files import check_folder, write_bytes, writing
 from ..machine.output import show
+from ..runs.zoo import open_run
+from ..sweep import plan
 from . import sweep
 from .sweep import HowToRun
 
-_PRESET = Bound(f"one of {', '.join(PRESETS)}", lambda name: name in PRESETS)
+_ON_HOST = [
+    name
+    for name, config in PRESETS.items()
+    if config.loop == "host" and config.env.observations == "vectors"
+]
+_PRESET = Bound(f"one of {', '.join(_ON_HOST)}", lambda name: name in _ON_HOST)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +43,7 @@ class PredictionStudyArgs(HowToRun):
     preset: Annotated[str, _PRESET] = "small"
     """Sizes of the networks, and all else that the arms have in common."""
 
-    seeds: Annotated[int, at_least(1)] = 3
+    seeds: Annotated[int, at_least(1)] = 5
     """Seeds of each arm."""
 
     env_steps: Annotated[int, at_least(1)] = 20_000
@@ -52,17 +60,21 @@ def main(args: Sequence[str] | None = None) -> None:
             PredictionStudyArgs, sys.argv[1:] if args is None else args
         )
         # Imported here: they take a second, and `--help` and mistakes need none of it.
-        from ..evaluation.trained_agent import load
         from ..sweep.prediction_study import Study, make_data, measure_run
         from ..xla.cache import cache_compilations
 
-        agents = {load(name).config.task: name for name in options.agents}
+        agents = {open_run(name).config().task: name for name in options.agents}
         if len(agents) < max(1, len(options.agents)):
             raise UsageError("`agents` must name agents of different tasks, and at least one.")
+        if own := next(filter(is_own, agents), None):
+            raise UsageError(f"`agents` must have played tasks of DeepMind Control, got {own}.")
         study = Study(options.out, agents, options.preset, options.seeds, options.env_steps)
-        check_folder(options.out / "report")
-        cache_compilations()
-        make_data(study, show)
+        for folder, grid in study.sweeps():
+            plan(grid, folder)  # so that wrong settings end before anything is written
+        if not options.dry_run:
+            check_folder(options.out / "report")
+            cache_compilations()
+            make_data(study, show)
         failed: MachineError | None = None
         for folder, own in study.sweeps():
             try:
@@ -71,9 +83,9 @@ def main(args: Sequence[str] | None = None) -> None:
                 failed = failed or error
             if options.dry_run:
                 continue
-            for run in sorted(folder.glob("*/*/seed*")):
-                if (run / "checkpoints").exists():
-                    measure_run(study, run, own.tasks[0], int(folder.name))
+            for job in plan(own, folder):
+                if job.trained:
+                    measure_run(study, job.path, own.tasks[0], int(folder.name))
         if not options.dry_run:
             _report(options.out)
         if failed is not None:

@@ -22,21 +22,26 @@ from jaxtyping import Shaped
 
 from ..analysis.prediction_error import HORIZONS, Episodes, prediction_error
 from ..analysis.prediction_report import BASELINE, RESULT, ROWWISE
+from ..checkpoints import checkpoint
 from ..datasets import Episode, NpzSource, import_episodes
 from ..envs import make_env
 from ..errors import UsageError
 from ..evaluation.trained_agent import TrainedAgent, load
 from ..machine.files import check_folder, read_json, write_json, writing
+from ..runs.folder import RunFolder
+from ..runs.zoo import open_run
 from ..seeding import derive_seed
 from .spec import Sweep
 
+_PAPER = {"gpld.lambda0": 0.5, "gpld.estimator": "rowwise", "gpld.target": "posterior"}
+
 ARMS: Mapping[str, Mapping[str, Any]] = {
-    BASELINE: {"gpld.lambda0": 0.0},
-    ROWWISE: {},
-    "joint": {"gpld.estimator": "joint"},
-    "prior and posterior": {"gpld.target": "both"},
-    "lambda0 0.1": {"gpld.lambda0": 0.1},
-    "lambda0 2": {"gpld.lambda0": 2.0},
+    BASELINE: _PAPER | {"gpld.lambda0": 0.0},
+    ROWWISE: _PAPER,
+    "joint": _PAPER | {"gpld.estimator": "joint"},
+    "prior and posterior": _PAPER | {"gpld.target": "both"},
+    "lambda0 0.1": _PAPER | {"gpld.lambda0": 0.1},
+    "lambda0 2": _PAPER | {"gpld.lambda0": 2.0},
 }
 """Settings of each arm, by its name in pictures and tables."""
 
@@ -45,6 +50,8 @@ FRAMES = (2_000, ALL_ARMS_AT, 20_000)
 """Frames to learn from; but for `ALL_ARMS_AT` only the first two arms do."""
 
 HELD_OUT_EPISODES = 10
+
+_BEGUN = "recording"  # a file that is there while episodes are recorded
 
 # Of the actions of one episode after another: half of them, none, all.
 _RANDOM = (0.5, 0.0, 1.0)
@@ -55,7 +62,7 @@ class Study(NamedTuple):
 
     root: Path
     agents: Mapping[str, str]
-    """Run or `zoo:NAME` of the agent that recorded the episodes, by task."""
+    """Run or `zoo:NAME` of the agent that records the episodes, by task."""
 
     preset: str
     seeds: int
@@ -73,12 +80,11 @@ class Study(NamedTuple):
             arms = ARMS
             if frames != ALL_ARMS_AT:
                 arms = {name: ARMS[name] for name in (BASELINE, ROWWISE)}
-            repeat = read_json(self.root / "data" / task / "made.json")["action_repeat"]
             settings = {
                 "offline": str(self.data(task, frames).absolute()),
                 "learn": "world_model",
                 "env_steps": self.env_steps,
-                "env.action_repeat": repeat,
+                "env.action_repeat": open_run(self.agents[task]).config().action_repeat,
                 "evaluation.predictions": 0,
             }
             sweep = Sweep([task], arms, range(self.seeds), self.preset, settings)
@@ -110,14 +116,29 @@ def make_data(study: Study, say: Callable[[str], None]) -> None:
     in one episode after the other.
 
     Raises:
-        UsageError: If a task has discrete actions or images, or episodes too short to predict in.
+        UsageError: If a task has discrete actions or images, or episodes that differ in length or
+            are too short to predict in; or if another agent has recorded there, or there are
+            other files.
     """
     for task, name in study.agents.items():
         home = study.root / "data" / task
         if (home / "made.json").exists():
+            before = read_json(home / "made.json").get("agent")
+            if before != name:
+                raise UsageError(
+                    f"`agents` must name {before}, which recorded {home}, got {name}; name another "
+                    "folder with `--out`."
+                )
             continue
-        shutil.rmtree(home, ignore_errors=True)  # of a process that was killed
+        if (home / _BEGUN).exists():  # by a process that was killed
+            shutil.rmtree(home)
         check_folder(home)
+        if other := next(home.iterdir(), None):
+            raise UsageError(
+                f"{home} must be empty for recorded episodes, but it holds {other.name}; name "
+                "another folder with `--out`."
+            )
+        (home / _BEGUN).touch()
         agent = load(name)
         if agent.config.task != task:
             raise UsageError(f"`agents` must have played {task}, but {name} is of "
@@ -137,6 +158,11 @@ def make_data(study: Study, say: Callable[[str], None]) -> None:
                 arrays = record_episode(
                     agent, randomness=_RANDOM[index % len(_RANDOM)], seed=offset + index
                 )
+                if len(arrays["reward"]) != steps:
+                    raise UsageError(
+                        f"Episodes of {task} must be of one length, got {steps} and "
+                        f"{len(arrays['reward'])} env steps."
+                    )
                 with writing(home):
                     np.savez_compressed(
                         home / folder / f"{index:03d}.npz", allow_pickle=False, **arrays
@@ -149,6 +175,7 @@ def make_data(study: Study, say: Callable[[str], None]) -> None:
         with writing(home):
             made = {"agent": name, "action_repeat": repeat, "env_steps_per_episode": steps}
             write_json(home / "made.json", made)
+            (home / _BEGUN).unlink()
         say(
             f"recorded {number} episodes of {task} to learn from and {HELD_OUT_EPISODES} to predict"
         )
@@ -227,10 +254,13 @@ def read_episodes(folder: Path) -> Episodes:
 def measure_run(study: Study, run: Path, task: str, frames: int) -> None:
     """Measure a trained world model on the held-out episodes, unless that was done.
 
+    What was measured before it was trained on is measured again.
+
     Raises:
         MachineError: If the run has left no checkpoint, or the result cannot be written.
     """
-    if (run / RESULT).exists():
+    last = checkpoint.read(RunFolder(run).latest_checkpoint()).manifest["update"]
+    if (run / RESULT).exists() and read_json(run / RESULT).get("update") == last:
         return
     episodes = read_episodes(study.root / "data" / task / "held_out")
     agent = load(run)

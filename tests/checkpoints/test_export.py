@@ -1,6 +1,7 @@
 """Exported agents: small, whole, the same agents, and nothing to resume from."""
 
 import dataclasses
+import errno
 import json
 
 import equinox as eqx
@@ -29,7 +30,7 @@ OWN = dataclasses.replace(
     CONFIG,
     task="walker_walk",
     run="/home/somebody/runs/walker",
-    init=InitConfig(from_="/home/somebody/runs/donor"),
+    init=InitConfig(from_="/home/somebody/runs/donor", freeze=True),
 )
 
 
@@ -86,7 +87,9 @@ def test_where_the_run_was_is_not_said(run, tmp_path):
     texts = [path.read_text() for path in exported.path.rglob("*.json*")]
     assert len(texts) == 4
     assert not any("/home" in text for text in texts)
-    assert exported.config() == dataclasses.replace(OWN, run=None, init=InitConfig())
+    init = InitConfig(from_="donor", freeze=True)
+    assert exported.config() == dataclasses.replace(OWN, run="walker", init=init)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent", "run"]
 
 
 def test_it_cannot_be_resumed_from(run, state, tmp_path):
@@ -127,6 +130,18 @@ def test_what_is_in_the_folder_stays(run, tmp_path):
     with pytest.raises(UsageError, match=r"`folder` must be new or empty, but .* mine|mine\.$"):
         export(run, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gpld.checkpoints.export.checkpoint.write_agent", full)
+    with pytest.raises(MachineError, match="No space left"):
+        export(run, tmp_path / "agent")
+    monkeypatch.undo()
+    assert list(export(run, tmp_path / "agent").checkpoints()) == [200]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent", "run"]
 
 
 def test_what_is_not_there_is_said_and_leaves_nothing(run, tmp_path):

@@ -239,4 +239,4 @@ def test_an_exported_agent_plays_the_same_episodes(finished, tmp_path, capsys):
     assert played[0] == played[1]
     result = run("train.py", "--resume", tmp_path / "agent")
     assert result.returncode == 2, result.stderr
-    assert "holds no checkpoint to resume from" in result.stderr
+    assert "agent is an exported agent, which has nothing to resume from" in result.stderr

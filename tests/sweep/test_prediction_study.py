@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import equinox as eqx
 import jax.random as jr
@@ -42,13 +43,20 @@ def player():
     return TrainedAgent(state, config)
 
 
+def stand_in(patch, player):
+    """Let the name `an agent` stand for this one."""
+    folder = types.SimpleNamespace(config=lambda: player.config)
+    patch.setattr(prediction_study, "open_run", {"an agent": folder}.get)
+    patch.setattr(prediction_study, "load", {"an agent": player}.get)
+
+
 @pytest.fixture(scope="module")
 def made(player, tmp_path_factory):
     """A study whose episodes are recorded."""
     study = Study(tmp_path_factory.mktemp("study"), {TASK: "an agent"}, "debug", 2, 400)
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction_study, "load", {"an agent": player}.get)
+        stand_in(patch, player)
         make_data(study, said.append)
     assert said == [f"recorded 20 episodes of {TASK} to learn from and 10 to predict"]
     return study
@@ -121,13 +129,28 @@ def test_what_is_there_is_not_recorded_again_and_what_is_half_is(made, player, m
     content = json.loads((home / "made.json").read_text())
     assert content == {"agent": "an agent", "action_repeat": 10, "env_steps_per_episode": 100}
     (home / "made.json").unlink()  # as if it had been killed before
-    monkeypatch.setattr(prediction_study, "load", {"an agent": player}.get)
+    (home / "recording").touch()
+    stand_in(monkeypatch, player)
     make_data(made, lambda line: None)
     assert (home / "episodes" / "000.npz").stat().st_mtime_ns > before
     assert (home / "made.json").exists()
+    assert not (home / "recording").exists()
+    with pytest.raises(UsageError, match=r"must name an agent, which recorded .*, got another"):
+        make_data(made._replace(agents={TASK: "another"}), pytest.fail)
 
 
-def test_the_sweeps_are_the_grid(made):
+def test_what_others_have_put_there_stays(tmp_path):
+    thesis = tmp_path / "data" / TASK / "thesis.npz"
+    thesis.parent.mkdir(parents=True)
+    thesis.touch()
+    study = Study(tmp_path, {TASK: "an agent"}, "debug", 1, 400)
+    with pytest.raises(UsageError, match=r"must be empty for .*, but it holds thesis\.npz"):
+        make_data(study, pytest.fail)
+    assert [path.name for path in thesis.parent.iterdir()] == ["thesis.npz"]
+
+
+def test_the_sweeps_are_the_grid(made, player, monkeypatch):
+    stand_in(monkeypatch, player)
     sweeps = made.sweeps()
     assert [(path.parent.name, path.name) for path, _ in sweeps] == [
         (TASK, str(frames)) for frames in FRAMES
@@ -138,20 +161,28 @@ def test_the_sweeps_are_the_grid(made):
         config = sweep.config(arms[-1], TASK, (1,), path / "run")
         assert (config.learn, config.seed, config.env_steps) == ("world_model", 1, 400)
         assert config.offline == str(made.data(TASK, int(path.name)))
-    assert sweep.config(BASELINE, TASK, (0,), path / "run").gpld.lambda0 == 0
+    # Whatever the preset has.
+    for preset in ("paper", "dreamerv3", "authors"):
+        (_, sweep), *_ = made._replace(preset=preset).sweeps()
+        own = [sweep.config(arm, TASK, (0,), path).gpld for arm in (BASELINE, ROWWISE)]
+        assert [(gpld.lambda0, gpld.estimator) for gpld in own] == [
+            (0, "rowwise"),
+            (0.5, "rowwise"),
+        ]
 
 
 def test_other_tasks_are_refused(player, tmp_path, monkeypatch):
     study = Study(tmp_path, {"walker_walk": "an agent"}, "debug", 1, 400)
-    monkeypatch.setattr(prediction_study, "load", {"an agent": player}.get)
+    stand_in(monkeypatch, player)
     with pytest.raises(UsageError, match="must have played walker_walk, but an agent is of cartpo"):
         make_data(study, print)
 
 
 @pytest.mark.exhaustive
 def test_the_command_trains_measures_and_goes_on(made, player, monkeypatch, capsys):
-    monkeypatch.setattr("gpld.evaluation.trained_agent.load", _either(player))
+    stand_in(monkeypatch, player)
     monkeypatch.setattr(prediction_study, "load", _either(player))
+    monkeypatch.setattr("gpld.commands.prediction_study.open_run", prediction_study.open_run)
     args = ["an agent", "--preset", "debug", "--seeds", "1", "--env_steps", "200"]
     main([*args, "--out", str(made.root)])
     results = sorted(made.root.rglob(RESULT))
