@@ -7,6 +7,7 @@ its mean, which knows nothing. Latent states are sampled, as in imagination, so 
 knows the distribution of what comes, and no more, has an error of 2.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -25,9 +26,10 @@ from .sensitivity import Sensitivity, VisitedStates, measure
 HORIZONS = (1, 5, 15, 45)
 """Env steps ahead of what the model has seen."""
 
-_FIRST = 50
-_EVERY = 10
-_SENSITIVE = 10
+FIRST_MOMENT = 50 + max(HORIZONS)
+"""Env step that is the first to be predicted, when the model has seen 50 at least."""
+
+_EVERY = 10  # env steps between two that are predicted, and between two of the sensitivity
 
 
 class PredictionError(NamedTuple):
@@ -61,8 +63,8 @@ class Episodes(NamedTuple):
 def prediction_error(model: Dreamer, episodes: Episodes, *, key: PRNGKeyArray) -> PredictionError:
     """Measure how well a world model predicts some episodes.
 
-    What is predicted is the same at every horizon: moments that are 10 env steps apart, the first
-    of them 45 after env step 50.
+    What is predicted is the same at every horizon: moments that are 10 env steps apart, from
+    `FIRST_MOMENT` on.
 
     Args:
         model: Networks.
@@ -73,10 +75,10 @@ def prediction_error(model: Dreamer, episodes: Episodes, *, key: PRNGKeyArray) -
         ValueError: If the episodes are too short.
     """
     num_steps = episodes.reward.shape[1]
-    moments = np.arange(_FIRST + max(HORIZONS), num_steps, _EVERY)
+    moments = np.arange(FIRST_MOMENT, num_steps, _EVERY)
     if len(moments) == 0:
         raise ValueError(
-            f"`episodes` must have more than {_FIRST + max(HORIZONS)} env steps, got {num_steps}."
+            f"`episodes` must have more than {FIRST_MOMENT} env steps, got {num_steps}."
         )
     predict_key, perturb_key = jr.split(key)
     with full_products(model.rssm.dtype):
@@ -124,40 +126,35 @@ def _predict(model: Dreamer, batch: Batch, moments: Array, *, key: PRNGKeyArray)
     rollout = observe(model, batch, key=observe_key)
     action = model.policy.encode(batch.prev_action)
 
-    def dream(latents, actions, start, horizon, key):
-        """Predict from the prior the moment that is `horizon` env steps after `start`."""
+    def dream(latents, actions, moment, key, horizon):
+        """Predict a moment from what was seen until `horizon` env steps before it."""
 
         def step(latent, inputs):
             action, key = inputs
             return model.rssm.imagine(latent, action, key=key), None
 
-        latent = jax.tree.map(lambda x: x[start], latents)
-        taken = jax.lax.dynamic_slice_in_dim(actions, start + 1, horizon)
+        latent = jax.tree.map(lambda x: x[moment - horizon], latents)
+        taken = jax.lax.dynamic_slice_in_dim(actions, moment - horizon + 1, horizon)
         latent, _ = jax.lax.scan(step, latent, (taken, jr.split(key, horizon)))
         return model.decoder.observation(latent), model.reward(latent.feat()).mean()
 
-    def dreams(latents, actions, horizon, keys):
-        to_moment = lambda moment, key: dream(latents, actions, moment - horizon, horizon, key)  # noqa: E731
-        return jax.vmap(to_moment)(moments, keys)
+    def dreams(horizon):
+        keys = jr.split(jr.fold_in(dream_key, horizon), (batch.reward.shape[0], moments.size))
+        one = functools.partial(dream, horizon=horizon)
+        of_episode = jax.vmap(one, in_axes=(None, None, 0, 0))
+        return jax.vmap(of_episode, in_axes=(0, 0, None, 0))(rollout.latent, action, moments, keys)
 
-    shape = (batch.reward.shape[0], moments.size)
-    at_horizons = [
-        jax.vmap(
-            lambda latents, actions, keys, horizon=horizon: dreams(latents, actions, horizon, keys)
-        )(rollout.latent, action, jr.split(jr.fold_in(dream_key, horizon), shape))
-        for horizon in HORIZONS
-    ]
-    predicted, reward = jax.tree.map(lambda *x: jnp.stack(x, axis=2), *at_horizons)
+    predicted, reward = jax.tree.map(lambda *x: jnp.stack(x, axis=2), *map(dreams, HORIZONS))
 
     def divergence(deter, logits):
         return model.rssm.dist(logits).kl(model.rssm.dist(model.rssm.prior_logits(deter)))
 
     deter = rollout.latent.deter
     kl = jnp.mean(jax.vmap(jax.vmap(divergence))(deter, rollout.posterior_logits))
-    some = {name: x[:, ::_SENSITIVE] for name, x in batch.observation.items()}
+    some = {name: x[:, ::_EVERY] for name, x in batch.observation.items()}
     embed = jax.vmap(jax.vmap(model.encoder))(some)
     flat = lambda x: x.reshape(-1, x.shape[-1]).astype(jnp.float32)  # noqa: E731
-    return predicted, reward, kl, VisitedStates(flat(deter[:, ::_SENSITIVE]), flat(embed))
+    return predicted, reward, kl, VisitedStates(flat(deter[:, ::_EVERY]), flat(embed))
 
 
 def as_batch(model: Dreamer, episodes: Episodes) -> Batch:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import UsageError
 from ..machine.files import read_json
-from .curve_figures import arm_styles, legend, save
+from .curve_figures import Style, arm_styles, legend, save
 from .plain import plain
 from .scores import Interval, find_runs, stratified_bootstrap
 from .scores.arms import sweeps_of
@@ -23,6 +24,7 @@ ROWWISE = "row-wise"
 
 _MAIN_HORIZON = 15
 _FEWEST = 5  # seeds: with three, equal arms differ in a sixth of all intervals
+_AHEAD = f"{_MAIN_HORIZON} env steps ahead"
 _BANDS = "mean over seeds, 95 % bootstrap intervals where there are several"
 
 
@@ -241,83 +243,90 @@ def _interval(values: Sequence[Sequence[float]]) -> Interval:
     return stratified_bootstrap(lambda scores: scores["all"].mean(-1), {"all": array})
 
 
-def _draw_horizons(measured: Sequence[Measured], path: Path) -> list[Path]:
-    """Draw errors over horizons, with all arms, at the number of frames that has most arms."""
+def _widest(measured: Sequence[Measured]) -> list[Measured]:
+    """Return the models at the number of frames at which there are most arms."""
     sizes = sorted({m.frames for m in measured})
-    frames = max(sizes, key=lambda f: len(_arms(_only(measured, frames=f))))
-    own = _only(measured, frames=frames)
-    tasks, arms = sorted({m.task for m in own}), _arms(own)
+    return max((_only(measured, frames=f) for f in sizes), key=lambda own: len(_arms(own)))
+
+
+def _panels(
+    measured: Sequence[Measured],
+    draw: Callable[[Axes, Sequence[Measured], str, str, Style], None],
+    path: Path,
+    *,
+    label: str,
+    note: str,
+    **axis: Any,
+) -> list[Path]:
+    """Draw a panel for each task, and for observations and rewards; write a PNG and a PDF.
+
+    Args:
+        measured: What is drawn.
+        draw: Draws the models of one arm and task: on axes, errors of `observation` or `reward`,
+            with the arm's name and style.
+        path: The picture, without a suffix.
+        label: Label of the vertical axis.
+        note: Title of the legend.
+        **axis: Properties of all axes.
+    """
+    tasks, arms = sorted({m.task for m in measured}), _arms(measured)
     styles = arm_styles(arms, BASELINE)
     figure = Figure(figsize=(9, 2.4 + 2.7 * len(tasks)), layout="constrained")
     for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
         for axes, what in zip(row, ("observation", "reward"), strict=True):
             for arm in arms:
-                runs = _only(own, task=task, arm=arm)
-                if not runs:
-                    continue
-                interval = _interval([getattr(m, what) for m in runs])
-                axes.plot(runs[0].horizons, interval.estimate, **styles[arm], markersize=4,
-                          label=plain(f"{arm} ({len(runs)} seeds)"))  # fmt: skip
-                axes.fill_between(runs[0].horizons, interval.low, interval.high,
-                                  color=styles[arm]["color"], alpha=0.15, linewidth=0)  # fmt: skip
-            axes.set(xscale="log", xlabel="env steps ahead", ylim=(0, None))
-            axes.set_xticks(own[0].horizons, map(str, own[0].horizons), minor=False)
+                if runs := _only(measured, task=task, arm=arm):
+                    draw(axes, runs, what, plain(arm), styles[arm])
+            axes.set(xscale="log", **axis)
             axes.set_title(plain(f"{task}, {what}"), fontsize="medium")
             axes.spines[["top", "right"]].set_visible(False)
-    figure.supylabel("squared error on held-out episodes, shares of the variance",
-                     fontsize="medium")  # fmt: skip
-    legend(figure, f"{frames:,} frames to learn from; {_BANDS}")
+    figure.supylabel(f"squared error {label}, shares of the variance", fontsize="medium")
+    legend(figure, note)
     return save(figure, path)
+
+
+def _draw_horizons(measured: Sequence[Measured], path: Path) -> list[Path]:
+    """Draw errors over horizons, where there are most arms."""
+    own = _widest(measured)
+
+    def draw(axes, runs, what, arm, style):
+        horizons, interval = runs[0].horizons, _interval([getattr(m, what) for m in runs])
+        axes.plot(horizons, interval.estimate, **style, label=f"{arm} ({len(runs)} seeds)")
+        band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
+        axes.fill_between(horizons, interval.low, interval.high, **band)
+        axes.set_xticks(horizons, map(str, horizons), minor=False)
+
+    note = f"{own[0].frames:,} frames to learn from; {_BANDS}"
+    label, axis = "on held-out episodes", {"xlabel": "env steps ahead", "ylim": (0, None)}
+    return _panels(own, draw, path, label=label, note=note, **axis)
 
 
 def _draw_frames(measured: Sequence[Measured], path: Path) -> list[Path]:
     """Draw errors over the number of frames to learn from, of the arms that have several."""
-    arms = [arm for arm in _arms(measured) if len({m.frames for m in measured if m.arm == arm}) > 1]
-    tasks, styles = sorted({m.task for m in measured}), arm_styles(_arms(measured), BASELINE)
-    figure = Figure(figsize=(9, 2.4 + 2.7 * len(tasks)), layout="constrained")
-    for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
-        for axes, what in zip(row, ("observation", "reward"), strict=True):
-            for arm in arms:
-                runs = _only(measured, task=task, arm=arm)
-                sizes = sorted({m.frames for m in runs})
-                values = [[m.at(what, _MAIN_HORIZON) for m in runs if m.frames == f] for f in sizes]
-                intervals = [_interval([[v] for v in own]) for own in values]
-                low, estimate, high = (
-                    np.array([float(getattr(i, end)[0]) for i in intervals])
-                    for end in ("low", "estimate", "high")
-                )
-                style = {**styles[arm], "markersize": 5, "capsize": 3}
-                error = np.nan_to_num(np.stack([estimate - low, high - estimate]))
-                axes.errorbar(sizes, estimate, yerr=error, **style, label=plain(arm))
-            axes.set(xscale="log", ylim=(0, None), xlabel="frames to learn from")
-            sizes = sorted({m.frames for m in measured})
-            axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
-            axes.set_title(plain(f"{task}, {what}"), fontsize="medium")
-            axes.spines[["top", "right"]].set_visible(False)
-    figure.supylabel(f"squared error {_MAIN_HORIZON} env steps ahead, shares of the variance",
-                     fontsize="medium")  # fmt: skip
-    legend(figure, _BANDS)
-    return save(figure, path)
+    sizes = {arm: sorted({m.frames for m in _only(measured, arm=arm)}) for arm in _arms(measured)}
+    several = [m for m in measured if len(sizes[m.arm]) > 1]
+
+    def draw(axes, runs, what, arm, style):
+        frames = sizes[runs[0].arm]
+        at = [[m.at(what, _MAIN_HORIZON) for m in _only(runs, frames=f)] for f in frames]
+        intervals = [_interval([[value] for value in own]) for own in at]
+        low, estimate, high = np.array([(i.low, i.estimate, i.high) for i in intervals])[..., 0].T
+        bars = np.nan_to_num([estimate - low, high - estimate])
+        axes.errorbar(frames, estimate, yerr=bars, **style, capsize=3, label=arm)
+        axes.set_xticks(frames, [f"{number:,}" for number in frames], minor=False)
+
+    axis = {"xlabel": "frames to learn from", "ylim": (0, None)}
+    return _panels(several, draw, path, label=_AHEAD, note=_BANDS, **axis)
 
 
 def _draw_smoothness(measured: Sequence[Measured], path: Path) -> list[Path]:
     """Draw the error of each model over the sensitivity of its posterior."""
-    sizes = sorted({m.frames for m in measured})
-    frames = max(sizes, key=lambda f: len(_arms(_only(measured, frames=f))))
-    own = _only(measured, frames=frames)
-    tasks, arms = sorted({m.task for m in own}), _arms(own)
-    styles = arm_styles(arms, BASELINE)
-    figure = Figure(figsize=(9, 2.4 + 2.7 * len(tasks)), layout="constrained")
-    for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
-        for axes, what in zip(row, ("observation", "reward"), strict=True):
-            for arm in arms:
-                runs = _only(own, task=task, arm=arm)
-                axes.plot([m.posterior for m in runs], [m.at(what, _MAIN_HORIZON) for m in runs],
-                          **styles[arm] | {"linestyle": "none"}, label=plain(arm))  # fmt: skip
-            axes.set(xscale="log", xlabel="sensitivity of the posterior (nats per unit)")
-            axes.set_title(plain(f"{task}, {what}"), fontsize="medium")
-            axes.spines[["top", "right"]].set_visible(False)
-    figure.supylabel(f"squared error {_MAIN_HORIZON} env steps ahead, shares of the variance",
-                     fontsize="medium")  # fmt: skip
-    legend(figure, f"{frames:,} frames to learn from; a mark is a model")
-    return save(figure, path)
+    own = _widest(measured)
+
+    def draw(axes, runs, what, arm, style):
+        errors = [m.at(what, _MAIN_HORIZON) for m in runs]
+        axes.plot([m.posterior for m in runs], errors, **style | {"linestyle": "none"}, label=arm)
+
+    note = f"{own[0].frames:,} frames to learn from; a mark is a model"
+    axis = {"xlabel": "sensitivity of the posterior (nats per unit)"}
+    return _panels(own, draw, path, label=_AHEAD, note=note, **axis)

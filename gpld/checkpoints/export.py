@@ -1,5 +1,6 @@
 """Exporting the agent of a run: a small folder from which it acts, wherever it is taken."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -19,27 +20,26 @@ def export(run: RunFolder, path: Path, env_step: int | None = None) -> RunFolder
 
     Args:
         run: The run.
-        path: Folder to write, which must be new or empty.
+        path: Folder to write, which must be new.
         env_step: Env steps after which the checkpoint was written; None takes the latest.
 
     Raises:
-        UsageError: If there is no such run or checkpoint, or something is in the folder.
+        UsageError: If there is no such run or checkpoint, or the folder is there.
         MachineError: If the run has left no checkpoint, this one is damaged, or the folder cannot
             be written.
     """
     config = run.config()
     saved = checkpoint.read(run.find_checkpoint(env_step))
     state = checkpoint.load_agent(saved, agent.abstract_state(config, **run.env_spec().sizes))
-    check_folder(path)
-    if any(path.iterdir()):
-        raise UsageError(f"`folder` must be new or empty, but there is something in {path}.")
-    temporary = path.absolute().with_name(f".{path.name}.tmp")
+    if os.path.lexists(path):
+        raise UsageError(f"`folder` must be new, but there is {path}.")
+    check_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with writing(path):
             remove(temporary)
             temporary.mkdir()
             _write(temporary, run, saved, state)
-            path.rmdir()
             temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -26,7 +26,7 @@ class ExportArgs:
     """Folder of the run; `zoo:NAME` is an agent that comes with the package."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder to write, new or empty."""
+    """Folder to write, which must be new."""
 
     env_step: int | None = None
     """Checkpoint to take, by env step; None takes the latest."""

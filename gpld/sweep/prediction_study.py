@@ -20,7 +20,12 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Shaped
 
-from ..analysis.prediction_error import HORIZONS, Episodes, prediction_error
+from ..analysis.prediction_error import (
+    FIRST_MOMENT,
+    HORIZONS,
+    Episodes,
+    prediction_error,
+)
 from ..analysis.prediction_report import BASELINE, RESULT, ROWWISE
 from ..checkpoints import checkpoint
 from ..datasets import Episode, NpzSource, import_episodes
@@ -116,9 +121,8 @@ def make_data(study: Study, say: Callable[[str], None]) -> None:
     in one episode after the other.
 
     Raises:
-        UsageError: If a task has discrete actions or images, or episodes that differ in length or
-            are too short to predict in; or if another agent has recorded there, or there are
-            other files.
+        UsageError: If a task has discrete actions or images, or episodes that end early or are too
+            short to predict in; or if another agent has recorded there, or there are other files.
     """
     for task, name in study.agents.items():
         home = study.root / "data" / task
@@ -139,46 +143,47 @@ def make_data(study: Study, say: Callable[[str], None]) -> None:
                 "another folder with `--out`."
             )
         (home / _BEGUN).touch()
-        agent = load(name)
-        if agent.config.task != task:
-            raise UsageError(f"`agents` must have played {task}, but {name} is of "
-                             f"{agent.config.task}.")  # fmt: skip
-        first = record_episode(agent, randomness=_RANDOM[0], seed=0)
-        steps, repeat = len(first["reward"]), agent.config.action_repeat
-        if steps <= 50 + max(HORIZONS):
-            raise UsageError(f"Episodes of {task} have {steps} env steps, too few to predict in.")
-        per_episode = steps * repeat
-        number = -(-max(FRAMES) // per_episode)
-        for folder, count, offset in (
-            ("episodes", number, 0),
-            ("held_out", HELD_OUT_EPISODES, 1_000_000),
-        ):
-            (home / folder).mkdir()
-            for index in range(count):
-                arrays = record_episode(
-                    agent, randomness=_RANDOM[index % len(_RANDOM)], seed=offset + index
-                )
-                if len(arrays["reward"]) != steps:
-                    raise UsageError(
-                        f"Episodes of {task} must be of one length, got {steps} and "
-                        f"{len(arrays['reward'])} env steps."
-                    )
-                with writing(home):
-                    np.savez_compressed(
-                        home / folder / f"{index:03d}.npz", allow_pickle=False, **arrays
-                    )
-        for frames in FRAMES:
-            source = _First(NpzSource(home / "episodes"), -(-frames // per_episode))
-            import_episodes(
-                source, study.data(task, frames), task=task, action_repeat=repeat, say=say
-            )
+        say(_record(home, load(name)))
         with writing(home):
-            made = {"agent": name, "action_repeat": repeat, "env_steps_per_episode": steps}
-            write_json(home / "made.json", made)
+            write_json(home / "made.json", {"agent": name})
             (home / _BEGUN).unlink()
-        say(
-            f"recorded {number} episodes of {task} to learn from and {HELD_OUT_EPISODES} to predict"
+
+
+def _record(home: Path, agent: TrainedAgent) -> str:
+    """Record the episodes of one task and make its replays; say how many there are."""
+    task = agent.config.task
+    env = make_env(task, seed=0, **agent.config.env_options).spec
+    if env.discrete or any(len(array.shape) > 1 for array in env.observation.values()):
+        raise UsageError(f"{task} must have continuous actions and vectors to observe.")
+    if env.episode_steps is None or env.episode_steps < FIRST_MOMENT:
+        raise UsageError(
+            f"Episodes of {task} must have {FIRST_MOMENT} env steps at least, to be predicted, got "
+            f"{env.episode_steps}."
         )
+    per_episode = env.episode_steps * env.action_repeat
+    number = -(-max(FRAMES) // per_episode)
+    for folder, count, offset in (
+        ("episodes", number, 0),
+        ("held_out", HELD_OUT_EPISODES, 1_000_000),
+    ):
+        (home / folder).mkdir()
+        for index in range(count):
+            arrays = record_episode(
+                agent, randomness=_RANDOM[index % len(_RANDOM)], seed=offset + index
+            )
+            if len(arrays["reward"]) != env.episode_steps:
+                raise UsageError(
+                    f"Episodes of {task} must all have {env.episode_steps} env steps, got one of "
+                    f"{len(arrays['reward'])}."
+                )
+            with writing(home):
+                np.savez_compressed(
+                    home / folder / f"{index:03d}.npz", allow_pickle=False, **arrays
+                )
+    for frames in FRAMES:
+        source = _First(NpzSource(home / "episodes"), -(-frames // per_episode))
+        import_episodes(source, home / str(frames), task=task, action_repeat=env.action_repeat)
+    return f"recorded {number} episodes of {task} to learn from and {HELD_OUT_EPISODES} to predict"
 
 
 def record_episode(
@@ -190,15 +195,10 @@ def record_episode(
         agent: The agent.
         randomness: Probability with which an action is drawn uniformly.
         seed: Seeds the environment, the agent and the random actions.
-
-    Raises:
-        UsageError: If the task has discrete actions or images.
     """
     config, own = agent.config, derive_seed(seed, "prediction study")
     rng = np.random.default_rng(own)
     env = make_env(config.task, seed=own, **config.env_options)
-    if env.spec.discrete or any(len(array.shape) > 1 for array in env.spec.observation.values()):
-        raise UsageError(f"{config.task} must have continuous actions and vectors to observe.")
     step, state = env.reset(), agent.initial_state(seed=own)
     steps, actions = [step], []
     while not step.is_last:
@@ -227,27 +227,18 @@ def record_episode(
 
 
 def read_episodes(folder: Path) -> Episodes:
-    """Read recorded episodes, cut to the length of the shortest."""
+    """Read recorded episodes, all of one length."""
     loaded = []
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as arrays:
             loaded.append(dict(arrays))
-    length = min(len(arrays["reward"]) for arrays in loaded)
-    names = [name for name in loaded[0] if name.startswith("observation/")]
-
-    def stacked(name: str) -> np.ndarray:
-        return np.stack([arrays[name][: length + 1] for arrays in loaded])
-
-    def padded(name: str, *, before: bool) -> np.ndarray:
-        """N entries and a zero, so that there are as many as observations."""
-        x = np.stack([arrays[name][:length] for arrays in loaded])
-        zero = np.zeros_like(x[:, :1])
-        return np.concatenate([zero, x] if before else [x, zero], axis=1)
-
+    stacked = {name: np.stack([arrays[name] for arrays in loaded]) for name in loaded[0]}
+    action, reward = stacked["action"], stacked["reward"]
+    # There is an observation more than actions and rewards.
     return Episodes(
-        {name.removeprefix("observation/"): stacked(name) for name in names},
-        action=padded("action", before=False),
-        reward=padded("reward", before=True),
+        {name.removeprefix("observation/"): x for name, x in stacked.items() if "/" in name},
+        action=np.concatenate([action, np.zeros_like(action[:, :1])], axis=1),
+        reward=np.concatenate([np.zeros_like(reward[:, :1]), reward], axis=1),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var, jaxprs_in_params, primitives
+from jax.extend.core import Jaxpr, JaxprEqn, Var, jaxprs_in_params, primitives
 
 from .rewrite import bind, evaluate_into, rewritten, value_of
 
@@ -163,8 +163,7 @@ def _is_in_turn(equation: JaxprEqn) -> bool:
 
 def _within(equation: JaxprEqn) -> Iterator[JaxprEqn]:
     """Yield the equations of the programs in an equation, and in those."""
-    for program in jaxprs_in_params(equation.params):
-        jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
+    for jaxpr in jaxprs_in_params(equation.params):
         for own in jaxpr.eqns:
             yield own
             yield from _within(own)

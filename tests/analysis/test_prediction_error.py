@@ -1,6 +1,7 @@
 """Errors of open-loop predictions: known answers, and what each may depend on."""
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from gpld.analysis.prediction_error import (
     prediction_error,
     relative_error,
 )
+from gpld.analysis.sensitivity import VisitedStates, measure
+from gpld.losses import observe
 
 STEPS = 120
 START = 60
@@ -121,6 +124,28 @@ def test_the_error_is_that_of_the_predictions(model, episodes, monkeypatch):
         ]
         variance = episodes.reward.astype(np.float64)[:, moments].var()
         assert found.reward[h] == pytest.approx(np.mean(own) / variance, rel=1e-5)
+
+
+def test_divergence_and_sensitivity_are_those_of_the_states_that_were_seen(model, episodes):
+    found = prediction_error(model, episodes, key=jr.key(0))
+    predict_key, perturb_key = jr.split(jr.key(0))
+    batch = as_batch(model, episodes)
+    rollout = observe(model, batch, key=jr.split(predict_key)[0])
+    deter = rollout.latent.deter
+    prior = jax.vmap(jax.vmap(model.rssm.prior_logits))(deter)
+    # From the tables themselves, unimix included: KL(posterior || prior).
+    p, q = (
+        0.99 * jax.nn.softmax(logits) + 0.01 / logits.shape[-1]
+        for logits in (rollout.posterior_logits, prior)
+    )
+    assert found.kl == pytest.approx(float((p * jnp.log(p / q)).sum((-1, -2)).mean()), rel=1e-4)
+    some = {name: x[:, ::10] for name, x in batch.observation.items()}
+    embed = jax.vmap(jax.vmap(model.encoder))(some)
+    states = VisitedStates(*(x.reshape(-1, x.shape[-1]) for x in (deter[:, ::10], embed)))
+    posterior, prior = measure(model.rssm, states, key=perturb_key)
+    assert found.posterior.mean == pytest.approx(posterior.mean, rel=1e-4)
+    assert found.prior.mean == pytest.approx(prior.mean, rel=1e-4)
+    assert posterior.mean != pytest.approx(prior.mean, rel=0.1)
 
 
 def test_short_episodes_are_refused(model, episodes):

@@ -30,6 +30,7 @@ OWN = dataclasses.replace(
     CONFIG,
     task="walker_walk",
     run="/home/somebody/runs/walker",
+    offline="/home/somebody/data/walks",
     init=InitConfig(from_="/home/somebody/runs/donor", freeze=True),
 )
 
@@ -88,7 +89,7 @@ def test_where_the_run_was_is_not_said(run, tmp_path):
     assert len(texts) == 4
     assert not any("/home" in text for text in texts)
     init = InitConfig(from_="donor", freeze=True)
-    assert exported.config() == dataclasses.replace(OWN, run="walker", init=init)
+    assert exported.config() == dataclasses.replace(OWN, run="walker", offline="walks", init=init)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent", "run"]
 
 
@@ -127,8 +128,10 @@ def test_a_changed_byte_is_found(run, tmp_path, name):
 def test_what_is_in_the_folder_stays(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(UsageError, match=r"`folder` must be new or empty, but .* mine|mine\.$"):
-        export(run, tmp_path / "mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("mine", "link"):
+        with pytest.raises(UsageError, match=rf"`folder` must be new, but there is .*/{name}\.$"):
+            export(run, tmp_path / name)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 

@@ -126,8 +126,7 @@ def test_what_is_there_is_not_recorded_again_and_what_is_half_is(made, player, m
     before = (home / "episodes" / "000.npz").stat().st_mtime_ns
     make_data(made, pytest.fail)
     assert (home / "episodes" / "000.npz").stat().st_mtime_ns == before
-    content = json.loads((home / "made.json").read_text())
-    assert content == {"agent": "an agent", "action_repeat": 10, "env_steps_per_episode": 100}
+    assert json.loads((home / "made.json").read_text()) == {"agent": "an agent"}
     (home / "made.json").unlink()  # as if it had been killed before
     (home / "recording").touch()
     stand_in(monkeypatch, player)
@@ -171,11 +170,29 @@ def test_the_sweeps_are_the_grid(made, player, monkeypatch):
         ]
 
 
-def test_other_tasks_are_refused(player, tmp_path, monkeypatch):
-    study = Study(tmp_path, {"walker_walk": "an agent"}, "debug", 1, 400)
-    stand_in(monkeypatch, player)
-    with pytest.raises(UsageError, match="must have played walker_walk, but an agent is of cartpo"):
-        make_data(study, print)
+def test_episodes_that_are_too_short_are_refused(player, tmp_path, monkeypatch):
+    study = Study(tmp_path, {TASK: "an agent"}, "debug", 1, 400)
+    config = dataclasses.replace(player.config, env=EnvConfig(action_repeat=20))
+    stand_in(monkeypatch, TrainedAgent(player.state, config))
+    with pytest.raises(UsageError, match=r"must have 95 env steps at least, .*, got 50\.$"):
+        make_data(study, pytest.fail)
+
+
+def test_the_agent_remembers_what_was_done(player):
+    """Not what it would have done, where a random action took the place of its own."""
+    remembered = []
+
+    class Noting(TrainedAgent):
+        def act(self, step, state):
+            remembered.append(np.asarray(state.policy.action[0]))
+            return super().act(step, state)
+
+    noting = Noting(player.state, player.config)
+    for randomness in (0.0, 1.0):
+        remembered.clear()
+        recorded = record_episode(noting, randomness=randomness, seed=3)
+        assert (remembered[0] == 0).all()
+        np.testing.assert_array_equal(np.stack(remembered[1:]), recorded["action"][:-1])
 
 
 @pytest.mark.exhaustive
