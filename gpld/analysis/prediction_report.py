@@ -274,10 +274,11 @@ def _panels(
     figure = Figure(figsize=(9, 2.4 + 2.7 * len(tasks)), layout="constrained")
     for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
         for axes, what in zip(row, ("observation", "reward"), strict=True):
+            axes.set_xscale("log")  # which sets ticks
             for arm in arms:
                 if runs := _only(measured, task=task, arm=arm):
                     draw(axes, runs, what, plain(arm), styles[arm])
-            axes.set(xscale="log", **axis)
+            axes.set(**axis)
             axes.set_title(plain(f"{task}, {what}"), fontsize="medium")
             axes.spines[["top", "right"]].set_visible(False)
     figure.supylabel(f"squared error {label}, shares of the variance", fontsize="medium")
@@ -294,7 +295,8 @@ def _draw_horizons(measured: Sequence[Measured], path: Path) -> list[Path]:
         axes.plot(horizons, interval.estimate, **style, label=f"{arm} ({len(runs)} seeds)")
         band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
         axes.fill_between(horizons, interval.low, interval.high, **band)
-        axes.set_xticks(horizons, map(str, horizons), minor=False)
+        axes.set_xticks(horizons, map(str, horizons))
+        axes.set_xticks([], minor=True)
 
     note = f"{own[0].frames:,} frames to learn from; {_BANDS}"
     label, axis = "on held-out episodes", {"xlabel": "env steps ahead", "ylim": (0, None)}
@@ -313,7 +315,8 @@ def _draw_frames(measured: Sequence[Measured], path: Path) -> list[Path]:
         low, estimate, high = np.array([(i.low, i.estimate, i.high) for i in intervals])[..., 0].T
         bars = np.nan_to_num([estimate - low, high - estimate])
         axes.errorbar(frames, estimate, yerr=bars, **style, capsize=3, label=arm)
-        axes.set_xticks(frames, [f"{number:,}" for number in frames], minor=False)
+        axes.set_xticks(frames, [f"{number:,}" for number in frames])
+        axes.set_xticks([], minor=True)
 
     axis = {"xlabel": "frames to learn from", "ylim": (0, None)}
     return _panels(several, draw, path, label=_AHEAD, note=_BANDS, **axis)
