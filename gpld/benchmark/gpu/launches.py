@@ -37,8 +37,8 @@ class Loop(NamedTuple):
     """Names of the loops around it and its own, with slashes."""
 
     trips: int | None
-    """How often it goes round; None if XLA does not know, so that the host reads a number of the
-    device to decide it."""
+    """How often it goes round; None if XLA does not know: the host then reads a number of the
+    device to decide it, unless the loop is in a CUDA graph."""
 
     entered: int
     """How often the program enters it."""
@@ -63,8 +63,8 @@ class Launches:
         return sum(self.kinds.values())
 
     @property
-    def host_reads(self) -> int:
-        """Loops that the host decides about, as often as they are entered."""
+    def unknown(self) -> int:
+        """Loops that go round an unknown number of times, as often as they are entered."""
         return sum(loop.entered for loop in self.loops if loop.trips is None)
 
 

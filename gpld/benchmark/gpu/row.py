@@ -37,7 +37,6 @@ def compile_row(row: Row) -> dict[str, Any]:
         "program": row.program,
         "flags": " ".join(row.flags),
         "launches": launches.total,
-        "host_reads": launches.host_reads,
         **rest,
         "kinds": dict(launches.kinds.most_common()),
         "loops": [loop._asdict() for loop in launches.loops],

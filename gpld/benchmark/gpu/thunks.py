@@ -1,12 +1,14 @@
-"""Launches by the host, once XLA has put parts of a program into CUDA graphs.
+"""What is left to the host, once XLA has put parts of a program into CUDA graphs.
 
 XLA does so last of all, with the list of thunks that it executes, which it writes into its dump
-alone. A command buffer, as it calls such a graph, is one launch by the host, whatever is in it.
+alone. A command buffer, as it calls such a graph, is one launch by the host, whatever is in it:
+the card decides by itself how often loops in it go round.
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from .launches import Loop
 
@@ -17,14 +19,25 @@ _FILE = "*.thunk_sequence_after_thunk_passes.txt"
 _THUNK = re.compile(r"( *)\d+: (k\w+)")
 
 
+class HostWork(NamedTuple):
+    """What the host does in one call of a program."""
+
+    started: int | None
+    """Launches, CUDA graphs each as one; None if XLA does not tell."""
+
+    reads: int
+    """Loops whose end it decides by a number that it reads of the card, as often as they are
+    entered."""
+
+
 def read_thunks(folder: Path) -> str | None:
     """Read the list of thunks from a dump; None if this version of XLA writes none."""
     files = sorted(folder.glob(_FILE), key=lambda path: path.stat().st_size)
     return files[-1].read_text() if files else None
 
 
-def count_started(thunks: str, loops: Sequence[Loop]) -> int:
-    """Count the launches by the host in one call of a program.
+def count_host_work(thunks: str, loops: Sequence[Loop]) -> HostWork:
+    """Count what the host does in one call of a program.
 
     Args:
         thunks: XLA's list, in which what a thunk contains is indented.
@@ -34,7 +47,7 @@ def count_started(thunks: str, loops: Sequence[Loop]) -> int:
         ValueError: If the list has other loops than the program.
     """
     remaining = iter(loops)
-    started, times, captured = 0, 1, False
+    started, reads, times, captured = 0, 0, 1, False
     # Whether the trips of the last loop are known, and whether a line is in its condition.
     known = skipped = False
     # Indentation of the loops, buffers and fusions that a line is in, and what held outside.
@@ -51,7 +64,9 @@ def count_started(thunks: str, loops: Sequence[Loop]) -> int:
             if (loop := next(remaining, None)) is None:
                 raise ValueError("`thunks` has more loops than `loops`.")
             outside.append((indentation, times, captured))
-            known, times = loop.trips is not None, times * (loop.trips or 1)
+            known = loop.trips is not None
+            reads += 0 if captured or known else times
+            times *= loop.trips or 1
             continue
         if kind in ("kConditional", "kSequential"):
             continue
@@ -61,4 +76,4 @@ def count_started(thunks: str, loops: Sequence[Loop]) -> int:
         captured = True
     if next(remaining, None) is not None:
         raise ValueError("`thunks` has fewer loops than `loops`.")
-    return started
+    return HostWork(started, reads)

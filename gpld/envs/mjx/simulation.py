@@ -11,11 +11,13 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
-from mujoco.mjx._src import collision_driver, solver
+from mujoco.mjx._src import collision_driver, forward, smooth, solver
 
+from ...xla.choices import backend
 from ..backend import Implementation
 from ..rewards import Physics
 from .collisions import CORRECTED, distances
+from .elimination import ELIMINATING_JAX
 from .model import TaskModel
 from .solver import search, solve
 from .targets import Target
@@ -182,13 +184,16 @@ _tracing = threading.RLock()
 def faithful() -> Iterator[None]:
     """Trace MJX with corrected collisions, refined solver and no product rounded to TF32.
 
-    MJX relies on JAX's own rules for ranks and dtypes, whatever they are outside. Outside of the
-    context it is left as it was.
+    Programs for a GPU solve systems of equations without a library. MJX relies on JAX's own rules
+    for ranks and dtypes, whatever they are outside. Outside of the context it is left as it was.
     """
+    solutions = {"jax": jax if backend() == "cpu" else ELIMINATING_JAX}
     with (
         _tracing,
         _replaced(collision_driver._COLLISION_FUNC, CORRECTED),
-        _replaced(solver.__dict__, {"solve": solve, "_while_loop_scan": search}),
+        _replaced(solver.__dict__, solutions | {"solve": solve, "_while_loop_scan": search}),
+        _replaced(smooth.__dict__, solutions),
+        _replaced(forward.__dict__, solutions),
         jax.default_matmul_precision("highest"),
         jax.numpy_rank_promotion("allow"),
         jax.numpy_dtype_promotion("standard"),

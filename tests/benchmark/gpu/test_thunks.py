@@ -3,7 +3,7 @@
 import pytest
 
 from gpld.benchmark.gpu.launches import Loop
-from gpld.benchmark.gpu.thunks import count_started, read_thunks
+from gpld.benchmark.gpu.thunks import count_host_work, read_thunks
 
 THUNKS = """\
 000: kCommandBuffer [source | next=005 (1)]
@@ -32,17 +32,39 @@ CAPTURED, KNOWN = Loop("while.1", 7, 1, 1), Loop("while.2", 25, 1, 4)
 
 def test_a_buffer_starts_as_one_and_so_does_what_it_holds():
     # A buffer; in each round a buffer and a fusion; a branch; a copy.
-    assert count_started(THUNKS, [CAPTURED, KNOWN]) == 1 + 25 * 2 + 1 + 1
+    assert count_host_work(THUNKS, [CAPTURED, KNOWN]) == (1 + 25 * 2 + 1 + 1, 0)
 
 
 def test_a_loop_of_unknown_length_counts_one_round_and_its_condition():
-    assert count_started(THUNKS, [CAPTURED, KNOWN._replace(trips=None)]) == 1 + 3 + 1 + 1
+    unknown = KNOWN._replace(trips=None)
+    assert count_host_work(THUNKS, [CAPTURED, unknown]) == (1 + 3 + 1 + 1, 1)
+
+
+def test_the_host_reads_nothing_of_a_loop_in_a_buffer():
+    captured = CAPTURED._replace(trips=None)
+    assert count_host_work(THUNKS, [captured, KNOWN]).reads == 0
+
+
+def test_a_loop_that_the_host_decides_about_counts_in_each_round_of_that_around_it():
+    nested = """\
+000: kWhile [source | sink]
+condition:
+    001: kCustomKernel [source | sink] loop_compare_fusion
+  body:
+    002: kWhile [source | sink]
+    condition:
+        003: kCustomKernel [source | sink] loop_compare_fusion
+      body:
+        004: kCustomKernel [source | sink] loop_add_fusion
+"""
+    loops = [Loop("while.1", 4, 1, 0), Loop("while.1/while.2", None, 4, 1)]
+    assert count_host_work(nested, loops) == (4 * 2, 4)
 
 
 @pytest.mark.parametrize("loops", [[CAPTURED], [CAPTURED, KNOWN, KNOWN]])
 def test_loops_of_another_program_are_refused(loops):
     with pytest.raises(ValueError, match=r"`thunks` has (more|fewer) loops"):
-        count_started(THUNKS, loops)
+        count_host_work(THUNKS, loops)
 
 
 def test_the_longest_list_of_a_dump_is_that_of_the_program(tmp_path):
