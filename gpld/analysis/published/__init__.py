@@ -19,6 +19,9 @@ class PublishedCurve(NamedTuple):
     label: str
     frames: Int[np.ndarray, " point"]
     mean: Float[np.ndarray, " point"]
+    std: Float[np.ndarray, " point"]
+    """Standard deviation over the seeds."""
+
     seeds: int
 
 
@@ -76,8 +79,8 @@ def _curves(rows: list[dict[str, str]], task: str, label: str) -> list[Published
     if not points:
         return []
     frames = np.array([int(row["env_steps"]) for row in points])
-    mean = np.array([float(row["mean"]) for row in points])
-    return [PublishedCurve(label, frames, mean, int(points[0]["seeds"]))]
+    mean, std = (np.array([float(row[name]) for row in points]) for name in ("mean", "std"))
+    return [PublishedCurve(label, frames, mean, std, int(points[0]["seeds"]))]
 
 
 def _rows(name: str) -> list[dict[str, str]]:
