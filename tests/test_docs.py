@@ -152,7 +152,7 @@ def check(command):
         files = [a for a in args if a.startswith(("results/", "sweeps/", "benchmarks/"))]
         for name in files:
             assert (ROOT / name).exists(), f"there is no {name}"
-    elif program == "python" and args[0].startswith("scripts/"):
+    elif program == "python" and args[0].startswith(("scripts/", "website/")):
         assert (ROOT / args[0]).is_file(), f"there is no {args[0]}"
     elif program in ("python", "python3"):
         assert args[0] in ("-m", "-c", "-P"), command
