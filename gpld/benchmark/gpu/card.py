@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from ...errors import MachineError
 from .launches import Launches, count_launches
-from .thunks import DUMP_FLAGS, HostWork, count_host_work, read_thunks
+from .thunks import DUMP_FLAGS, count_host_work, read_thunks
 
 CARD = "NVIDIA H100 SXM"
 _DESCRIPTION = Path(__file__).with_name("h100_sxm.txtpb")
@@ -30,9 +30,9 @@ class Compiled(NamedTuple):
     started: int | None
     """Launches by the host in one call, CUDA graphs each as one; None if XLA does not tell."""
 
-    host_reads: int
-    """Loops that the host decides about, as often as they are entered; if XLA does not tell, all
-    loops of which it does not know how often they go round."""
+    host_reads: int | None
+    """Loops and branches that the host decides about, as often as they are entered; None as
+    above."""
 
     temporaries: int
     """Bytes beside arguments and results."""
@@ -85,13 +85,11 @@ def compile_for_card(function: jax.stages.Wrapped, args: Any) -> Compiled:
     assert text is not None  # which GPU programs have
     assert memory is not None
     launches = count_launches(text)
-    host = HostWork(None, launches.unknown)
-    if thunks is not None:
-        host = count_host_work(thunks, launches.loops)
+    host = None if thunks is None else count_host_work(thunks, launches.loops)
     return Compiled(
         launches=launches,
-        started=host.started,
-        host_reads=host.reads,
+        started=host and host.started,
+        host_reads=host and host.reads,
         temporaries=memory.temp_size_in_bytes,
         arguments=memory.argument_size_in_bytes,
         results=memory.output_size_in_bytes,

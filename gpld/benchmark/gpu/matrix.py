@@ -82,7 +82,7 @@ def _cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     sizes = (row["temporaries"] / 2**20, row["arguments"] / 2**20)
     seconds = row["trace_seconds"] + row["compile_seconds"]
     numbers = (row["launches"], row["host_reads"], *sizes, seconds)
-    return (name, *(f"{number:,.0f}" for number in numbers), "")
+    return (name, *("" if number is None else f"{number:,.0f}" for number in numbers), "")
 
 
 def _xla_flags() -> str:

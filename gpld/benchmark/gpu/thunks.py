@@ -22,12 +22,12 @@ _THUNK = re.compile(r"( *)\d+: (k\w+)")
 class HostWork(NamedTuple):
     """What the host does in one call of a program."""
 
-    started: int | None
-    """Launches, CUDA graphs each as one; None if XLA does not tell."""
+    started: int
+    """Launches, CUDA graphs each as one."""
 
     reads: int
-    """Loops whose end it decides by a number that it reads of the card, as often as they are
-    entered."""
+    """Loops and branches that it decides about by a number that it reads of the card, as often as
+    they are entered."""
 
 
 def read_thunks(folder: Path) -> str | None:
@@ -65,9 +65,12 @@ def count_host_work(thunks: str, loops: Sequence[Loop]) -> HostWork:
                 raise ValueError("`thunks` has more loops than `loops`.")
             outside.append((indentation, times, captured))
             known = loop.trips is not None
-            reads += 0 if captured or known else times
+            if not (captured or known):
+                reads += times
             times *= loop.trips or 1
             continue
+        if kind == "kConditional" and not captured:
+            reads += times
         if kind in ("kConditional", "kSequential"):
             continue
         started += 0 if captured else times

@@ -17,7 +17,7 @@ from ...xla.choices import backend
 from ..backend import Implementation
 from ..rewards import Physics
 from .collisions import CORRECTED, distances
-from .elimination import ELIMINATING_JAX
+from .elimination import ELIMINATING_JAX, eliminating
 from .model import TaskModel
 from .solver import search, solve
 from .targets import Target
@@ -78,6 +78,7 @@ class Simulation:
         if impl == "warp":
             self._stepped = _warp(model, max_envs)
         self._impl = impl
+        self._eliminate = backend() == "gpu"
         passive = model.opt.disableflags | _mujoco.mjtDisableBit.mjDSBL_ACTUATION.value
         self._passive_option = self._model.opt.replace(disableflags=passive)
         needs = model.sensor_needstage
@@ -99,7 +100,7 @@ class Simulation:
         self, state: SimulationState, ctrl: Float[Array, " action"]
     ) -> tuple[SimulationState, Physics]:
         """Apply controls, in units of the actuators, for one control step."""
-        with faithful():
+        with faithful(eliminate=self._eliminate):
             state, sensors = self.substeps(state, ctrl, self.task.num_substeps)
             return state, self._derive(state, ctrl, sensors)
 
@@ -120,7 +121,7 @@ class Simulation:
             )
             return (state, data.sensordata), None
 
-        with faithful():
+        with faithful(eliminate=self._eliminate):
             carry = state, jnp.zeros_like(self._blank.sensordata)
             carry, _ = jax.lax.scan(substep, carry, length=count)
         return carry
@@ -128,7 +129,7 @@ class Simulation:
     def look(self, state: SimulationState) -> Physics:
         """Return the physics that a reset shows, with forces and accelerations without controls."""
         ctrl = jnp.zeros(self.task.model.nu, state.qpos.dtype)
-        with faithful():
+        with faithful(eliminate=self._eliminate):
             if not self._has_forces:
                 return self._derive(state, ctrl, jnp.zeros_like(self._blank.sensordata))
             model = self.target.write(self._model, state.target)
@@ -181,15 +182,19 @@ _tracing = threading.RLock()
 
 
 @contextlib.contextmanager
-def faithful() -> Iterator[None]:
+def faithful(*, eliminate: bool = False) -> Iterator[None]:
     """Trace MJX with corrected collisions, refined solver and no product rounded to TF32.
 
-    Programs for a GPU solve systems of equations without a library. MJX relies on JAX's own rules
-    for ranks and dtypes, whatever they are outside. Outside of the context it is left as it was.
+    MJX relies on JAX's own rules for ranks and dtypes, whatever they are outside. Outside of the
+    context it is left as it was.
+
+    Args:
+        eliminate: Whether systems of equations are solved without a library.
     """
-    solutions = {"jax": jax if backend() == "cpu" else ELIMINATING_JAX}
+    solutions = {"jax": ELIMINATING_JAX} if eliminate else {}
     with (
         _tracing,
+        eliminating() if eliminate else contextlib.nullcontext(),
         _replaced(collision_driver._COLLISION_FUNC, CORRECTED),
         _replaced(solver.__dict__, solutions | {"solve": solve, "_while_loop_scan": search}),
         _replaced(smooth.__dict__, solutions),

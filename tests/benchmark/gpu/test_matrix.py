@@ -94,3 +94,14 @@ def test_a_program_compiles_for_the_card(tmp_path, capsys):
     row = json.loads((tmp_path / "gpu-program.json").read_text())["rows"]["act"]
     assert "error" not in row
     assert 0 < row["started"] <= row["launches"] == sum(row["kinds"].values())
+
+
+@pytest.mark.skipif(PLUGIN is None, reason="JAX's CUDA plugin is not installed")
+@pytest.mark.exhaustive
+def test_a_control_step_is_one_graph(tmp_path):
+    """All loops of the solver of constraints are in it, so that the host decides about none."""
+    main(["gpu-simulation", "--rows", "cartpole_swingup", "--out", str(tmp_path)])
+    file = json.loads((tmp_path / "gpu-simulation.json").read_text())
+    row = file["rows"]["cartpole_swingup"]
+    assert (row["started"], row["host_reads"]) == (1, 0)
+    assert [loop["trips"] for loop in row["loops"]].count(None) == 8

@@ -32,17 +32,26 @@ CAPTURED, KNOWN = Loop("while.1", 7, 1, 1), Loop("while.2", 25, 1, 4)
 
 def test_a_buffer_starts_as_one_and_so_does_what_it_holds():
     # A buffer; in each round a buffer and a fusion; a branch; a copy.
-    assert count_host_work(THUNKS, [CAPTURED, KNOWN]) == (1 + 25 * 2 + 1 + 1, 0)
+    assert count_host_work(THUNKS, [CAPTURED, KNOWN]).started == 1 + 25 * 2 + 1 + 1
 
 
 def test_a_loop_of_unknown_length_counts_one_round_and_its_condition():
     unknown = KNOWN._replace(trips=None)
-    assert count_host_work(THUNKS, [CAPTURED, unknown]) == (1 + 3 + 1 + 1, 1)
+    assert count_host_work(THUNKS, [CAPTURED, unknown]).started == 1 + 3 + 1 + 1
 
 
-def test_the_host_reads_nothing_of_a_loop_in_a_buffer():
-    captured = CAPTURED._replace(trips=None)
-    assert count_host_work(THUNKS, [captured, KNOWN]).reads == 0
+@pytest.mark.parametrize(
+    ("trips", "reads"), [((7, 25), 1), ((7, None), 2), ((None, 25), 1), ((None, None), 2)]
+)
+def test_the_host_reads_of_loops_and_branches_outside_of_buffers(trips, reads):
+    """The branch is one; of the loops it is the second, if its trips are not known."""
+    loops = [own._replace(trips=n) for own, n in zip((CAPTURED, KNOWN), trips, strict=True)]
+    assert count_host_work(THUNKS, loops).reads == reads
+
+
+def test_a_branch_in_a_buffer_is_the_card_s():
+    captured = "\n".join("    " + line for line in THUNKS.splitlines() if line[:3] >= "011")
+    assert count_host_work("000: kCommandBuffer [source | sink]\n" + captured, []) == (1, 0)
 
 
 def test_a_loop_that_the_host_decides_about_counts_in_each_round_of_that_around_it():
