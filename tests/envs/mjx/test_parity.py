@@ -303,7 +303,7 @@ def cases():
             yield pytest.param(*item, dtype, made_as_for, marks=mark)
 
 
-@pytest.mark.parametrize(("leader", "others", "dtype", "made_as_for"), cases())
+@pytest.mark.parametrize(("leader", "others", "dtype", "made_as_for"), list(cases()))
 def test_equals_dm_control(leader, others, dtype, made_as_for):
     with jax.enable_x64(dtype == "float64"), made_for(made_as_for):
         check(leader, others, dtype)
