@@ -48,6 +48,16 @@ def test_table_of_gpu_programs_is_that_of_the_file():
         assert found[name] == [f"{number:,}" for number in numbers], name
 
 
+def test_table_of_simulated_tasks_is_that_of_the_file():
+    stored = benchmark("h100_described/gpu-simulation")["rows"]
+    found = {name: cells for name, *cells in rows("howto/mjx", "") if name in stored}
+    for name, row in stored.items():
+        numbers = (row["launches"], row["started"], row["host_reads"])
+        assert found[name] == [f"{number:,}" for number in numbers], name
+    assert all(row["started"] == 1 for row in stored.values())
+    assert "a control step is one launch by the host" in page("howto/mjx")
+
+
 @pytest.mark.parametrize(
     ("file", "predicted", "number"),
     [("xeon_amx_2cores/train_small", 37.3 / 2**10, 1.5), ("xeon_amx_1core/train", 1.03, 2.2)],
