@@ -171,7 +171,7 @@ def laptop() -> Part:
     rest = [f"`{task}`" for task in LAPTOP_TASKS if task not in tried]
     return Part(
         "Does it learn on a laptop?",
-        f"On one core of a processor, of the tasks that were tried ({_and(tried)}), "
+        f"Of the tasks that were trained for longer on one core of a processor ({_and(tried)}), "
         f"{_and(learned) or 'none'} reached {100 * LEARNED:.0f} % of the published return at "
         "500,000 frames.",
         [
@@ -189,8 +189,8 @@ def laptop() -> Part:
                 rows,
             ),
             "",
-            "Minutes are those of the whole run on a core that other work shared. Settings are in",
-            "[Results](results/index.md).",
+            "Minutes are those of the whole run, evaluations included, on a core that other work",
+            "shared. [Results](results/index.md) has the settings, and shorter runs of more tasks.",
             *([f"Not run yet: {_and(rest)}."] if rest else []),
         ],
     )
