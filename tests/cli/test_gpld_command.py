@@ -16,17 +16,26 @@ from gpld.__main__ import COMMANDS, main
 
 def gpld(*args):
     """Run `python -m gpld` in a process of its own."""
-    command = [sys.executable, "-m", "gpld", *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return timed("-m", "gpld", *args)[0]
 
 
 def timed(*args):
-    """Run it, and return the processor time that it took as well, in seconds."""
+    """Run Python, and return what came of it and the processor time that it took, in seconds."""
     before = os.times()
-    result = gpld(*args)
+    command = [sys.executable, *args]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     after = os.times()
     spent = after.children_user + after.children_system
     return result, spent - before.children_user - before.children_system
+
+
+@pytest.fixture(scope="module")
+def most_seconds():
+    """Processor time that a command may take before it begins: thrice the import of JAX alone.
+
+    That is a second and a half on a fast core, and as much as that on a slower one.
+    """
+    return 3 * max(timed("-c", "import jax")[1] for _ in range(2))
 
 
 def test_every_script_is_a_subcommand():
@@ -41,13 +50,13 @@ def test_the_installed_command_is_this_one():
 
 
 @pytest.mark.parametrize("args", [(), ("--help",), ("-h",)])
-def test_the_list_of_commands(args):
-    result, seconds = timed(*args)
+def test_the_list_of_commands(args, most_seconds):
+    result, seconds = timed("-m", "gpld", *args)
     assert (result.returncode, result.stderr) == (0, "")
     named = re.findall(r"^  ([\w-]+) +[A-Z].*\.$", result.stdout, re.MULTILINE)
     assert named == list(COMMANDS)
     assert named[:4] == ["doctor", "train", "evaluate", "plot"]
-    assert seconds < 2
+    assert seconds < most_seconds
     assert max(map(len, result.stdout.splitlines())) <= 90
 
 
@@ -57,14 +66,14 @@ def test_the_version():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_and_mistakes_take_less_than_two_seconds(name):
-    help_text, seconds = timed(name, "--help")
+def test_help_and_mistakes_come_soon(name, most_seconds):
+    help_text, seconds = timed("-m", "gpld", name, "--help")
     assert (help_text.returncode, help_text.stderr) == (0, "")
-    mistake, more_seconds = timed(name, "--nonsense")
+    mistake, more_seconds = timed("-m", "gpld", name, "--nonsense")
     assert mistake.returncode == 2
     assert mistake.stderr.startswith("error: ")
     assert mistake.stderr.count("\n") == 1
-    assert max(seconds, more_seconds) < 2
+    assert max(seconds, more_seconds) < most_seconds
 
 
 @pytest.mark.slow
