@@ -1,4 +1,4 @@
-"""What is left to the host, once XLA has put parts of a program into CUDA graphs.
+"""Launches and decisions of the host, once XLA has put parts of a program into CUDA graphs.
 
 XLA does so last of all, with the list of thunks that it executes, which it writes into its dump
 alone. A command buffer, as it calls such a graph, is one launch by the host, whatever is in it:
@@ -20,7 +20,7 @@ _THUNK = re.compile(r"( *)\d+: (k\w+)")
 
 
 class HostWork(NamedTuple):
-    """What the host does in one call of a program."""
+    """Launches and decisions of the host in one call of a program."""
 
     started: int
     """Launches, CUDA graphs each as one."""
