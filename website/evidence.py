@@ -1,11 +1,11 @@
 """The page of evidence and its picture, made from the packed runs: `python website/evidence.py`.
 
-Whatever the page says in numbers is read from `results/` and from the agents of the zoo. A part
-without runs says so, and which command makes them.
+Whatever the page says in numbers is read from `results/` and from the agents of the zoo, and what
+is not there is listed. `results/left_out.md` is written by hand.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,16 +13,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gpld.analysis.packed import SUFFIX, unpacked
-from gpld.analysis.published import published_curves, random_return
-from gpld.analysis.scores import (
-    RunScores,
-    mean,
-    probability_of_improvement,
-    read_runs,
-    score_table,
-    stratified_bootstrap,
-)
-from gpld.analysis.tables import answers
+from gpld.analysis.prediction_report import answer, prediction_tables, read_measured
+from gpld.analysis.published import PublishedCurve, published_curves, random_return
+from gpld.analysis.scores import RunScores, read_runs, score_table
+from gpld.analysis.tables import Table, answers
 from gpld.runs.zoo import open_run, zoo_names
 
 ROOT = Path(__file__).parents[1]
@@ -42,35 +36,39 @@ LEARNED = 0.6
 
 _SEEDS = 2  # of each task whose curve is put beside the published one
 _IDENTITY_TASKS = ("walker_walk", "walker_stand")
-# Differences that 4 tasks with five seeds of each arm show in 80 % of comparisons, in standard
-# deviations over seeds: docs/understand/scores.md.
-_SHOWN = 0.95
+# Differences that are shown in 80 % of comparisons, in standard deviations over seeds, by tasks and
+# seeds: docs/understand/scores.md.
+_SHOWN = {(1, 5): 1.8, (4, 5): 0.95, (18, 5): 0.45}
 
 
 class Part(NamedTuple):
-    """One question of the page."""
+    """One question of the page, with its answer."""
 
-    title: str
     sentence: str
     """The answer, which stands by itself."""
 
-    lines: Sequence[str]
-    """Tables and commands below it, as Markdown."""
+    tables: Sequence[Table]
+    """What it comes from, the first under the question."""
 
 
 def page() -> str:
     """Write the whole page."""
     parts = [identity(), laptop(), penalty(), prediction()]
-    lines = ["# Evidence", "", " ".join(part.sentence for part in parts), ""]
-    lines += [
-        "`python website/evidence.py` makes this page from the runs in `results/`, its first",
-        "paragraph too. [Results](results/index.md) has every table, with settings and commands.",
-        "",
-    ]
-    for part in parts:
-        lines += [f"## {part.title}", "", *part.lines, ""]
-    lines += ["## What was left out", "", *left_out()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(
+        [
+            "# Evidence",
+            "",
+            " ".join(part.sentence for part in parts),
+            "",
+            "`python website/evidence.py` makes this page from the runs in `results/`, its first",
+            "paragraph too. [Results](results/index.md) has all tables, settings and commands.",
+            "",
+            *(table.markdown() for part in parts for table in part.tables),
+            "## What was left out",
+            "",
+            (ROOT / "results" / "left_out.md").read_text(),
+        ]
+    )
 
 
 def identity() -> Part:
@@ -87,49 +85,40 @@ def identity() -> Part:
             if there.size:
                 middle, std = float(curve.mean[there[0]]), float(curve.std[there[0]])
                 difference = (np.mean(episodes) - middle) / std
-                differences.append((run.task, int(frames), float(difference)))
+                differences.append(f"{difference:+.1f} ({run.task}, {frames:,} frames)")
                 cells = [f"{middle:.1f} ± {std:.1f}", f"{difference:+.1f}"]
             own = f"{np.mean(episodes):.1f} ± {np.std(episodes):.1f}"
             rows.append([run.task, str(run.seed), f"{frames:,}", own, *cells])
-    made = [f"{run.task} (seed {run.seed})" for run in runs]
     missing = [
         f"`{task}` seed {seed}"
         for task in _IDENTITY_TASKS
         for seed in range(_SEEDS)
-        if not any(run.task == task and run.seed == seed for run in runs)
+        if not any((run.task, run.seed) == (task, seed) for run in runs)
     ]
-    beside = _and([f"{amount:+.1f} after {frames:,}" for _, frames, amount in differences])
+    header = [
+        "task",
+        "seed",
+        "frames",
+        "ours, mean ± standard deviation over episodes",
+        "published, mean ± standard deviation over five seeds",
+        "difference, in these deviations",
+    ]
+    notes = [
+        f"![Returns over frames, ours beside the published mean and band]({PICTURE.name})",
+        "    gpld train --preset dreamerv3 --precision mixed --task walker_walk --seed 0 \\\n"
+        "        --env_steps 20000 --evaluation.every 5000",
+        "Outputs, gradients and updated parameters are compared with recorded ones of the\n"
+        "official code by `pytest tests/parity`. Collection, replay, train ratio and resets show in a\n"
+        "learning curve only. How the published returns were measured is not documented: those of\n"
+        "training episodes, in which earlier agents act, would lag behind.",
+    ]
+    if missing:
+        notes.append(f"Not run yet: {_and(missing)}.")
     return Part(
-        "Is this DreamerV3?",
         "Single updates equal the official DreamerV3 to rounding; whole runs in its own setting "
-        f"({_and(made)}) differ from its published mean by {beside} frames, in standard deviations "
-        "of its five seeds.",
-        [
-            "Outputs, gradients and updated parameters are compared with recorded ones of the",
-            "official code by `pytest tests/parity`. Collection, replay, train ratio and resets",
-            "show in a learning curve only:",
-            "",
-            "    gpld train --preset dreamerv3 --precision mixed --task walker_walk --seed 0 \\",
-            "        --env_steps 20000 --evaluation.every 5000",
-            "",
-            *_table(
-                (
-                    "task",
-                    "seed",
-                    "frames",
-                    "ours, mean ± standard deviation over episodes",
-                    "published, mean ± standard deviation over five seeds",
-                    "difference, in these deviations",
-                ),
-                rows,
-            ),
-            "",
-            f"![Returns over frames, ours beside the published mean and band]({PICTURE.name})",
-            "",
-            "How the published returns were measured is not documented: those of training",
-            "episodes, in which earlier agents act, would lag behind.",
-            *([f"Not run yet: {_and(missing)}."] if missing else []),
-        ],
+        "differ from its published mean, in standard deviations of its five seeds, by "
+        f"{_and(differences)}.",
+        [Table("Is this DreamerV3?", header, rows, notes)],
     )
 
 
@@ -168,94 +157,60 @@ def laptop() -> Part:
                     "yes" if reached else "no",
                 ]
             )
-    rest = [f"`{task}`" for task in LAPTOP_TASKS if task not in tried]
+    header = ["task", "run", "last return", "frames", "minutes", "random actions"]
+    notes = [
+        f"Learned is {100 * LEARNED:.0f} % of the published return at 500,000 frames. Minutes are\n"
+        "those of the whole run, evaluations included, on a core that other work shared.\n"
+        "[Results](results/index.md) has the settings, and shorter runs of more tasks."
+    ]
+    if rest := [f"`{task}`" for task in LAPTOP_TASKS if task not in tried]:
+        notes.append(f"Not run yet: {_and(rest)}.")
     return Part(
-        "Does it learn on a laptop?",
         f"Of the tasks that were trained for longer on one core of a processor ({_and(tried)}), "
         f"{_and(learned) or 'none'} reached {100 * LEARNED:.0f} % of the published return at "
         "500,000 frames.",
-        [
-            *_table(
-                (
-                    "task",
-                    "run",
-                    "last return",
-                    "frames",
-                    "minutes",
-                    "random actions",
-                    "learned from",
-                    "learned",
-                ),
-                rows,
-            ),
-            "",
-            "Minutes are those of the whole run, evaluations included, on a core that other work",
-            "shared. [Results](results/index.md) has the settings, and shorter runs of more tasks.",
-            *([f"Not run yet: {_and(rest)}."] if rest else []),
-        ],
+        [Table("Does it learn on a laptop?", [*header, "learned from", "learned"], rows, notes)],
     )
 
 
 def penalty() -> Part:
     """Compare runs with the penalty and without."""
     with unpacked([_file("small")]) as folders:
-        runs = read_runs(folders, "checkpoints")
-        table = score_table(runs)
-    baseline, own = table.common("DreamerV3", "GPLD")
-    chance = stratified_bootstrap(probability_of_improvement, own, baseline)
-    ratio = stratified_bootstrap(lambda ours, theirs: mean(ours) / mean(theirs), own, baseline)
-    (sentence,) = [line for line in answers(table, baseline="DreamerV3") if "GPLD" in line][-1:]
-    spreads = {task: float(np.std(values)) for task, values in baseline.items()}
+        scores = score_table(read_runs(folders, "checkpoints"))
+    baseline, own = scores.common("DreamerV3", "GPLD")
+    *_, sentence = answers(scores, baseline="DreamerV3")
+    seeds = min(len(runs) for runs in (*baseline.values(), *own.values()))
+    shown = _SHOWN[len(own), seeds]
     rows = [
         [
             task,
-            *(
-                f"{scores[task].mean():.0f} ± {scores[task].std():.0f}"
-                for scores in (baseline, own)
-            ),
-            f"{_SHOWN * spread:.0f}",
+            *(f"{arm[task].mean():.0f} ± {arm[task].std():.0f}" for arm in (baseline, own)),
+            f"{shown * baseline[task].std():.0f}",
         ]
-        for task, spread in spreads.items()
+        for task in own
     ]
-    seeds = min(len(values) for values in own.values())
-    return Part(
-        "Does the penalty help?",
-        f"{sentence.rstrip('.')} ({seeds} seeds; the mean return is {_interval(ratio)} of that "
-        "without the penalty).",
-        [
-            *_table(
-                ("task", "DreamerV3", "GPLD", "difference that could have been seen"),
-                rows,
-            ),
-            "",
-            f"A run with the penalty is better than one without in {_interval(chance)} of pairs",
-            f"(brackets: 95 % intervals). With {len(own)} tasks and {seeds} seeds, four of five",
-            f"comparisons show a difference of {_SHOWN} standard deviations over seeds in every",
-            "task ([How many seeds](understand/scores.md#how-many-seeds)): the last column.",
-            "These runs see the beginning of learning. Runs up to where both arms have levelled",
-            "are not there yet.",
-        ],
-    )
+    header = ["task", "DreamerV3", "GPLD", "difference that could have been seen"]
+    notes = [
+        f"With {len(own)} tasks and {seeds} seeds, four of five comparisons show a difference of\n"
+        f"{shown} standard deviations over seeds in every task ([How many\n"
+        "seeds](understand/scores.md#how-many-seeds)): the last column."
+    ]
+    return Part(sentence, [Table("Does the penalty help?", header, rows, notes)])
 
 
 def prediction() -> Part:
-    """Say whether smoother models predict better."""
-    return Part(
-        "Does a smoother posterior predict better?",
-        "Whether a smoother posterior makes predictions from little data better has not been "
-        "measured yet.",
-        [
-            "    gpld prediction-study zoo:cartpole_swingup --out runs/prediction_study",
-            "",
-            "trains 50 world models and measures them on held-out episodes",
-            "([what it does](howto/prediction_study.md)). It goes on where it stopped.",
-        ],
-    )
-
-
-def left_out() -> list[str]:
-    """Say which runs are in no figure, and why."""
-    return (ROOT / "results" / "left_out.md").read_text().splitlines()
+    """Say whether smoother models predict better, once that was measured."""
+    title = "Does a smoother posterior predict better?"
+    command = "    gpld prediction-study zoo:cartpole_swingup --out runs/prediction_study"
+    about = "[What it does](howto/prediction_study.md). It goes on where it stopped."
+    if not _file("prediction_study").exists():
+        sentence = "Whether a smoother posterior predicts better has not been measured yet."
+        return Part(sentence, [Table(title, ["runs"], [["none yet"]], [command, about])])
+    with unpacked([_file("prediction_study")]) as folders:
+        measured = [own for folder in folders for own in read_measured(folder)]
+    first, *others = prediction_tables(measured)
+    first = first._replace(title=title, notes=[*first.notes, command, about])
+    return Part(f"World models alone: {'; '.join(answer(measured))}.", [first, *others])
 
 
 def main() -> None:
@@ -294,7 +249,7 @@ def _file(name: str) -> Path:
     return ROOT / "results" / f"{name}{SUFFIX}"
 
 
-def _official(task: str):
+def _official(task: str) -> PublishedCurve:
     (curve,) = [own for own in published_curves(task) if own.label.startswith("DreamerV3")]
     return curve
 
@@ -306,15 +261,6 @@ def _minutes(run: Path) -> float:
         return 0.0
     rows = map(json.loads, file.read_text().splitlines())
     return sum(row.get("time/seconds", 0.0) for row in rows) / 60
-
-
-def _interval(interval) -> str:
-    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for line in (header, ["---"] * len(header), *rows):
-        yield f"| {' | '.join(line)} |"
 
 
 def _and(names: Sequence[str]) -> str:

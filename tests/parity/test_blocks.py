@@ -100,6 +100,7 @@ def test_optimizer(blocks):
     optimizer = make_optimizer(OptimizerConfig(learning_rate=4e-5, warmup=3))
     state = optimizer.init(params)
     num_updates = sum(k.startswith("opt/params/") and k.endswith(f"/{names[0]}") for k in blocks)
+    assert num_updates
     for i in range(num_updates):
         grads = {name: jnp.asarray(blocks[f"opt/grad/{i}/{name}"]) for name in names}
         updates, state = optimizer.update(grads, state, params)

@@ -62,11 +62,6 @@ class Launches:
         """All launches, those in CUDA graphs each by itself."""
         return sum(self.kinds.values())
 
-    @property
-    def unknown(self) -> int:
-        """Loops that go round an unknown number of times, as often as they are entered."""
-        return sum(loop.entered for loop in self.loops if loop.trips is None)
-
 
 class _Instruction(NamedTuple):
     name: str

@@ -38,14 +38,17 @@ def eliminate(
     return system[:, -1]
 
 
-_thread = threading.local()
+class _Thread(threading.local):
+    eliminates = False
+
+
+_thread = _Thread()
 
 
 @contextlib.contextmanager
 def eliminating() -> Iterator[None]:
     """Let `ELIMINATING_JAX` solve by elimination in this thread."""
-    before = getattr(_thread, "eliminates", False)
-    _thread.eliminates = True
+    before, _thread.eliminates = _thread.eliminates, True
     try:
         yield
     finally:
@@ -53,13 +56,13 @@ def eliminating() -> Iterator[None]:
 
 
 def _factor(matrix: Array, *args: Any, **options: Any) -> tuple[Array, bool]:
-    if getattr(_thread, "eliminates", False):
+    if _thread.eliminates:
         return matrix, False
     return linalg.cho_factor(matrix, *args, **options)
 
 
 def _solve(factor: tuple[Array, bool], vector: Array, *args: Any, **options: Any) -> Array:
-    if getattr(_thread, "eliminates", False):
+    if _thread.eliminates:
         return eliminate(factor[0], vector)
     return linalg.cho_solve(factor, vector, *args, **options)
 

@@ -49,7 +49,7 @@ def test_the_host_reads_of_loops_and_branches_outside_of_buffers(trips, reads):
     assert count_host_work(THUNKS, loops).reads == reads
 
 
-def test_a_branch_in_a_buffer_is_the_card_s():
+def test_a_branch_in_a_buffer_is_decided_by_the_card():
     captured = "\n".join("    " + line for line in THUNKS.splitlines() if line[:3] >= "011")
     assert count_host_work("000: kCommandBuffer [source | sink]\n" + captured, []) == (1, 0)
 
