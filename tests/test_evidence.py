@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from measured_models import write_measured
 
-from gpld.analysis.packed import unpacked
+from gpld.analysis.packed import pack, unpacked
 from gpld.analysis.scores import read_runs, score_at
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,18 @@ def test_page_is_that_of_the_runs(made):
 def test_first_paragraph_is_four_sentences(made):
     paragraph = made.split("\n\n")[1]
     assert len(re.findall(r"\.(?: [A-Z]|$)", paragraph)) == 4
+
+
+def test_a_study_is_on_the_page_once_it_is_packed(evidence, monkeypatch, tmp_path):
+    write_measured(tmp_path / "study", factor=0.5)
+    pack(tmp_path / "study", tmp_path / "prediction_study.json.gz")
+    monkeypatch.setattr(evidence, "_file", lambda name: tmp_path / f"{name}.json.gz")
+    sentence, tables = evidence.prediction()
+    assert sentence.count("better with the penalty") == 4
+    assert [table.title.split("? ")[-1] for table in tables[:2]] == [
+        "With 2,000 frames to learn from",
+        "5,000 frames to learn from",
+    ]
 
 
 def test_every_packed_run_is_on_a_page():

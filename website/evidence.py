@@ -108,9 +108,9 @@ def identity() -> Part:
         "    gpld train --preset dreamerv3 --precision mixed --task walker_walk --seed 0 \\\n"
         "        --env_steps 20000 --evaluation.every 5000",
         "Outputs, gradients and updated parameters are compared with recorded ones of the\n"
-        "official code by `pytest tests/parity`. Collection, replay, train ratio and resets show in a\n"
-        "learning curve only. How the published returns were measured is not documented: those of\n"
-        "training episodes, in which earlier agents act, would lag behind.",
+        "official code by `pytest tests/parity`. Collection, replay, train ratio and resets show\n"
+        "in a learning curve only. How the published returns were measured is not documented:\n"
+        "those of training episodes, in which earlier agents act, would lag behind.",
     ]
     if missing:
         notes.append(f"Not run yet: {_and(missing)}.")
@@ -209,7 +209,9 @@ def prediction() -> Part:
     with unpacked([_file("prediction_study")]) as folders:
         measured = [own for folder in folders for own in read_measured(folder)]
     first, *others = prediction_tables(measured)
-    first = first._replace(title=title, notes=[*first.notes, command, about])
+    first = first._replace(
+        title=f"{title} With {first.title}", notes=[*first.notes, command, about]
+    )
     return Part(f"World models alone: {'; '.join(answer(measured))}.", [first, *others])
 
 

@@ -1,8 +1,8 @@
 """Packed runs: their scores and settings in one small file that can be committed.
 
 Packed are settings, versions, machine, metrics and scores, of all runs of a folder and of the
-sweep that they belong to; not checkpoints, videos, pictures and logs. The file is a JSON object
-of texts by their paths, compressed by gzip. One that comes from somebody else is read within
+sweeps in it that they belong to; not checkpoints, videos, pictures and logs. The file is a JSON
+object of texts by their paths, compressed by gzip. One that comes from somebody else is read within
 limits, for which 2 GiB of memory are enough: `MOST_BYTES` of JSON, `MOST_FILES`, and
 `MOST_OF_A_FILE` of JSON for each.
 """
@@ -64,7 +64,10 @@ def pack(root: Path, file: Path, *, unreadable: Callable[[str], None] | None = N
     runs = list(find_runs(root))
     if not runs:
         raise UsageError(f"{root} holds no run folder.")
-    files, count = _texts(root, root, _OF_A_SWEEP), 0
+    files, count = dict[str, str](), 0
+    # A study is several sweeps, each in a folder of its own.
+    for folder in {root, *(root / own for run in runs for own in run.relative_to(root).parents)}:
+        files |= _texts(folder, root, _OF_A_SWEEP)
     for run in runs:
         try:
             files |= _texts(run, root, _OF_A_RUN)

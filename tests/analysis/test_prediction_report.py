@@ -1,15 +1,11 @@
 """Tables, sentences and pictures of measured world models, from numbers that are known."""
 
-import itertools
-import json
-
-import numpy as np
 import pytest
+from measured_models import write_measured
 
 from gpld.analysis.prediction_report import (
     BASELINE,
     RESULT,
-    ROWWISE,
     answer,
     draw_predictions_study,
     prediction_tables,
@@ -17,42 +13,13 @@ from gpld.analysis.prediction_report import (
 )
 from gpld.errors import UsageError
 
-TASKS = ("walker_walk", "cartpole_swingup")
-
-
-def write(root, *, factor, noise=0.02, seeds=5):
-    """Models whose errors are `factor` times as large with the penalty as without."""
-    for task, frames in itertools.product(TASKS, (2_000, 5_000)):
-        sweep = root / task / str(frames)
-        sweep.mkdir(parents=True)
-        (sweep / "arms.json").write_text(json.dumps({"no_penalty": BASELINE, "row-wise": ROWWISE}))
-        for arm, seed in itertools.product(("no_penalty", "row-wise"), range(seeds)):
-            run = sweep / arm / task / f"seed{seed}"
-            run.mkdir(parents=True)
-            (run / "config.json").write_text("{}")
-            own = factor if arm == "row-wise" else 1.0
-            error = (
-                own
-                * (0.3 if task == "walker_walk" else 0.05)
-                * np.exp(noise * np.random.default_rng([seed, frames, len(task)]).normal())
-            )
-            result = {
-                "task": task, "frames": frames, "seed": seed, "update": 10,
-                "horizons": [1, 5, 15, 45],
-                "observation": [error * scale for scale in (0.1, 0.4, 1, 2)],
-                "reward": [error * scale for scale in (0.2, 0.4, 1, 2)],
-                "kl": 2.0, "posterior": own * error, "prior": 1 / error,
-            }  # fmt: skip
-            (run / RESULT).write_text(json.dumps(result))
-    return read_measured(root)
-
 
 @pytest.mark.parametrize(
     ("factor", "verdict"),
     [(0.5, "better with the penalty"), (2.0, "worse with the penalty")],
 )
 def test_the_verdict_is_that_of_the_numbers(tmp_path, factor, verdict):
-    sentences = answer(write(tmp_path, factor=factor))
+    sentences = answer(write_measured(tmp_path, factor=factor))
     assert len(sentences) == 4
     for sentence in sentences:
         assert verdict in sentence
@@ -61,18 +28,18 @@ def test_the_verdict_is_that_of_the_numbers(tmp_path, factor, verdict):
 
 
 def test_without_a_difference_none_is_seen(tmp_path):
-    measured = write(tmp_path, factor=0.97, noise=0.3)
+    measured = write_measured(tmp_path, factor=0.97, noise=0.3)
     assert all("no difference seen" in sentence for sentence in answer(measured))
 
 
 def test_with_few_seeds_there_is_no_verdict(tmp_path):
-    for sentence in answer(write(tmp_path, factor=0.5, seeds=4)):
+    for sentence in answer(write_measured(tmp_path, factor=0.5, seeds=4)):
         assert "too few seeds to tell (5 at least)" in sentence
         assert sentence.endswith("4 seeds)")
 
 
 def test_tables_say_ratios_and_rank_correlations(tmp_path):
-    small, large, ranks = prediction_tables(write(tmp_path, factor=0.5))
+    small, large, ranks = prediction_tables(write_measured(tmp_path, factor=0.5))
     assert (small.title, large.title) == (
         "2,000 frames to learn from",
         "5,000 frames to learn from",
@@ -91,7 +58,7 @@ def test_tables_say_ratios_and_rank_correlations(tmp_path):
 
 
 def test_pictures_are_written(tmp_path):
-    measured = write(tmp_path / "runs", factor=0.5)
+    measured = write_measured(tmp_path / "runs", factor=0.5)
     files = draw_predictions_study(measured, tmp_path)
     names = ["frames.pdf", "frames.png", "horizons.pdf", "horizons.png", "smoothness.pdf",
              "smoothness.png"]  # fmt: skip
@@ -102,7 +69,7 @@ def test_pictures_are_written(tmp_path):
 def test_what_is_missing_or_damaged_is_said(tmp_path):
     with pytest.raises(UsageError, match=r"No world model in .* has been measured"):
         read_measured(tmp_path)
-    write(tmp_path / "runs", factor=1)
+    write_measured(tmp_path / "runs", factor=1)
     path = next(tmp_path.rglob(RESULT))
     path.write_text("{}")
     with pytest.raises(UsageError, match=r"prediction\.json is damaged: KeyError\('task'\)"):
