@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
-from mujoco.mjx._src import collision_driver, forward, smooth, solver
+from mujoco.mjx._src import collision_driver, smooth, solver
 
 from ...xla.choices import backend
 from ..backend import Implementation
@@ -198,7 +198,6 @@ def faithful(*, eliminate: bool = False) -> Iterator[None]:
         _replaced(collision_driver._COLLISION_FUNC, CORRECTED),
         _replaced(solver.__dict__, solutions | {"solve": solve, "_while_loop_scan": search}),
         _replaced(smooth.__dict__, solutions),
-        _replaced(forward.__dict__, solutions),
         jax.default_matmul_precision("highest"),
         jax.numpy_rank_promotion("allow"),
         jax.numpy_dtype_promotion("standard"),

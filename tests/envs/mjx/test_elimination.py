@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mujoco.mjx._src import forward, smooth, solver
+from mujoco.mjx._src import smooth, solver
 
 from gpld.envs.mjx.elimination import ELIMINATING_JAX, eliminate, eliminating
 from gpld.envs.mjx.model import load_model
@@ -74,7 +74,7 @@ def test_programs_for_a_gpu_call_no_library_for_systems(task):
         state = simulation.state(jnp.zeros(simulation.task.model.nq))
         program = str(jax.make_jaxpr(simulation.step)(state, jnp.zeros(1)))
         assert any(name in program for name in LIBRARY) == calls
-        assert all(module.jax is jax for module in (forward, smooth, solver))
+        assert all(module.jax is jax for module in (smooth, solver))
 
 
 def test_another_thread_has_the_factors_of_the_library():
