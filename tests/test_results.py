@@ -3,10 +3,18 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpld.analysis.packed import SUFFIX, unpacked
+from gpld.analysis.scores import (
+    probability_of_improvement,
+    read_runs,
+    score_table,
+    stratified_bootstrap,
+)
 from gpld.commands.plot import PlotArgs, score_tables
+from gpld.runs.zoo import open_run, zoo_names
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results" / "index.md"
@@ -23,6 +31,37 @@ def test_tables_are_those_of_the_runs(file):
         _, _, own = score_tables(PlotArgs(runs=tuple(folders), source=source))
     for table in own:
         assert table.markdown().replace("## ", "### ").strip() in page
+
+
+def runs_of(name):
+    with unpacked([ROOT / "results" / f"{name}{SUFFIX}"]) as folders:
+        return read_runs(folders, "checkpoints")
+
+
+def test_numbers_in_sentences_are_those_of_the_runs():
+    """Those that no table above them has."""
+    text = " ".join(PAGE.read_text().split())
+    pendulum = [run.scores[-1] for run in runs_of("pendulum")]
+    assert f"their means are {_and([f'{score:.0f}' for score in pendulum])}." in text
+    cartpole = sorted(run.scores[-1] for run in runs_of("cartpole"))
+    assert [f"{score:.1f}" for score in cartpole[1:]] == ["500.0"] * 4
+    assert f"of all 20 episodes; the other has {cartpole[0]:.0f}." in text
+    scores = score_table([run for run in runs_of("small") if run.arm == "GPLD"] + runs_of("joint"))
+    theirs, ours = scores.common("GPLD", "joint")
+    chance = stratified_bootstrap(probability_of_improvement, ours, theirs)
+    estimate, low, high = (f"{100 * float(value):.0f}" for value in chance)
+    assert f"Of pairs of runs, {estimate} % have the higher return with `joint`" in text
+    assert f"(95 % interval {low} to {high} %;" in text
+    for name in zoo_names():
+        episodes = read_runs([open_run(f"zoo:{name}").path], "checkpoints")[0].returns[-1]
+        named = re.findall(
+            rf"(\d+) ± (\d+) in 20 episodes of the last agent \(`zoo:{name}`\)", text
+        )
+        assert named in ([], [(f"{np.mean(episodes):.0f}", f"{np.std(episodes):.0f}")])
+
+
+def _and(words):
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def test_there_are_results():
