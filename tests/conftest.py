@@ -8,8 +8,8 @@ import signal
 # stands, and is remembered for `real_programs`; workers of xdist inherit both.
 os.environ.setdefault("XLA_FLAGS_GIVEN", os.environ.get("XLA_FLAGS", ""))
 os.environ["XLA_FLAGS"] = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    + os.environ["XLA_FLAGS_GIVEN"]
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false " + os.environ["XLA_FLAGS_GIVEN"]
 )
 
 import gpld  # noqa: F401  # isort: skip  # before JAX starts, whose flags it sets

@@ -307,7 +307,7 @@ def test_commands_of_a_first_hour_work(tmp_path):
     """Those that take seconds once the runs are of the preset `debug`, in a reader's order."""
     (tmp_path / "results").symlink_to(ROOT / "results")
     (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
-    pages = ("start/look_at_a_run", "start/stop_and_resume", "start/install", "howto/seeds")
+    pages = ("start/look_at_a_run", "start/stop_and_resume", "start/install")
     pages += ("howto/compare", "howto/reproduce")
     documents = ("README.md", *(f"docs/{page}.md" for page in pages))
     text = "\n".join((ROOT / name).read_text() for name in documents)
@@ -315,8 +315,6 @@ def test_commands_of_a_first_hour_work(tmp_path):
         "--preset small",
         "--resume runs/first",
         "--preset small --task walker_walk --run",
-        "--resume runs/walker",
-        "--preset small --task walker_walk --seeds 5",
     ):
         gpld(tmp_path, debug(has_command(text, f"gpld train {start}")))
     for start in ("doctor", "sensitivity", "evaluate runs/first", "plot runs/first"):

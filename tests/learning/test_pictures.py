@@ -31,7 +31,7 @@ def test_the_answer_is_read_from_a_picture(tmp_path):
     assert np.mean(line["scores"]) > 7
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_decoder_learns_what_a_task_looks_like(gl, tmp_path):
     config = dataclasses.replace(
         gpld.PRESETS["debug"],

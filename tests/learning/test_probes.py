@@ -51,6 +51,7 @@ def test_best_return_is_reached(trained, task, env_steps):
     assert np.mean(np.array(line["scores"]) == TASKS[task].optimal_return) >= 31 / 32
 
 
+@pytest.mark.exhaustive
 def test_discrete_actions_are_learned(trained):
     """Of 9 decisions in each of 32 episodes, one in a hundred may be wrong: they are sampled."""
     [line] = trained("probe_discrete", 1400).read("scores")

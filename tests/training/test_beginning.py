@@ -29,14 +29,15 @@ def outcome(folder):
     return lines, last["files"]["agent.eqx"]["sha256"], replay
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("loop", "env"),
     [
-        pytest.param("host", {"backend": "dmc"}, marks=pytest.mark.exhaustive),
-        pytest.param("host", {"backend": "dmc", "workers": 2}, marks=pytest.mark.slow),
-        pytest.param("host", {"backend": "batch"}, marks=pytest.mark.exhaustive),
-        pytest.param("host", {"backend": "mjx"}, marks=pytest.mark.exhaustive),
-        pytest.param("device", {"backend": "mjx"}, marks=pytest.mark.exhaustive),
+        ("host", {"backend": "dmc"}),
+        ("host", {"backend": "dmc", "workers": 2}),
+        ("host", {"backend": "batch"}),
+        ("host", {"backend": "mjx"}),
+        ("device", {"backend": "mjx"}),
     ],
     ids=["dmc", "workers", "batch", "mjx", "device"],
 )

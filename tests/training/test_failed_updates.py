@@ -86,7 +86,11 @@ def test_a_run_goes_on_after_a_bad_observation(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "other"), [("probe_delayed", "signal"), ("probe_discrete", "number")]
+    ("task", "other"),
+    [
+        ("probe_delayed", "signal"),
+        pytest.param("probe_discrete", "number", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_many_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path, task, other):
     _plant(monkeypatch, lambda step: step >= 25)

@@ -166,9 +166,8 @@ def test_a_run_that_is_resumed_is_the_one_that_never_stopped(whole, tmp_path):
     assert replays[0] == replays[1]
 
 
-@pytest.mark.parametrize(
-    "task", ["probe_discrete", pytest.param("target", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("task", ["probe_discrete", "target"])
 def test_discrete_actions_on_host_and_device(task, on_host, monkeypatch, tmp_path):
     """The same episodes by either loop; interrupted and resumed, bit for bit the same run.
 
@@ -195,6 +194,7 @@ def test_discrete_actions_on_host_and_device(task, on_host, monkeypatch, tmp_pat
     assert_close(timeless(whole, "metrics"), timeless(apart, "metrics"))
 
 
+@pytest.mark.exhaustive
 def test_many_skips_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_path):
     plant(monkeypatch, lambda step: step >= 25)
     config = dataclasses.replace(DEVICE, optimizer=DEBUG.optimizer)
