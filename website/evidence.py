@@ -234,7 +234,7 @@ def laptop() -> Part:
     ]
     tried = list(dict.fromkeys(own.task for own, *_ in runs))
     if rest := [f"`{task}`" for task in LAPTOP_TASKS if task not in tried]:
-        notes.append(f"Not run in these settings yet (`sweeps/laptop.toml`): {_and(rest)}.")
+        notes.append(f"No run yet (`sweeps/laptop.toml`): {_and(rest)}.")
     table = Table("Does it learn on a laptop?", header, rows, notes)
     ends = sorted(own.due_frames[-1] for own, *_ in runs)
     return Part(
