@@ -1,6 +1,7 @@
 """The page of evidence is what the committed runs give, and the README claims no more."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,19 +47,20 @@ def test_picture_is_that_of_the_runs(evidence, tmp_path):
 @pytest.fixture
 def spoil(evidence, monkeypatch, tmp_path):
     """Changes a file of the first run in one of the packed files, for this test."""
+    packed = evidence._file
 
-    def spoil(name, file, change):
-        runs = tmp_path / name
-        unpack(ROOT / "results" / f"{name}.json.gz", runs)
+    def spoil(name, file, change, change_runs=None):
+        runs, spoilt = tmp_path / name, tmp_path / f"{name}.json.gz"
+        if not runs.exists():
+            unpack(packed(name), runs)
         path = next(runs.rglob(file))
         path.write_text(change(path.read_text()))
-        pack(runs, tmp_path / f"{name}.json.gz")
-        packed = evidence._file
-
-        def changed(other):
-            return tmp_path / f"{name}.json.gz" if other == name else packed(other)
-
-        monkeypatch.setattr(evidence, "_file", changed)
+        if change_runs is not None:
+            change_runs(runs)
+        pack(runs, spoilt)
+        monkeypatch.setattr(
+            evidence, "_file", lambda other: spoilt if other == name else packed(other)
+        )
 
     return spoil
 
@@ -71,40 +73,91 @@ def number(key, value):
 @pytest.mark.parametrize(
     ("name", "file", "change", "message"),
     [
-        ("dreamerv3", "config.json", number("lambda0", 0.5), r"`gpld\.lambda0` is 0\.5, not 0"),
+        ("dreamerv3", "config.json", number("lambda0", 0.5), "`gpld.lambda0` is 0.5, not 0"),
         ("dreamerv3", "config.json", number("train_ratio", 32), "train_ratio` is 32, not 1024"),
         ("dreamerv3", "scores.jsonl", lambda text: "", "has no evaluation"),
         ("dreamerv3", "scores.jsonl", number("mean", "NaN"), "scores.jsonl"),
-        (
-            "dreamerv3",
-            "scores.jsonl",
-            lambda text: text[: text.index("\n") + 1],
-            "where a curve has",
-        ),
-        ("laptop", "config.json", number("lambda0", 0), "is not a run of GPLD"),
+        ("dreamerv3", "scores.jsonl", lambda text: text[: text.index("\n") + 1], "evaluated at a"),
+        ("laptop", "config.json", number("lambda0", 0), "`gpld.lambda0` is"),
+        ("laptop", "config.json", number("train_ratio", 512), "`replay.train_ratio` is"),
         ("laptop", "config.json", number("task", '"walker_run"'), "the tasks are cartpole_balance"),
-        ("small", "evaluation.json", lambda text: "", r"evaluation\.json"),
+        ("small", "evaluation.json", lambda text: "", "evaluation.json"),
+        ("small", "config.json", number("lambda0", 0.25), "`gpld.lambda0` is"),
     ],
 )
 def test_what_the_page_cannot_be_made_of_is_one_line(
-    evidence, spoil, monkeypatch, tmp_path, name, file, change, message
+    evidence, spoil, monkeypatch, capsys, tmp_path, name, file, change, message
 ):
     monkeypatch.setattr(evidence, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(evidence, "PICTURE", tmp_path / "page.png")
     spoil(name, file, change)
-    with pytest.raises(SystemExit, match=message) as ended:
+    with pytest.raises(SystemExit) as ended:
         evidence.main()
-    assert str(ended.value).startswith("error: ")
-    assert "\n" not in str(ended.value)
+    assert ended.value.code in (1, 2)
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert message in errors
     assert not list(tmp_path.glob("page.*"))
 
 
-def test_powers_are_those_of_as_many_seeds(evidence, monkeypatch):
-    monkeypatch.setattr(evidence, "_SHOWN_SEEDS", 10)
-    with pytest.raises(
-        UsageError, match="cartpole_balance has 5 seeds, and powers are known for 10"
-    ):
+def test_a_third_arm_is_not_compared(evidence, spoil):
+    spoil("small", "arms.json", lambda text: text.replace(': "GPLD"', ': "joint"'))
+    with pytest.raises(UsageError, match="The arms must be two, got DreamerV3, joint"):
         evidence.penalty()
+
+
+def test_powers_are_those_of_as_many_tasks_and_seeds(evidence, monkeypatch):
+    monkeypatch.setattr(evidence, "_SHOWN", {(1, 5): 1.8})
+    with pytest.raises(UsageError, match="No power is known of 4 tasks with 5 seeds"):
+        evidence.penalty()
+
+
+def test_another_seed_and_no_training_episodes(evidence, spoil):
+    """Two runs in one sentence; what is said of training episodes goes with them."""
+
+    def again(runs):
+        (run,) = (path.parent for path in runs.rglob("config.json"))
+        other = shutil.copytree(run, runs / "again")
+        config = other / "config.json"
+        config.write_text(number("seed", 1)(config.read_text()))
+
+    spoil("dreamerv3", "episodes.jsonl", lambda text: "", again)
+    sentence, (table,) = evidence.identity()
+    assert "DreamerV3 2 runs differ in their first frames from" in sentence
+    assert "walker_walk, seed 1, 20,000 frames)" in sentence
+    assert "training episodes of" not in table
+    assert "`walker_walk` seed 1" not in table
+
+
+def test_training_episodes_are_those_that_ended_last(evidence, spoil):
+    lines = '{"env_step": 8000, "frame": 8000, "score": 9}\n'
+    lines += '{"env_step": 15000, "frame": 15000, "score": 4}\n' * 2
+    spoil("dreamerv3", "episodes.jsonl", lambda text: lines)
+    _, (table,) = evidence.identity()
+    # Half way between 43.0 at 10,000 and 88.5 at 20,000.
+    assert "are 4.0 ± 0.0 (number: 2); a straight line between the published points is" in table
+    assert "is at 65.8." in table
+    spoil("dreamerv3", "episodes.jsonl", lambda text: lines.splitlines(keepends=True)[0])
+    assert "training episodes of" not in evidence.identity()[1][0]
+
+
+def test_nothing_learned(evidence, monkeypatch):
+    monkeypatch.setattr(evidence, "LEARNED", 2)
+    sentence, (table,) = evidence.laptop()
+    assert "), none reached 200 % of" in sentence
+    assert "| yes |" not in table
+
+
+def test_a_run_and_its_export_are_one_row(evidence, spoil):
+    rows = evidence.laptop().blocks[0].splitlines()
+    (row,) = [row for row in rows if row.startswith("| cartpole_balance |")]
+    assert row.startswith("| cartpole_balance | seed 0, `zoo:cartpole_balance` | 992 ± 1 | 20 |")
+    # Of another start, they are two runs.
+    for folder in ("cartpole_balance-s0", "ball_in_cup_catch-s0", "finger_spin-s0"):
+        spoil("laptop", f"{folder}/run.json", number("started", '"2020"'))
+    rows = evidence.laptop().blocks[0].splitlines()
+    assert len([row for row in rows if row.startswith("| cartpole_balance |")]) == 2
 
 
 def test_first_paragraph_is_four_sentences(made):

@@ -4,7 +4,8 @@ Whatever the page says in numbers is read from `results/` and from the agents of
 is not there is listed. `results/left_out.md` is written by hand.
 """
 
-import json
+import io
+import itertools
 import math
 import sys
 import warnings
@@ -45,9 +46,9 @@ _SEEDS = 2  # of each task whose curve is put beside the published one
 _IDENTITY_TASKS = ("walker_walk", "walker_stand")
 # Settings that leave the algorithm and its data as they are.
 _FREE = ("task", "seed", "run", "env_steps", "precision", "evaluation.", "log.", "checkpoint.")
-# Difference that four of five comparisons of one task with five seeds show, in standard deviations
-# over seeds: docs/understand/scores.md.
-_SHOWN, _SHOWN_SEEDS = 1.8, 5
+# Differences that four of five comparisons show, in standard deviations over seeds, by tasks and
+# seeds: docs/understand/scores.md.
+_SHOWN = {(1, 5): 1.8, (4, 5): 0.95, (18, 5): 0.45}
 
 
 class Part(NamedTuple):
@@ -95,10 +96,10 @@ def page() -> str:
 
 def identity() -> Part:
     """Compare the official setting with the published curves."""
-    rows, differences, notes = [], list[str](), list[str]()
     with unpacked([_file("dreamerv3")]) as folders:
         runs = identity_runs(folders)
-        notes = [_training_episodes(run) for run in runs]
+        training = [_training_episodes(run) for run in runs]
+    rows, differences = [], list[str]()
     for run in runs:
         curve = _published(run.task)
         for frames, episodes in zip(run.due_frames, run.returns, strict=True):
@@ -110,10 +111,9 @@ def identity() -> Part:
                 where = f"{run.task}, seed {run.seed}, {frames:,} frames"
                 differences.append(f"{difference:+.1f} ({where})")
                 cells = [f"{middle:.1f} ± {std:.1f}", f"{difference:+.1f}"]
-            own = f"{np.mean(episodes):.1f} ± {np.std(episodes):.1f}; {len(episodes)}"
-            rows.append([run.task, str(run.seed), f"{frames:,}", own, *cells])
-    if not differences:
-        raise UsageError("No run of results/dreamerv3.json.gz has an evaluation where a curve has.")
+            own = [f"{np.mean(episodes):.1f} ± {np.std(episodes):.1f}", str(len(episodes))]
+            rows.append([run.task, str(run.seed), f"{frames:,}", *own, *cells])
+    _must(len(differences) > 0, "No run was evaluated at a frame of its published curve.")
     missing = [
         f"`{task}` seed {seed}"
         for task in _IDENTITY_TASKS
@@ -124,7 +124,8 @@ def identity() -> Part:
         "task",
         "seed",
         "frames",
-        "ours: mean ± standard deviation over episodes; episodes",
+        "ours: mean ± standard deviation over episodes",
+        "episodes",
         "published: mean ± standard deviation over five seeds",
         "difference, in these deviations",
     ]
@@ -132,24 +133,24 @@ def identity() -> Part:
         f"![Returns over frames, ours beside the published mean and band]({PICTURE.name})",
         "    gpld train --preset dreamerv3 --precision mixed --task walker_walk --seed 0 \\\n"
         "        --env_steps 20000 --evaluation.every 5000",
-        *filter(None, notes),
+        *filter(None, training),
         "How the published returns were measured is not documented. If they are those of\n"
-        "training episodes, in which earlier agents act, evaluations are ahead of them. One seed\n"
-        "cannot tell a difference of implementations from chance.",
+        "training episodes, in which earlier agents act, evaluations are ahead of them.",
         "Single updates are another matter: outputs, losses, gradients and updated parameters\n"
         "equal those that the paper's published code gave for the same small networks and\n"
-        "batches, to the rounding of float32 (`pytest tests/parity`). That code is DreamerV3 with\n"
-        "the penalty. Collection, replay, train ratio and resets show in a learning curve only.",
+        "batches, to the rounding of float32, with modes of distributions in place of draws\n"
+        "(`pytest tests/parity`). That code is DreamerV3 with the penalty. Collection, replay,\n"
+        "train ratio and resets show in a learning curve only.",
     ]
     if missing:
         notes.append(f"Not run yet: {_and(missing)}.")
     table = Table("Is this DreamerV3?", header, rows, notes)
-    differ = f"{len(runs)} runs differ" if len(runs) > 1 else "a single run differs"
+    whose = "a single run differs in its" if len(runs) == 1 else f"{len(runs)} runs differ in their"
     return Part(
         "Single updates equal those recorded from the paper's published code, which is DreamerV3 "
-        f"with the penalty, to rounding; in the official setting of DreamerV3 {differ} in its "
-        "first frames from the published mean, in standard deviations of the five published seeds, "
-        f"by {_and(differences)}.",
+        f"with the penalty, to rounding; in the official setting of DreamerV3 {whose} first frames "
+        "from the published mean, in standard deviations of the five published seeds, by "
+        f"{_and(differences)}.",
         [table.markdown()],
     )
 
@@ -163,54 +164,76 @@ def identity_runs(folders: Sequence[Path]) -> list[RunScores]:
 
 
 def _training_episodes(run: RunScores) -> str:
-    """Say what training episodes have that ended at the same frame, the last such ones."""
+    """Say what the training episodes have that ended last, all at the same frame.
+
+    Nothing is said where they did not end between two published points.
+    """
     episodes = RunFolder(run.path).read("episodes")
-    if not episodes:
-        return ""
-    frame = episodes[-1]["frame"]
-    scores = [episode["score"] for episode in episodes if episode["frame"] == frame]
+    frame = episodes[-1]["frame"] if episodes else 0
+    scores = [
+        own["score"] for own in episodes if own["frame"] == frame and own["score"] is not None
+    ]
     curve = _published(run.task)
+    if not scores or not curve.frames[0] <= frame <= curve.frames[-1]:
+        return ""
     between = float(np.interp(frame, curve.frames, curve.mean))
     return (
-        f"Its {len(scores)} training episodes that ended at {frame:,} frames ({run.task}, seed "
-        f"{run.seed}) have\n{np.mean(scores):.1f} ± {np.std(scores):.1f}; a straight line between "
-        f"the published points is at {between:.1f} there."
+        f"The last training episodes of {run.task}, seed {run.seed}, ended at {frame:,} frames. "
+        f"Their returns\nare {np.mean(scores):.1f} ± {np.std(scores):.1f} (number: {len(scores)}); "
+        f"a straight line between the published points is at {between:.1f}."
     )
 
 
+class _Trained(NamedTuple):
+    """A run that shows what a processor can learn, and its agent in the zoo."""
+
+    scores: RunScores
+    config: Config
+    cores: int
+    minutes: float | None
+    """Minutes that it took; None if its metrics are not there."""
+
+    agent: str | None
+
+
 def laptop() -> Part:
-    """Say which tasks are learned on one core of a processor within minutes."""
-    zoo = {_started(open_run(f"zoo:{name}").path): name for name in zoo_names()}
-    runs = list[tuple[RunScores, str, float]]()
+    """Say which tasks are learned without a GPU."""
+    agents = {_identity(own.scores): own for own in map(_trained_agent, zoo_names())}
     with unpacked([_file("laptop")]) as folders:
-        for own in _read(folders):
-            runs.append((own, zoo.pop(_started(own.path), ""), _minutes(own.path)))
-    for name in zoo.values():
-        (own,) = _read([open_run(f"zoo:{name}").path])
-        runs.append((own, name, math.nan))
-    for own, *_ in runs:
-        _must(own.arm == "GPLD", f"{own.name} is not a run of GPLD.")
-        _must(own.task in LAPTOP_TASKS, f"{own.name}: the tasks are {', '.join(LAPTOP_TASKS)}.")
-    runs.sort(key=lambda run: (LAPTOP_TASKS.index(run[0].task), run[0].seed))
+        scores = _read(folders)
+        first = RunFolder(scores[0].path).config()
+        for own in scores:
+            _check_settings(own, first)
+        runs = []
+        for own in map(_trained, scores):
+            agent = agents.pop(_identity(own.scores), None)
+            runs.append(own if agent is None else own._replace(agent=agent.agent))
+    runs += agents.values()
+    for own in runs:
+        known, name = ", ".join(LAPTOP_TASKS), own.scores.name
+        _must(own.config.gpld.lambda0 > 0, f"{name} is not a run of GPLD.")
+        _must(own.scores.task in LAPTOP_TASKS, f"{name}: the tasks are {known}.")
+    runs.sort(key=lambda own: (LAPTOP_TASKS.index(own.scores.task), own.scores.seed))
     rows, learned = [], []
-    for own, name, minutes in runs:
-        episodes, which = own.returns[-1], f"seed {own.seed}"
-        if name:
-            # The same agent as in the last evaluation, in more episodes.
-            (more,) = _read([open_run(f"zoo:{name}").path], "checkpoints")
-            episodes, which = more.returns[-1], f"{which}, `zoo:{name}`"
-        need, random = LEARNED * float(_published(own.task).mean[-1]), random_return(own.task)
-        assert random is not None  # of a task of the suite
-        if (reached := np.mean(episodes) >= need) and own.task not in learned:
-            learned.append(own.task)
+    for own in runs:
+        task, episodes, which = own.scores.task, own.scores.returns[-1], f"seed {own.scores.seed}"
+        if own.agent is not None:
+            # That of the last evaluation, in more episodes.
+            (more,) = _read([open_run(own.agent).path], "checkpoints")
+            episodes, which = more.returns[-1], f"{which}, `{own.agent}`"
+        need, random = LEARNED * float(_published(task).mean[-1]), random_return(task)
+        if (reached := np.mean(episodes) >= need) and task not in learned:
+            learned.append(task)
         rows.append(
             [
-                own.task,
+                task,
                 which,
-                f"{np.mean(episodes):.0f} ± {np.std(episodes):.0f}; {len(episodes)}",
-                f"{own.due_frames[-1]:,}",
-                "-" if math.isnan(minutes) else f"{minutes:.0f}",
-                f"{random:.0f}",
+                f"{np.mean(episodes):.0f} ± {np.std(episodes):.0f}",
+                str(len(episodes)),
+                f"{own.scores.due_frames[-1]:,}",
+                "-" if own.minutes is None else f"{own.minutes:.0f}",
+                str(own.cores),
+                "-" if random is None else f"{random:.0f}",
                 f"{need:.0f}",
                 "yes" if reached else "no",
             ]
@@ -218,56 +241,84 @@ def laptop() -> Part:
     header = [
         "task",
         "run",
-        "last agent: mean return ± standard deviation; episodes",
+        "last agent: mean return ± standard deviation",
+        "episodes",
         "frames",
         "minutes",
+        "cores",
         "random actions",
         "learned from",
         "learned",
     ]
+    coefficients = sorted({own.config.gpld.lambda0 for own in runs})
     notes = [
         f"A task counts as learned from {100 * LEARNED:.0f} % of the published return at 490,000\n"
-        "frames, the last of the published curve; that share was chosen before the runs. All\n"
-        "runs are of GPLD, with a coefficient of 0.5 at first, on one core of a server's\n"
-        "processor that other work shared. Minutes are those of the whole run, evaluations\n"
-        "included; agents of the zoo that are no run of `results/laptop.json.gz` have none.",
+        "frames, the last of the published curve. All runs are of GPLD, with a first coefficient\n"
+        f"(`gpld.lambda0`) of {_and([str(own) for own in coefficients])}, on a server's processor "
+        "that other work shared. Minutes\nare those of the whole run, evaluations included; "
+        "cores are those it was given.",
     ]
-    tried = list(dict.fromkeys(own.task for own, *_ in runs))
+    tried = list(dict.fromkeys(own.scores.task for own in runs))
     if rest := [f"`{task}`" for task in LAPTOP_TASKS if task not in tried]:
         notes.append(f"No run yet (`sweeps/laptop.toml`): {_and(rest)}.")
     table = Table("Does it learn on a laptop?", header, rows, notes)
-    ends = sorted(own.due_frames[-1] for own, *_ in runs)
+    frames = _range([int(own.scores.due_frames[-1]) for own in runs])
+    cores = _range([own.cores for own in runs])
     return Part(
-        f"Of the tasks that GPLD was trained on for {ends[0]:,} to {ends[-1]:,} frames on one core "
-        f"({_and(tried)}), {_and(learned) or 'none'} reached {100 * LEARNED:.0f} % of the return "
-        "that is published at 490,000 frames.",
+        f"Of the tasks that GPLD was trained on for {frames} frames on {cores} cores of a "
+        f"processor ({_and(tried)}), {_and(learned) or 'none'} reached {100 * LEARNED:.0f} % of "
+        "the return that is published at 490,000 frames.",
         [table.markdown()],
     )
+
+
+def _trained(run: RunScores, agent: str | None = None) -> _Trained:
+    folder = RunFolder(run.path)
+    seconds = [row.get("time/seconds") or 0.0 for row in folder.read("metrics")]
+    minutes = sum(seconds) / 60 if seconds else None
+    return _Trained(run, folder.config(), folder.record()["machine"]["cores"], minutes, agent)
+
+
+def _trained_agent(name: str) -> _Trained:
+    (own,) = _read([open_run(f"zoo:{name}").path])
+    return _trained(own, f"zoo:{name}")
+
+
+def _identity(run: RunScores) -> tuple[str, str, int]:
+    """Return what a run and its export have in common and no other run has."""
+    return RunFolder(run.path).record()["started"], run.task, run.seed
 
 
 def penalty() -> Part:
     """Compare runs with the penalty and without."""
     with unpacked([_file("small")]) as folders:
-        scores = score_table(_read(folders, "checkpoints"))
+        runs = _read(folders, "checkpoints")
+        first = {own.arm: RunFolder(own.path).config() for own in reversed(runs)}
+        for own in runs:
+            _check_settings(own, first[own.arm])
+        scores = score_table(runs)
+    arms = ", ".join(scores.scores)
+    _must(set(scores.scores) == {"DreamerV3", "GPLD"}, f"The arms must be two, got {arms}.")
     baseline, own = scores.common("DreamerV3", "GPLD")
     *_, sentence = answers(scores, baseline="DreamerV3")
-    for arm in (baseline, own):
-        for task, runs in arm.items():
-            seeds = f"{task} has {len(runs)} seeds, and powers are known for {_SHOWN_SEEDS}."
-            _must(len(runs) == _SHOWN_SEEDS, seeds)
+    (seeds, *others) = {len(runs) for arm in (baseline, own) for runs in arm.values()}
+    known = not others and {(1, seeds), (len(own), seeds)} <= _SHOWN.keys()
+    _must(known, f"No power is known of {len(own)} tasks with {seeds} seeds, or each has others.")
+    alone, together = _SHOWN[1, seeds], _SHOWN[len(own), seeds]
     rows = []
     for task in own:
-        deviations = [arm[task].std(ddof=1) for arm in (baseline, own)]
-        pooled = math.sqrt(np.mean(np.square(deviations)))
+        pooled = math.sqrt(np.mean([arm[task].var(ddof=1) for arm in (baseline, own)]))
         arms = [f"{arm[task].mean():.0f} ± {arm[task].std():.0f}" for arm in (baseline, own)]
-        rows.append([task, *arms, f"{random_return(task):.0f}", f"{_SHOWN * pooled:.0f}"])
+        rows.append([task, *arms, f"{random_return(task) or 0:.0f}", f"{alone * pooled:.0f}"])
     header = ["task", "DreamerV3", "GPLD", "random actions", "difference that would be seen"]
     notes = [
-        "Mean ± standard deviation over runs. Last column: a comparison of this task alone, with\n"
-        f"as many seeds, shows a difference of {_SHOWN} standard deviations (those of both arms,\n"
-        "pooled) in 80 % of cases; half of that is enough if all four tasks differ to the same\n"
-        "side ([How many seeds](understand/scores.md#how-many-seeds)). Where both arms are at the\n"
-        "level of random actions, nothing was learned yet that could differ.",
+        "Mean ± population standard deviation over runs. Last column: a comparison of this task\n"
+        f"alone, with as many seeds, shows a difference of {alone} standard deviations in 80 % of\n"
+        "cases (pooled over both arms, for a population of which these runs are a sample, and so\n"
+        f"larger than those in the table); if each of {len(own)} tasks differs by as much,\n"
+        f"{together} are enough ([How many seeds](understand/scores.md#how-many-seeds)). Where\n"
+        "both arms are at the level of random actions or below, nothing was learned yet that\n"
+        "could differ.",
     ]
     table = Table("Does the penalty help?", header, rows, notes)
     return Part(
@@ -312,7 +363,7 @@ def draw() -> Figure:
         band = {"color": "0.35", "alpha": 0.18, "linewidth": 0}
         label = "± 1 standard deviation over seeds"
         axes.fill_between(frames, middle - std, middle + std, **band, label=label)
-        for run, marker in zip([run for run in runs if run.task == task], "osD^v", strict=False):
+        for run, marker in zip([own for own in runs if own.task == task], itertools.cycle("osD^v")):
             deviations = [np.std(episodes) for episodes in run.returns]
             style = {"color": "#1b4f9c", "marker": marker, "capsize": 3, "markersize": 5}
             label = f"ours, seed {run.seed} (bars: over episodes)"
@@ -329,12 +380,15 @@ def draw() -> Figure:
 
 def main() -> None:
     """Write the page and its picture, or say in one line what is wrong and leave both."""
+    picture = io.BytesIO()
     try:
-        text, figure = page(), draw()
+        text = page()
+        draw().savefig(picture, dpi=130)
     except (UsageError, MachineError, LeftOut, OSError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
     PAGE.write_text(text)
-    figure.savefig(PICTURE, dpi=130)
+    PICTURE.write_bytes(picture.getvalue())
 
 
 def _file(name: str) -> Path:
@@ -366,17 +420,9 @@ def _published(task: str) -> PublishedCurve:
     return curves[0]
 
 
-def _started(run: Path) -> str:
-    return RunFolder(run).record()["started"]
-
-
-def _minutes(run: Path) -> float:
-    """Return the minutes that a run took, as its own metrics have them; 0 if it has none."""
-    file = run / "metrics.jsonl"
-    if not file.exists():
-        return 0.0
-    rows = map(json.loads, file.read_text().splitlines())
-    return sum(row.get("time/seconds", 0.0) for row in rows) / 60
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -14,7 +14,10 @@ OWN = NOTEBOOKS[0].with_name("your_own_environment.ipynb")
 PENALTY = NOTEBOOKS[0].with_name("the_penalty_alone.ipynb")
 DREAMS = NOTEBOOKS[0].with_name("from_an_agent_to_its_dreams.ipynb")
 # What the cell with the tag `parameters` becomes, where running in full is for readers.
-SMALL = {DREAMS: "run, num_episodes = 'zoo:cartpole_swingup', 2"}
+SMALL = {
+    OWN: "env_steps = 300",
+    DREAMS: "run, num_episodes = 'zoo:cartpole_swingup', 2",
+}
 
 
 def execute(path, folder, environment, parameters=None):
@@ -40,9 +43,7 @@ def pictures(notebook):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize(
-    "path", [path for path in NOTEBOOKS if path != OWN], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path, real_programs):
     # Compiling takes less time than running, unless little is run.
     programs = dict(os.environ) if path in SMALL else real_programs

@@ -29,15 +29,14 @@ def outcome(folder):
     return lines, last["files"]["agent.eqx"]["sha256"], replay
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("loop", "env"),
     [
-        ("host", {"backend": "dmc"}),
-        ("host", {"backend": "dmc", "workers": 2}),
-        ("host", {"backend": "batch"}),
-        ("host", {"backend": "mjx"}),
-        ("device", {"backend": "mjx"}),
+        pytest.param("host", {"backend": "dmc"}, marks=pytest.mark.slow),
+        pytest.param("host", {"backend": "dmc", "workers": 2}, marks=pytest.mark.exhaustive),
+        pytest.param("host", {"backend": "batch"}, marks=pytest.mark.exhaustive),
+        pytest.param("host", {"backend": "mjx"}, marks=pytest.mark.exhaustive),
+        pytest.param("device", {"backend": "mjx"}, marks=pytest.mark.exhaustive),
     ],
     ids=["dmc", "workers", "batch", "mjx", "device"],
 )

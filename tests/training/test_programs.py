@@ -41,8 +41,8 @@ def test_a_run_compiles_few_programs(flags, most, tmp_path):
     """Keys, networks, policy state, update, sums, policy in training and evaluation, a report."""
     usual = "--preset debug --env_steps 64 --evaluation.every 32 --log.report_every 32"
     arguments = f"{tmp_path / 'run'} {usual} {flags}".split()
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
-    env = {**os.environ, "XLA_FLAGS": flags}
+    two_devices = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    env = {**os.environ, "XLA_FLAGS": two_devices}
     command = [sys.executable, "-c", RUN, *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     [line] = [line for line in ended.stdout.splitlines() if line.startswith("PROGRAMS")]
