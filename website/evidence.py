@@ -120,16 +120,10 @@ def identity() -> Part:
         for seed in range(_SEEDS)
         if not any((run.task, run.seed) == (task, seed) for run in runs)
     ]
-    header = [
-        "task",
-        "seed",
-        "frames",
-        "ours: mean ± standard deviation over episodes",
-        "episodes",
-        "published: mean ± standard deviation over five seeds",
-        "difference, in these deviations",
-    ]
+    header = ["task", "seed", "frames", "ours", "episodes", "published", "difference"]
     notes = [
+        "Ours: mean return ± standard deviation over episodes. Published: mean ± standard\n"
+        "deviation over five seeds, in which the difference is given.",
         f"![Returns over frames, ours beside the published mean and band]({PICTURE.name})",
         "    gpld train --preset dreamerv3 --precision mixed --task walker_walk --seed 0 \\\n"
         "        --env_steps 20000 --evaluation.every 5000",
@@ -241,7 +235,7 @@ def laptop() -> Part:
     header = [
         "task",
         "run",
-        "last agent: mean return ± standard deviation",
+        "last agent",
         "episodes",
         "frames",
         "minutes",
@@ -252,6 +246,7 @@ def laptop() -> Part:
     ]
     coefficients = sorted({own.config.gpld.lambda0 for own in runs})
     notes = [
+        "Last agent: its mean return ± standard deviation over episodes.",
         f"A task counts as learned from {100 * LEARNED:.0f} % of the published return at 490,000\n"
         "frames, the last of the published curve. All runs are of GPLD, with a first coefficient\n"
         f"(`gpld.lambda0`) of {_and([str(own) for own in coefficients])}, on a server's processor "
