@@ -152,7 +152,9 @@ def test_nothing_learned(evidence, monkeypatch):
 def test_a_run_and_its_export_are_one_row(evidence, spoil):
     rows = evidence.laptop().blocks[0].splitlines()
     (row,) = [row for row in rows if row.startswith("| cartpole_balance |")]
-    assert row.startswith("| cartpole_balance | seed 0, `zoo:cartpole_balance` | 992 ± 1 | 20 |")
+    assert row.startswith(
+        "| cartpole_balance | seed 0, `zoo:cartpole_balance` | 992 ± 1 | yes | 594 |"
+    )
     # Of another start, they are two runs.
     for folder in ("cartpole_balance-s0", "ball_in_cup_catch-s0", "finger_spin-s0"):
         spoil("laptop", f"{folder}/run.json", number("started", '"2020"'))

@@ -223,30 +223,31 @@ def laptop() -> Part:
                 task,
                 which,
                 f"{np.mean(episodes):.0f} ± {np.std(episodes):.0f}",
+                "yes" if reached else "no",
+                f"{need:.0f}",
+                "-" if random is None else f"{random:.0f}",
                 str(len(episodes)),
                 f"{own.scores.due_frames[-1]:,}",
                 "-" if own.minutes is None else f"{own.minutes:.0f}",
                 str(own.cores),
-                "-" if random is None else f"{random:.0f}",
-                f"{need:.0f}",
-                "yes" if reached else "no",
             ]
         )
     header = [
         "task",
         "run",
         "last agent",
+        "learned",
+        "from",
+        "random",
         "episodes",
         "frames",
         "minutes",
         "cores",
-        "random actions",
-        "learned from",
-        "learned",
     ]
     coefficients = sorted({own.config.gpld.lambda0 for own in runs})
     notes = [
-        "Last agent: its mean return ± standard deviation over episodes.",
+        "Last agent: its mean return ± standard deviation over episodes. Random: the mean return\n"
+        "of random actions.",
         f"A task counts as learned from {100 * LEARNED:.0f} % of the published return at 490,000\n"
         "frames, the last of the published curve. All runs are of GPLD, with a first coefficient\n"
         f"(`gpld.lambda0`) of {_and([str(own) for own in coefficients])}, on a server's processor "
