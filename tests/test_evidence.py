@@ -73,16 +73,26 @@ def number(key, value):
 @pytest.mark.parametrize(
     ("name", "file", "change", "message"),
     [
-        ("dreamerv3", "config.json", number("lambda0", 0.5), "`gpld.lambda0` is 0.5, not 0"),
-        ("dreamerv3", "config.json", number("train_ratio", 32), "train_ratio` is 32, not 1024"),
+        (
+            "dreamerv3",
+            "config.json",
+            number("lambda0", 0.5),
+            "gpld.lambda0 is 0.5 there and 0.0 here",
+        ),
+        (
+            "dreamerv3",
+            "config.json",
+            number("train_ratio", 32),
+            "train_ratio is 32 there and 1024 here",
+        ),
         ("dreamerv3", "scores.jsonl", lambda text: "", "has no evaluation"),
         ("dreamerv3", "scores.jsonl", number("mean", "NaN"), "scores.jsonl"),
         ("dreamerv3", "scores.jsonl", lambda text: text[: text.index("\n") + 1], "evaluated at a"),
-        ("laptop", "config.json", number("lambda0", 0), "`gpld.lambda0` is"),
-        ("laptop", "config.json", number("train_ratio", 512), "`replay.train_ratio` is"),
+        ("laptop", "config.json", number("lambda0", 0), "gpld.lambda0 is"),
+        ("laptop", "config.json", number("train_ratio", 512), "replay.train_ratio is"),
         ("laptop", "config.json", number("task", '"walker_run"'), "the tasks are cartpole_balance"),
         ("small", "evaluation.json", lambda text: "", "evaluation.json"),
-        ("small", "config.json", number("lambda0", 0.25), "`gpld.lambda0` is"),
+        ("small", "config.json", number("lambda0", 0.25), "gpld.lambda0 is"),
     ],
 )
 def test_what_the_page_cannot_be_made_of_is_one_line(

@@ -21,7 +21,7 @@ from gpld.analysis.prediction_report import answer, prediction_tables, read_meas
 from gpld.analysis.published import PublishedCurve, published_curves, random_return
 from gpld.analysis.scores import RunScores, Source, read_runs, score_table
 from gpld.analysis.tables import Table, answers
-from gpld.config import Config, flatten
+from gpld.config import Config, differences, flatten
 from gpld.config.presets import PRESETS
 from gpld.errors import LeftOut, MachineError, UsageError
 from gpld.runs.folder import RunFolder
@@ -44,8 +44,6 @@ LEARNED = 0.6
 
 _SEEDS = 2  # of each task whose curve is put beside the published one
 _IDENTITY_TASKS = ("walker_walk", "walker_stand")
-# Settings that leave the algorithm and its data as they are.
-_FREE = ("task", "seed", "run", "env_steps", "precision", "evaluation.", "log.", "checkpoint.")
 # Differences that four of five comparisons show, in standard deviations over seeds, by tasks and
 # seeds: docs/understand/scores.md.
 _SHOWN = {(1, 5): 1.8, (4, 5): 0.95, (18, 5): 0.45}
@@ -83,8 +81,9 @@ def page() -> str:
             "commands of these runs, and further ones.",
             "",
             "GPLD is DreamerV3 with a penalty that makes the posterior latent distribution smooth.",
-            "A frame is one step of the environment; with an action repeat of 2 an env step is two",
-            "frames. *Published* are the curves of the official DreamerV3 (danijar/dreamerv3).",
+            "A frame is one control step of the simulator; with an action repeat of 2 an env step",
+            "is two frames. *Published* are the curves of the official DreamerV3",
+            "(danijar/dreamerv3).",
             "",
             *(block for part in parts for block in part.blocks),
             "## What was left out",
@@ -99,7 +98,7 @@ def identity() -> Part:
     with unpacked([_file("dreamerv3")]) as folders:
         runs = identity_runs(folders)
         training = [_training_episodes(run) for run in runs]
-    rows, differences = [], list[str]()
+    rows, apart = [], list[str]()
     for run in runs:
         curve = _published(run.task)
         for frames, episodes in zip(run.due_frames, run.returns, strict=True):
@@ -109,11 +108,11 @@ def identity() -> Part:
                 middle, std = float(curve.mean[there[0]]), float(curve.std[there[0]])
                 difference = (np.mean(episodes) - middle) / std
                 where = f"{run.task}, seed {run.seed}, {frames:,} frames"
-                differences.append(f"{difference:+.1f} ({where})")
+                apart.append(f"{difference:+.1f} ({where})")
                 cells = [f"{middle:.1f} ± {std:.1f}", f"{difference:+.1f}"]
             own = [f"{np.mean(episodes):.1f} ± {np.std(episodes):.1f}", str(len(episodes))]
             rows.append([run.task, str(run.seed), f"{frames:,}", *own, *cells])
-    _must(len(differences) > 0, "No run was evaluated at a frame of its published curve.")
+    _must(len(apart) > 0, "No run was evaluated at a frame of its published curve.")
     missing = [
         f"`{task}` seed {seed}"
         for task in _IDENTITY_TASKS
@@ -144,7 +143,7 @@ def identity() -> Part:
         "Single updates equal those recorded from the paper's published code, which is DreamerV3 "
         f"with the penalty, to rounding; in the official setting of DreamerV3 {whose} first frames "
         "from the published mean, in standard deviations of the five published seeds, by "
-        f"{_and(differences)}.",
+        f"{_and(apart)}.",
         [table.markdown()],
     )
 
@@ -190,8 +189,8 @@ class _Trained(NamedTuple):
     agent: str | None
 
 
-def laptop() -> Part:
-    """Say which tasks are learned without a GPU."""
+def _all_trained() -> list[_Trained]:
+    """Read the runs of the sweep for laptops and the agents of the zoo; an agent's run is one."""
     agents = {_identity(own.scores): own for own in map(_trained_agent, zoo_names())}
     with unpacked([_file("laptop")]) as folders:
         scores = _read(folders)
@@ -207,15 +206,19 @@ def laptop() -> Part:
         known, name = ", ".join(LAPTOP_TASKS), own.scores.name
         _must(own.config.gpld.lambda0 > 0, f"{name} is not a run of GPLD.")
         _must(own.scores.task in LAPTOP_TASKS, f"{name}: the tasks are {known}.")
-    runs.sort(key=lambda own: (LAPTOP_TASKS.index(own.scores.task), own.scores.seed))
-    rows, learned = [], []
+    return sorted(runs, key=lambda own: (LAPTOP_TASKS.index(own.scores.task), own.scores.seed))
+
+
+def laptop() -> Part:
+    """Say which tasks are learned without a GPU."""
+    runs, rows, learned = _all_trained(), [], []
     for own in runs:
         task, episodes, which = own.scores.task, own.scores.returns[-1], f"seed {own.scores.seed}"
         if own.agent is not None:
             # That of the last evaluation, in more episodes.
             (more,) = _read([open_run(own.agent).path], "checkpoints")
             episodes, which = more.returns[-1], f"{which}, `{own.agent}`"
-        need, random = LEARNED * float(_published(task).mean[-1]), random_return(task)
+        need = LEARNED * float(_published(task).mean[-1])
         if (reached := np.mean(episodes) >= need) and task not in learned:
             learned.append(task)
         rows.append(
@@ -225,7 +228,7 @@ def laptop() -> Part:
                 f"{np.mean(episodes):.0f} ± {np.std(episodes):.0f}",
                 "yes" if reached else "no",
                 f"{need:.0f}",
-                "-" if random is None else f"{random:.0f}",
+                _random(task),
                 str(len(episodes)),
                 f"{own.scores.due_frames[-1]:,}",
                 "-" if own.minutes is None else f"{own.minutes:.0f}",
@@ -305,7 +308,7 @@ def penalty() -> Part:
     for task in own:
         pooled = math.sqrt(np.mean([arm[task].var(ddof=1) for arm in (baseline, own)]))
         arms = [f"{arm[task].mean():.0f} ± {arm[task].std():.0f}" for arm in (baseline, own)]
-        rows.append([task, *arms, f"{random_return(task) or 0:.0f}", f"{alone * pooled:.0f}"])
+        rows.append([task, *arms, _random(task), f"{alone * pooled:.0f}"])
     header = ["task", "DreamerV3", "GPLD", "random actions", "difference that would be seen"]
     notes = [
         "Mean ± population standard deviation over runs. Last column: a comparison of this task\n"
@@ -404,16 +407,21 @@ def _must(condition: bool, message: str) -> None:
 
 
 def _check_settings(run: RunScores, expected: Config) -> None:
-    own = flatten(RunFolder(run.path).config())
-    for name, value in flatten(expected).items():
-        free = name.startswith(_FREE)
-        _must(free or own[name] == value, f"{run.name}: `{name}` is {own[name]}, not {value}.")
+    stored = flatten(RunFolder(run.path).config())
+    free = {name: stored[name] for name in ("task", "seed", "precision")}
+    others = differences(stored, flatten(expected) | free)
+    _must(not others, f"{run.name} has settings of its own: {'; '.join(others)}.")
 
 
 def _published(task: str) -> PublishedCurve:
     curves = [own for own in published_curves(task) if own.label.startswith("DreamerV3")]
     _must(len(curves) == 1, f"There is no published curve of {task}.")
     return curves[0]
+
+
+def _random(task: str) -> str:
+    known = random_return(task)
+    return "-" if known is None else f"{known:.0f}"
 
 
 def _range(numbers: Sequence[int]) -> str:

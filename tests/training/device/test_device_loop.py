@@ -151,14 +151,19 @@ def terminated_after(env_step, path, train):
         thread.join()
 
 
+def check_resumes(config, whole, path, *, stopped_after):
+    """Trains with an interruption, and expects the lines of the run that had none."""
+    with pytest.raises(Interrupted):
+        terminated_after(stopped_after, path, lambda: train(config, path))
+    train(config, path)
+    for name in ("metrics", "episodes", "scores"):
+        assert timeless(RunFolder(path), name) == timeless(whole, name)
+
+
 def test_a_run_that_is_resumed_is_the_one_that_never_stopped(whole, tmp_path):
     """Bit for bit, and wherever the calls of the program end."""
     path = tmp_path / "run"
-    with pytest.raises(Interrupted):
-        terminated_after(200, path, lambda: train(DEVICE, path))
-    train(DEVICE, path)
-    for name in ("metrics", "episodes", "scores"):
-        assert timeless(RunFolder(path), name) == timeless(whole, name)
+    check_resumes(DEVICE, whole, path, stopped_after=200)
     final = [checkpoint.read(run.latest_checkpoint()) for run in (RunFolder(path), whole)]
     agents = [found.manifest["files"]["agent.eqx"]["sha256"] for found in final]
     assert agents[0] == agents[1]
@@ -170,9 +175,10 @@ def test_a_run_that_is_resumed_is_the_one_that_never_stopped(whole, tmp_path):
     "task", ["probe_discrete", pytest.param("target", marks=pytest.mark.exhaustive)]
 )
 def test_discrete_actions_on_host_and_device(task, on_host, monkeypatch, tmp_path):
-    """Also in an environment of one's own, with repeated actions and a time limit of ours.
+    """Both loops have the same episodes and metrics.
 
-    That one is interrupted and resumed, too, and is bit for bit the same run.
+    Also in an environment of one's own, with repeated actions and a time limit of ours; that run
+    is interrupted and resumed besides, bit for bit.
     """
     monkeypatch.setattr(own, "_registered", {"target": Target})
     env = HOST.env
@@ -188,12 +194,7 @@ def test_discrete_actions_on_host_and_device(task, on_host, monkeypatch, tmp_pat
     assert timeless(whole, "episodes") == timeless(apart, "episodes")
     assert_close(timeless(whole, "metrics"), timeless(apart, "metrics"))
     if task == "target":
-        path = tmp_path / "resumed"
-        with pytest.raises(Interrupted):
-            terminated_after(100, path, lambda: train(device, path))
-        train(device, path)
-        for name in ("metrics", "episodes", "scores"):
-            assert timeless(RunFolder(path), name) == timeless(whole, name)
+        check_resumes(device, whole, tmp_path / "resumed", stopped_after=100)
 
 
 @pytest.mark.exhaustive
