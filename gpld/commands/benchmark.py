@@ -56,8 +56,8 @@ class BenchmarkArgs:
     seconds that MJX compiles. adapters: what they add to a step of an environment of Gymnasium or
     dm_env. plot: draws results of update and table4. gpu-program: launches and memory of the
     programs of an NVIDIA GPU, which need not be there, in a fixed matrix of settings; JAX's CUDA
-    plugin must be installed. gpu-simulation: the same of a control step of MJX, for a task of each
-    domain."""
+    plugin must be installed. gpu-simulation: the same of a control step, for
+    every task that MJX simulates."""
 
     repetitions: Annotated[int, at_least(1)] = 5
     """How often everything is timed, in turn."""
