@@ -32,22 +32,17 @@ def tolerance(
             simulation. dm_control squares the two differently, see `_square`.
     """
     xp = namespace(x)
-    square = xp.square if entries else _square
-
-    def fall(x):
-        if sigmoid == "gaussian":
-            return xp.exp(-0.5 * square(x * _GAUSSIAN_SCALE))
-        return 1 / (square(x * _LONG_TAIL_SCALE) + 1)
-
     lower, upper = bounds
     if lower == upper == 0 and margin > 0:
-        return fall(abs(x) / margin)  # 1 at 0
+        return _fall(abs(x) / margin, sigmoid, entries)  # 1 at 0
     if math.isinf(upper):
         within, distance = lower <= x, lower - x
     else:
         within = xp.logical_and(lower <= x, x <= upper)
         distance = xp.where(x < lower, lower - x, x - upper)
-    return within.astype(x.dtype) if margin == 0 else xp.where(within, 1.0, fall(distance / margin))
+    if margin == 0:
+        return within.astype(x.dtype)
+    return xp.where(within, 1.0, _fall(distance / margin, sigmoid, entries))
 
 
 def ramp(x: Array, bound: float, *, margin: float, value_at_margin: float = 0.0) -> Array:
@@ -62,6 +57,15 @@ def small_controls(ctrl: Array) -> Array:
     xp = namespace(ctrl)
     parabolas = xp.where(abs(ctrl) < 1, 1 - xp.square(ctrl), 0.0)
     return (4 + parabolas.mean(axis=-1)) / 5
+
+
+def _fall(x: Array, sigmoid: str, entries: bool) -> Array:
+    """Return 1 at 0 and 0.1 at 1, the margin."""
+    xp = namespace(x)
+    square = xp.square if entries else _square
+    if sigmoid == "gaussian":
+        return xp.exp(-0.5 * square(x * _GAUSSIAN_SCALE))
+    return 1 / (square(x * _LONG_TAIL_SCALE) + 1)
 
 
 def _square(x: Array) -> Array:
