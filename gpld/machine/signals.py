@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -73,6 +73,27 @@ class Interrupts(contextlib.AbstractContextManager):
                     if os.isatty(1):
                         os.write(1, _SHOW_CURSOR)
                 os._exit(128 + signal.SIGINT)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Have SIGINT, SIGTERM and SIGHUP wait for the end of a block; only for the main thread.
+
+    An interrupt within `subprocess.Popen` would leave a process running that nobody knows.
+    """
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in handlers.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if caught:
+            signal.raise_signal(caught[0])
 
 
 def _ignore(*_: object) -> None:

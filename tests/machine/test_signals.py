@@ -7,8 +7,9 @@ import threading
 import time
 
 import jax
+import pytest
 
-from gpld.machine.signals import Interrupts
+from gpld.machine.signals import Interrupts, deferred
 from gpld.runs.console import outlook
 from gpld.xla import cache
 
@@ -103,3 +104,30 @@ def test_outside_the_main_thread_nothing_is_changed():
     thread.start()
     thread.join()
     assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+def test_a_signal_waits_for_the_end_of_a_block():
+    done = []
+    handler = signal.getsignal(signal.SIGINT)
+
+    def stopped():
+        with deferred():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.raise_signal(number)
+            done.append("started")
+        done.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert done == ["started"]
+    assert signal.getsignal(signal.SIGINT) == handler
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with deferred():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, handler)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ....machine.signals import deferred
 from ....machine.subprocesses import failure, python_command, python_environment
 from .part import Part
 
@@ -46,25 +47,27 @@ def run_part(part: Part, folder: Path, *, small: bool, seconds: float) -> dict[s
         "JAX_COMPILATION_CACHE_DIR": given("JAX_COMPILATION_CACHE_DIR", str(folder / "programs")),
         "XLA_FLAGS": " ".join([*given("XLA_FLAGS", "").split(), *part.xla_flags]),
     }
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [*python_command(code), json.dumps(task)],
-            env=python_environment(**environment),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process = None
     try:
+        with log.open("w") as file, deferred():
+            process = subprocess.Popen(
+                [*python_command(code), json.dumps(task)],
+                env=python_environment(**environment),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         if process.wait(seconds) != 0:
             text = log.read_text(encoding="utf-8", errors="replace")
             status, reason = "failed", failure(process.returncode, text)
     except subprocess.TimeoutExpired:
         status, reason = "out of time", f"had {seconds:.0f} s"
     finally:
-        with contextlib.suppress(ProcessLookupError):  # nothing of it is left
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):  # nothing of it is left
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     found, strange = _read(rows)
     if status == "ok" and (strange or not found):
         status, reason = "failed", f"left {len(found)} rows and {strange} lines that are none"

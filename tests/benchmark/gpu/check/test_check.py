@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -124,13 +125,35 @@ def test_what_a_part_prints_is_no_result(faulty, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_part_that_hangs_is_ended_with_all_that_it_started(faulty, tmp_path):
-    found = run_part(faulty("hangs"), tmp_path, small=True, seconds=20)
-    assert (found["status"], found["reason"]) == ("out of time", "had 20 s")
+def test_a_part_that_hangs_is_ended_with_all_that_it_started(faulty, tmp_path, monkeypatch):
+    wait, rows = subprocess.Popen.wait, tmp_path / "hangs" / "rows.jsonl"
+
+    def wait_once_it_hangs(process, timeout=None):  # however long it takes to start
+        while process.poll() is None and timeout is not None and not rows.stat().st_size:
+            time.sleep(0.05)
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait_once_it_hangs)
+    found = run_part(faulty("hangs"), tmp_path, small=True, seconds=1)
+    assert (found["status"], found["reason"]) == ("out of time", "had 1 s")
     end = time.monotonic() + 5
     while is_running(found["rows"]["child"]["pid"]) and time.monotonic() < end:
         time.sleep(0.05)
     assert not is_running(found["rows"]["child"]["pid"])
+
+
+def test_a_part_that_is_interrupted_while_it_starts_is_ended(faulty, tmp_path, monkeypatch):
+    start, started = subprocess.Popen.__init__, []
+
+    def interrupted(process, *args, **kwargs):
+        start(process, *args, **kwargs)
+        started.append(process.pid)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_part(faulty("hangs"), tmp_path, small=True, seconds=100)
+    assert not is_running(started[0])
 
 
 @pytest.fixture
