@@ -91,6 +91,7 @@ def number(key, value):
         ("laptop", "config.json", number("lambda0", 0), "gpld.lambda0 is"),
         ("laptop", "config.json", number("train_ratio", 512), "replay.train_ratio is"),
         ("laptop", "config.json", number("task", '"walker_run"'), "the tasks are cartpole_balance"),
+        ("laptop", "arms.json", lambda text: text.replace("ratio 64", "ratio 8"), "is of no arm"),
         ("small", "evaluation.json", lambda text: "", "evaluation.json"),
         ("small", "config.json", number("lambda0", 0.25), "gpld.lambda0 is"),
     ],
@@ -163,11 +164,11 @@ def test_a_run_and_its_export_are_one_row(evidence, spoil):
     rows = evidence.laptop().blocks[0].splitlines()
     (row,) = [row for row in rows if row.startswith("| cartpole_balance |")]
     assert row.startswith(
-        "| cartpole_balance | seed 0, `zoo:cartpole_balance` | 992 ± 1 | yes | 594 |"
+        "| cartpole_balance | seed 0, `zoo:cartpole_balance` | 32 | 992 ± 1 | yes | 594 |"
     )
     # Of another start, they are two runs.
-    for folder in ("cartpole_balance-s0", "ball_in_cup_catch-s0", "finger_spin-s0"):
-        spoil("laptop", f"{folder}/run.json", number("started", '"2020"'))
+    folder = "train_ratio_32/cartpole_balance/seed0"
+    spoil("laptop", f"{folder}/run.json", number("started", '"2020"'))
     rows = evidence.laptop().blocks[0].splitlines()
     assert len([row for row in rows if row.startswith("| cartpole_balance |")]) == 2
 

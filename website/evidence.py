@@ -26,6 +26,7 @@ from gpld.config.presets import PRESETS
 from gpld.errors import LeftOut, MachineError, UsageError
 from gpld.runs.folder import RunFolder
 from gpld.runs.zoo import open_run, zoo_names
+from gpld.sweep.spec import read_sweep
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evidence.md"
@@ -194,9 +195,10 @@ def _all_trained() -> list[_Trained]:
     agents = {_identity(own.scores): own for own in map(_trained_agent, zoo_names())}
     with unpacked([_file("laptop")]) as folders:
         scores = _read(folders)
-        first = RunFolder(scores[0].path).config()
+        sweep = read_sweep(ROOT / "sweeps" / "laptop.toml")
         for own in scores:
-            _check_settings(own, first)
+            _must(own.arm in sweep.arms, f"{own.name} is of no arm of sweeps/laptop.toml.")
+            _check_settings(own, sweep.config(own.arm, own.task, [own.seed], own.path))
         runs = []
         for own in map(_trained, scores):
             agent = agents.pop(_identity(own.scores), None)
@@ -206,7 +208,14 @@ def _all_trained() -> list[_Trained]:
         known, name = ", ".join(LAPTOP_TASKS), own.scores.name
         _must(own.config.gpld.lambda0 > 0, f"{name} is not a run of GPLD.")
         _must(own.scores.task in LAPTOP_TASKS, f"{name}: the tasks are {known}.")
-    return sorted(runs, key=lambda own: (LAPTOP_TASKS.index(own.scores.task), own.scores.seed))
+    return sorted(
+        runs,
+        key=lambda own: (
+            LAPTOP_TASKS.index(own.scores.task),
+            own.config.replay.train_ratio,
+            own.scores.seed,
+        ),
+    )
 
 
 def laptop() -> Part:
@@ -225,6 +234,7 @@ def laptop() -> Part:
             [
                 task,
                 which,
+                f"{own.config.replay.train_ratio:g}",
                 f"{np.mean(episodes):.0f} ± {np.std(episodes):.0f}",
                 "yes" if reached else "no",
                 f"{need:.0f}",
@@ -238,6 +248,7 @@ def laptop() -> Part:
     header = [
         "task",
         "run",
+        "train ratio",
         "last agent",
         "learned",
         "from",
