@@ -220,53 +220,42 @@ def _all_trained() -> list[_Trained]:
 
 def laptop() -> Part:
     """Say which tasks are learned without a GPU."""
-    runs, rows, learned = _all_trained(), [], []
+    runs, rows, learned, agents = _all_trained(), [], [], []
     for own in runs:
-        task, episodes, which = own.scores.task, own.scores.returns[-1], f"seed {own.scores.seed}"
+        task, episodes = own.scores.task, own.scores.returns[-1]
+        run = f"train ratio {own.config.replay.train_ratio:g}, seed {own.scores.seed}"
         if own.agent is not None:
             # That of the last evaluation, in more episodes.
             (more,) = _read([open_run(own.agent).path], "checkpoints")
-            episodes, which = more.returns[-1], f"{which}, `{own.agent}`"
+            episodes = more.returns[-1]
+            agents.append(f"`{own.agent}` ({run})")
         need = LEARNED * float(_published(task).mean[-1])
         if (reached := np.mean(episodes) >= need) and task not in learned:
             learned.append(task)
         rows.append(
             [
                 task,
-                which,
-                f"{own.config.replay.train_ratio:g}",
-                f"{np.mean(episodes):.0f} ± {np.std(episodes):.0f}",
-                "yes" if reached else "no",
-                f"{need:.0f}",
+                run,
+                f"{np.mean(episodes):.0f} ± {np.std(episodes):.0f} ({len(episodes)})",
+                f"{'yes' if reached else 'no'} ({need:.0f})",
                 _random(task),
-                str(len(episodes)),
                 f"{own.scores.due_frames[-1]:,}",
-                "-" if own.minutes is None else f"{own.minutes:.0f}",
-                str(own.cores),
+                f"{'-' if own.minutes is None else f'{own.minutes:.0f}'} ({own.cores})",
             ]
         )
-    header = [
-        "task",
-        "run",
-        "train ratio",
-        "last agent",
-        "learned",
-        "from",
-        "random",
-        "episodes",
-        "frames",
-        "minutes",
-        "cores",
-    ]
+    header = ["task", "run", "last agent", "learned", "random", "frames", "minutes"]
     coefficients = sorted({own.config.gpld.lambda0 for own in runs})
     notes = [
-        "Last agent: its mean return ± standard deviation over episodes. Random: the mean return\n"
-        "of random actions.",
+        "Last agent: its mean return ± standard deviation over episodes, and their number.\n"
+        "Random: the mean return of random actions.",
         f"A task counts as learned from {100 * LEARNED:.0f} % of the published return at 490,000\n"
-        "frames, the last of the published curve. All runs are of GPLD, with a first coefficient\n"
-        f"(`gpld.lambda0`) of {_and([str(own) for own in coefficients])}, on a server's processor "
-        "that other work shared. Minutes\nare those of the whole run, evaluations included; "
-        "cores are those it was given.",
+        "frames, the last of the published curve; that is the number behind the answer. All runs\n"
+        f"are of GPLD, with a first coefficient (`gpld.lambda0`) of "
+        f"{_and([str(own) for own in coefficients])},\non a server's processor that other work "
+        "shared. Minutes are those of the whole run,\nevaluations included; behind them is the "
+        "number of cores.",
+        "Some of these agents are in [the zoo](reference/zoo.md):\n\n"
+        + "\n".join(f"- {agent}" for agent in agents),
     ]
     tried = list(dict.fromkeys(own.scores.task for own in runs))
     if rest := [f"`{task}`" for task in LAPTOP_TASKS if task not in tried]:
