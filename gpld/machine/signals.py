@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # A bar hides the cursor of its terminal while it is there.
 _SHOW_CURSOR = b"\x1b[?25h\n"
@@ -41,9 +41,8 @@ class Interrupts(contextlib.AbstractContextManager):
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for name in _SIGNALS:
-            number = getattr(signal, name, None)  # there is no SIGHUP on Windows
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, _ignore)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -77,13 +76,15 @@ class Interrupts(contextlib.AbstractContextManager):
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Have SIGINT, SIGTERM and SIGHUP wait for the end of a block; only for the main thread.
+    """Have SIGINT, SIGTERM and SIGHUP wait for the end of a block.
 
     An interrupt within `subprocess.Popen` would leave a process running that nobody knows.
+    Outside the main thread, which alone is interrupted, nothing is changed.
     """
     caught: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in handlers.items():
         if handler != signal.SIG_IGN:
             signal.signal(number, lambda number, _: caught.append(number))
