@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ..envs.score_range import score_range
-from ..errors import UsageError
 from ..machine.files import writing
 from .curves import Arm, Curve, arm_scores, by_arm, curve, relative_to
 from .plain import plain
@@ -134,18 +133,15 @@ def draw_aggregates(
         stamp: As for `draw_task_curves`.
 
     Returns:
-        The files: a PNG and a PDF; none if no task is left.
+        The files: a PNG and a PDF; none if arms have no task in common, or none is left.
 
     Raises:
-        UsageError: If arms have no task in common, or none at that moment.
         MachineError: If a file cannot be written.
     """
     by_name = by_arm(runs)
     names = list(by_name)
     trained = [{run.task for run in own} for own in by_name.values()]
-    tasks = [task for task in table.common(*names)[0] if all(task in own for own in trained)]
-    if not tasks:
-        raise UsageError(f"{' and '.join(names)} have no task in common.")
+    tasks = [task for task in table.common_tasks(*names) if all(task in own for own in trained)]
     known = [task for task in tasks if score_range(task) is not None]
     if not known:
         return []

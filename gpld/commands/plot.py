@@ -150,13 +150,16 @@ def score_tables(
     missing = list(dict.fromkeys([*scores.missing, *empty, *left_out]))
     scores = scores._replace(missing=missing)
     tables = [task_table(scores, published=options.published)]
-    baseline = options.baseline
-    if baseline is None and "DreamerV3" in scores.scores:
+    arms = list(scores.scores)
+    baseline, together = options.baseline, bool(scores.common_tasks(*arms))
+    if baseline is None and "DreamerV3" in arms and together:
         baseline = "DreamerV3"
     if baseline is not None:
         tables.append(aggregate_table(scores, baseline=baseline))
-    elif line := missing_ranges(run.task for run in runs):
-        tables = [own._replace(notes=[*own.notes, line]) for own in tables]
+    else:
+        apart = "" if together else f"{' and '.join(arms)} have no task in common."
+        for line in filter(None, (apart, missing_ranges(run.task for run in runs))):
+            tables = [own._replace(notes=[*own.notes, line]) for own in tables]
     return scores, baseline, tables
 
 

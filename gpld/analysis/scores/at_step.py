@@ -61,6 +61,10 @@ class ScoreTable(NamedTuple):
     episodes: dict[int, list[str]]
     """Names of the runs by the fewest episodes that one of their evaluations there has."""
 
+    def common_tasks(self, *arms: str) -> list[str]:
+        """The tasks on which every one of these arms has scores."""
+        return [task for task in self.scores[arms[0]] if all(task in self.scores[a] for a in arms)]
+
     def common(self, *arms: str) -> list[TaskScores]:
         """Scores of arms on the tasks that all of them have.
 
@@ -73,7 +77,7 @@ class ScoreTable(NamedTuple):
                     f"There is no arm {arm} at {self.frame:,} frames, but "
                     f"{', '.join(self.scores) or 'none'}."
                 )
-        tasks = [task for task in self.scores[arms[0]] if all(task in self.scores[a] for a in arms)]
+        tasks = self.common_tasks(*arms)
         if not tasks:
             raise UsageError(f"{' and '.join(arms)} have no task in common.")
         return [{task: self.scores[arm][task] for task in tasks} for arm in arms]
