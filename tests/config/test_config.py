@@ -409,11 +409,10 @@ def test_mjx_is_small_with_many_environments_on_the_device():
     assert changed == {
         *("preset", "loop", "env_steps", "replay.train_ratio", "evaluation.every"),
         *("env.num_envs", "env.backend", "env.stagger", "log.every", "log.report_every"),
+        *("ac.horizon", "ac.imag_length", "optimizer.learning_rate"),
     }
-    # As many updates.
     ratios = [PRESETS[name].replay.updates_per_env_step for name in ("small", "mjx")]
     assert ratios == [1 / 2, 1 / 8]
-    assert mjx["env_steps"] * ratios[1] == small["env_steps"] * ratios[0]
 
 
 @pytest.mark.parametrize(
