@@ -10,8 +10,11 @@ from matplotlib.testing.compare import compare_images
 from measured_models import write_measured
 
 from gpld.analysis.packed import pack, unpack, unpacked
-from gpld.analysis.scores import read_runs, score_at
+from gpld.analysis.scores import read_runs
+from gpld.config import flatten
+from gpld.config.flags import parse_settings
 from gpld.errors import UsageError
+from gpld.sweep.spec import read_sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -90,8 +93,17 @@ def number(key, value):
         ("dreamerv3", "scores.jsonl", lambda text: text[: text.index("\n") + 1], "evaluated at a"),
         ("laptop", "config.json", number("lambda0", 0), "gpld.lambda0 is"),
         ("laptop", "config.json", number("train_ratio", 512), "replay.train_ratio is"),
-        ("laptop", "config.json", number("task", '"walker_run"'), "the tasks are cartpole_balance"),
+        (
+            "laptop",
+            "config.json",
+            number("task", '"walker_run"'),
+            "sweeps/laptop.toml has other tasks",
+        ),
         ("laptop", "arms.json", lambda text: text.replace("ratio 64", "ratio 8"), "is of no arm"),
+        ("first", "config.json", number("seed", 77), "sweeps/first.toml has other tasks or seeds"),
+        ("first", "config.json", number("env_steps", 30_000), "first.toml are missing"),
+        ("small", "arms.json", lambda text: text.replace(': "GPLD"', ': "joint"'), "is of no arm"),
+        ("first", "config.json", number("horizon", 100), "ac.horizon is 100 there and 333.0 here"),
         ("small", "evaluation.json", lambda text: "", "evaluation.json"),
         ("small", "config.json", number("lambda0", 0.25), "gpld.lambda0 is"),
     ],
@@ -110,12 +122,6 @@ def test_what_the_page_cannot_be_made_of_is_one_line(
     assert errors.count("\n") == 1
     assert message in errors
     assert not list(tmp_path.glob("page.*"))
-
-
-def test_a_third_arm_is_not_compared(evidence, spoil):
-    spoil("small", "arms.json", lambda text: text.replace(': "GPLD"', ': "joint"'))
-    with pytest.raises(UsageError, match="The arms must be two, got DreamerV3, joint"):
-        evidence.penalty()
 
 
 def test_powers_are_those_of_as_many_tasks_and_seeds(evidence, monkeypatch):
@@ -196,18 +202,34 @@ def test_every_packed_run_is_on_a_page():
         assert f"results/{file.name}" in pages
 
 
-def test_returns_that_the_readme_names():
-    """Of the five seeds of its first command: the lowest and the highest."""
+def test_a_seed_of_the_first_command_that_is_missing_is_said(evidence, spoil):
+    def without_one(runs):
+        shutil.rmtree(next(runs.rglob("seed9")))
+
+    spoil("first", "config.json", lambda text: text, without_one)
+    with pytest.raises(UsageError, match=r"Runs of sweeps/first\.toml are missing"):
+        evidence.first_command()
+
+
+def test_what_the_readme_says_of_its_first_command(evidence):
+    """With how many seeds it is learned, and what the lowest and the highest reach."""
     text = " ".join((ROOT / "README.md").read_text().split())
-    (steps, low, high), *others = re.findall(
-        r"after ([\d,]+) env steps the five are at (\d+) to (\d+)", text
-    )
-    assert not others
-    with unpacked([ROOT / "results" / "small.json.gz"]) as folders:
-        runs = [
-            run for run in read_runs(folders) if (run.task, run.arm) == ("cartpole_balance", "GPLD")
-        ]
-        frame = int(steps.replace(",", "")) * runs[0].action_repeat
-        returns = np.array([score_at(run, frame=frame) for run in runs])
-    assert len(runs) == 5
-    assert (round(returns.min()), round(returns.max())) == (int(low), int(high))
+    with unpacked([ROOT / "results" / "first.json.gz"]) as folders:
+        last = np.array([run.scores[-1] for run in read_runs(folders, "checkpoints")])
+    enough = np.sum(last >= evidence.FIRST_RETURN)
+    assert enough >= 9
+    assert f"{evidence.FIRST_RETURN} or more with {enough} of ten seeds" in text
+    assert f"the lowest of the ten has {last.min():.0f}, the highest {last.max():.0f}" in text
+
+
+def test_the_sweep_of_the_first_command_is_that_command():
+    """In all that changes what is learned; wherever a reader finds it."""
+    sweep = read_sweep(ROOT / "sweeps" / "first.toml")
+    (task,), (arm,) = sweep.tasks, sweep.arms
+    expected = flatten(sweep.config(arm, task, [0], Path("runs/first")))
+    for page in ("README.md", "docs/index.md", "docs/start/first_run.md", "gpld/__main__.py"):
+        pattern = r"(?:gpld train|train.py) (--preset .*--run runs/first)"
+        flags = re.findall(pattern, (ROOT / page).read_text())[0].split()
+        own = flatten(parse_settings(flags))
+        different = {name for name, value in own.items() if value != expected[name]}
+        assert different == {"evaluation.video_every", "evaluation.predictions"}, page

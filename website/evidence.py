@@ -43,6 +43,9 @@ LAPTOP_TASKS = (
 LEARNED = 0.6
 """Share of the published return at 490,000 frames from which a task counts as learned."""
 
+FIRST_RETURN = 800
+"""Return that the last agent of the README's first command is to reach."""
+
 _SEEDS = 2  # of each task whose curve is put beside the published one
 _IDENTITY_TASKS = ("walker_walk", "walker_stand")
 # Differences that four of five comparisons show, in standard deviations over seeds, by tasks and
@@ -194,13 +197,8 @@ def _all_trained() -> list[_Trained]:
     """Read the runs of the sweep for laptops and the agents of the zoo; an agent's run is one."""
     agents = {_identity(own.scores): own for own in map(_trained_agent, zoo_names())}
     with unpacked([_file("laptop")]) as folders:
-        scores = _read(folders)
-        sweep = read_sweep(ROOT / "sweeps" / "laptop.toml")
-        for own in scores:
-            _must(own.arm in sweep.arms, f"{own.name} is of no arm of sweeps/laptop.toml.")
-            _check_settings(own, sweep.config(own.arm, own.task, [own.seed], own.path))
         runs = []
-        for own in map(_trained, scores):
+        for own in map(_trained, _of_sweep("laptop", folders)):
             agent = agents.pop(_identity(own.scores), None)
             runs.append(own if agent is None else own._replace(agent=agent.agent))
     runs += agents.values()
@@ -215,6 +213,20 @@ def _all_trained() -> list[_Trained]:
             own.config.replay.train_ratio,
             own.scores.seed,
         ),
+    )
+
+
+def first_command() -> str:
+    """Say with how many seeds the first command of the README learns its task."""
+    with unpacked([_file("first")]) as folders:
+        runs = _of_sweep("first", folders, "checkpoints")
+        whole = [RunFolder(run.path).config().env_steps <= run.env_steps[-1] for run in runs]
+    sweep = read_sweep(ROOT / "sweeps" / "first.toml")
+    _must(all(whole) and len(runs) == len(sweep.seeds), "Runs of sweeps/first.toml are missing.")
+    enough = sum(run.scores[-1] >= FIRST_RETURN for run in runs)
+    return (
+        f"with {enough} of {len(runs)} seeds the first command of the README "
+        f"({_and(list(sweep.tasks))}) reached {FIRST_RETURN}"
     )
 
 
@@ -266,7 +278,7 @@ def laptop() -> Part:
     return Part(
         f"Of the tasks that GPLD was trained on for {frames} frames on {cores} cores of a "
         f"processor ({_and(tried)}), {_and(learned) or 'none'} reached {100 * LEARNED:.0f} % of "
-        "the return that is published at 490,000 frames.",
+        f"the return that is published at 490,000 frames; {first_command()}.",
         [table.markdown()],
     )
 
@@ -291,13 +303,7 @@ def _identity(run: RunScores) -> tuple[str, str, int]:
 def penalty() -> Part:
     """Compare runs with the penalty and without."""
     with unpacked([_file("small")]) as folders:
-        runs = _read(folders, "checkpoints")
-        first = {own.arm: RunFolder(own.path).config() for own in reversed(runs)}
-        for own in runs:
-            _check_settings(own, first[own.arm])
-        scores = score_table(runs)
-    arms = ", ".join(scores.scores)
-    _must(set(scores.scores) == {"DreamerV3", "GPLD"}, f"The arms must be two, got {arms}.")
+        scores = score_table(_of_sweep("small", folders, "checkpoints"))
     baseline, own = scores.common("DreamerV3", "GPLD")
     *_, sentence = answers(scores, baseline="DreamerV3")
     (seeds, *others) = {len(runs) for arm in (baseline, own) for runs in arm.values()}
@@ -398,6 +404,17 @@ def _read(folders: Sequence[Path], source: Source = "training") -> list[RunScore
     runs = read_runs(folders, source)
     for run in runs:
         _must(len(run.returns) > 0, f"{run.name} has no evaluation.")
+    return runs
+
+
+def _of_sweep(name: str, folders: Sequence[Path], source: Source = "training") -> list[RunScores]:
+    """Read the runs of a sweep, and see that they are those of its file."""
+    runs, sweep = _read(folders, source), read_sweep(ROOT / "sweeps" / f"{name}.toml")
+    for own in runs:
+        _must(own.arm in sweep.arms, f"{own.name} is of no arm of sweeps/{name}.toml.")
+        listed = own.task in sweep.tasks and own.seed in sweep.seeds
+        _must(listed, f"{own.name}: sweeps/{name}.toml has other tasks or seeds.")
+        _check_settings(own, sweep.config(own.arm, own.task, [own.seed], own.path))
     return runs
 
 

@@ -6,7 +6,7 @@ grey is as good. All positions are in frames.
 
 import itertools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ..config.config import task_defaults
 from ..envs.score_range import score_range
 from ..machine.files import writing
 from .curves import Arm, Curve, arm_scores, by_arm, curve, relative_to
@@ -97,7 +98,7 @@ def draw_task_curves(
         axes.set_xlim(0, max(c.frames[-1] for c in curves.values()) * 1.04)
         if published:
             _draw_published(axes, task, styles, pixels=all(run.pixels for run in own))
-        whole_range(axes, task)
+        whole_range(axes, task, {run.action_repeat for run in own})
         axes.set_title(plain(task), fontsize="medium")
         finish(axes)
     for axes in list(panels):  # those that no task was left for
@@ -283,12 +284,19 @@ def _draw_profiles(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def whole_range(axes: Axes, task: str) -> None:
-    """Shows all returns that a task can have, if that is known, and what random actions have."""
-    random = random_return(task)
+def whole_range(axes: Axes, task: str, action_repeats: Collection[int]) -> None:
+    """Shows all returns that a task can have, if that is known, and what random actions have.
+
+    Args:
+        axes: The panel.
+        task: The task.
+        action_repeats: Those of the runs. Others than random actions had are named.
+    """
+    random, measured = random_return(task), task_defaults(task)["action_repeat"]
     if random is not None:
         dashed = {"color": "black", "linestyle": (0, (6, 4)), "linewidth": 0.8}
-        axes.axhline(random, **dashed, label="random actions")
+        others = "" if {*action_repeats} == {measured} else f" (action repeat {measured})"
+        axes.axhline(random, **dashed, label=f"random actions{others}")
     known = score_range(task)
     if known is not None:
         axes.set_ylim(known.lowest, known.best + 0.04 * (known.best - known.lowest))

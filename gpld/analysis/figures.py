@@ -55,7 +55,7 @@ def learning_curve(folder: RunFolder) -> None:
     if published is not None and config.env.observations == "vectors":
         label = f"{method} in the paper, after 1M frames"
         axes.axhline(published.mean, color="0.3", linestyle=":", label=label)
-    _finish(figure, axes, config.task, _title(config))
+    _finish(figure, axes, config, _title(config))
     save_picture(figure, folder.learning_curve)
 
 
@@ -86,7 +86,7 @@ def seed_curves(runs: Path, path: Path, *, arm: str, task: str) -> None:
     steps = seeds.frames / config.action_repeat
     means = seeds.scores[task].mean(axis=-1)
     axes.plot(steps, means, "o-", color=_LINE, markersize=5, label="their mean")
-    _finish(figure, axes, task, title)
+    _finish(figure, axes, config, title)
     save_picture(figure, path)
 
 
@@ -147,9 +147,9 @@ def _returns(config: Config) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _finish(figure: Figure, axes: Axes, task: str, title: str) -> None:
+def _finish(figure: Figure, axes: Axes, config: Config, title: str) -> None:
     """The whole range of returns, all env steps, and above them title and legend."""
-    whole_range(axes, task)
+    whole_range(axes, config.task, {config.action_repeat})
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")

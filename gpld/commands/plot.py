@@ -157,9 +157,10 @@ def score_tables(
     if baseline is not None:
         tables.append(aggregate_table(scores, baseline=baseline))
     else:
-        apart = "" if together else f"{' and '.join(arms)} have no task in common."
-        for line in filter(None, (apart, missing_ranges(run.task for run in runs))):
-            tables = [own._replace(notes=[*own.notes, line]) for own in tables]
+        apart = f"No task is common to {' and '.join(arms)}: none is compared."
+        lines = [] if together else [apart]
+        lines += filter(None, [missing_ranges(run.task for run in runs)])
+        tables = [own._replace(notes=[*own.notes, *lines]) for own in tables]
     return scores, baseline, tables
 
 

@@ -113,7 +113,7 @@ class Config:
         # are taken over for another task take its defaults.
         implied = {
             name: None
-            for name, value in _task_defaults(self.task).items()
+            for name, value in task_defaults(self.task).items()
             if getattr(self.env, name) == value
         }
         object.__setattr__(self, "env", dataclasses.replace(self.env, **implied))
@@ -139,12 +139,12 @@ class Config:
     @property
     def action_repeat(self) -> int:
         """Frames per env step."""
-        return self.env.action_repeat or _task_defaults(self.task)["action_repeat"] or 1
+        return self.env.action_repeat or task_defaults(self.task)["action_repeat"] or 1
 
     @property
     def image_size(self) -> int | None:
         """Pixels along both sides of a picture; None leaves pictures as they are."""
-        return self.env.image_size or _task_defaults(self.task)["image_size"]
+        return self.env.image_size or task_defaults(self.task)["image_size"]
 
     @property
     def env_options(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class Config:
         self._check("checkpoint.keep", self.checkpoint.keep >= 2, f"at least 2 {several}")
 
 
-def _task_defaults(task: str) -> dict[str, int | None]:
+def task_defaults(task: str) -> dict[str, int | None]:
     """Return the settings of `env` that depend on the task where they are None."""
     if task in TASKS:
         return {"action_repeat": 2, "image_size": 64}

@@ -8,6 +8,7 @@ import jax
 
 from ..agent import AgentState, choices
 from ..config import Config, flatten_names
+from ..config.config import task_defaults
 from ..config.presets import PRESETS
 from ..config.train_ratio import train_ratio
 from ..envs import EnvSpec, choose_backend, in_workers, is_own, probe
@@ -82,6 +83,8 @@ def _changes(config: Config) -> str | None:
     )
     changed = [name for name in own if own[name] != preset[name] and name not in _SHOWN_ELSEWHERE]
     width = max(map(len, changed), default=0)
+    for name, value in task_defaults(config.task).items():  # what None stands for
+        preset[f"env.{name}"] = preset[f"env.{name}"] or value
     lines = [f"{name:{width}} {own[name]} (preset: {preset[name]})" for name in changed]
     return f"\n{'':12}".join(lines) or None
 

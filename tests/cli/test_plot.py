@@ -149,13 +149,14 @@ def test_tables_and_titles_name_a_file_of_ones_own_without_its_folders(tmp_path,
 
 
 def test_arms_without_a_task_in_common_are_shown_beside_each_other(tmp_path, capsys, undrawn):
-    for lambda0, task in ((0.5, "walker_run"), (0.0, "walker_walk")):
+    pairs = ((0.5, "walker_run"), (0.0, "walker_walk"), (2.0, "walker_walk"))
+    for lambda0, task in pairs:
         config = configured(task, 0, env_steps=5_000, lambda0=lambda0)
         write_run(tmp_path / f"lambda{lambda0}", config, [(5_008, [2.0])])
     args = [str(tmp_path), "--out", str(tmp_path / "out")]
     plot(args)
     printed = capsys.readouterr().out
-    assert "DreamerV3 and GPLD have no task in common.\n" in printed
+    assert "No task is common to DreamerV3 and " in printed
     assert {"scores.md", "scores.csv", "report.html"} <= {
         f.name for f in (tmp_path / "out").iterdir()
     }

@@ -182,7 +182,7 @@ def _files(path):
     return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_settings_of_the_shell_are_honoured_and_kept(tmp_path):
     """A run in float64 trains and is resumed as such; without, it is left as it is."""
     wide, path = {"JAX_ENABLE_X64": "1"}, tmp_path / "run"
@@ -200,7 +200,7 @@ def test_settings_of_the_shell_are_honoured_and_kept(tmp_path):
     assert _files(path) == before
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_more_devices_and_debugging_change_nothing(tmp_path):
     finish(tmp_path / "plain", SHORT)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"

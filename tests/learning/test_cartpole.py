@@ -10,10 +10,10 @@ import gpld
 from gpld.envs import make_vector_env
 from gpld.evaluation.episodes import run_episodes
 
-# Ten minutes of training; the probes learn in the other tests.
+# Minutes of training; the probes learn in the other tests.
 pytestmark = pytest.mark.exhaustive
 
-# Two thirds of the length of the preset: what is asked for is reached in the second third.
+# Two fifths of the length of the preset.
 ENV_STEPS = 8_000
 NUM_EPISODES = 16
 
@@ -26,7 +26,7 @@ def on_mjx(train, tmp_path_factory):
         config,
         env_steps=ENV_STEPS,
         loop="device",
-        env=dataclasses.replace(config.env, backend="mjx"),
+        env=dataclasses.replace(config.env, backend="mjx", action_repeat=4),
         evaluation=dataclasses.replace(config.evaluation, every=ENV_STEPS // 4),
     )
     return train(config, tmp_path_factory.mktemp("runs") / "on_mjx")

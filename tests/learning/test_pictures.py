@@ -13,7 +13,7 @@ import gpld
 from gpld.config import EnvConfig, EvaluationConfig, LogConfig, OptimizerConfig, ReplayConfig
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_answer_is_read_from_a_picture(tmp_path):
     # Short sequences suffice without memory.
     config = settings("probe_picture", 800)

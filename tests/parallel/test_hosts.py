@@ -113,6 +113,7 @@ def test_a_signal_to_one_stops_both_and_they_go_on(whole, tmp_path):
             assert _lines(actual, name) == _lines(expected, name)
 
 
+@pytest.mark.exhaustive
 def test_their_updates_are_those_of_one_process_on_both_halves():
     coordinator = _coordinator()
     processes = [_start(COMPARE, "rowwise", "float32", coordinator, i) for i in range(2)]

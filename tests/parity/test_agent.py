@@ -5,11 +5,14 @@ import pytest
 import reference
 
 
-@pytest.fixture(scope="module", params=["gram", pytest.param("literal", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["gram", pytest.param("literal", marks=pytest.mark.exhaustive)]
+)
 def updates(recording_path, request):
     """Pairs of what every update of a recording gives here and what it gave there.
 
-    By both paths of the penalty.
+    By the path of the penalty that runs take, and in exhaustive tests by the literal one;
+    `losses/test_gram_penalty.py` compares the two.
     """
     return reference.run(reference.load(recording_path, path=request.param))
 

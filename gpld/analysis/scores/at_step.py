@@ -61,9 +61,10 @@ class ScoreTable(NamedTuple):
     episodes: dict[int, list[str]]
     """Names of the runs by the fewest episodes that one of their evaluations there has."""
 
-    def common_tasks(self, *arms: str) -> list[str]:
-        """The tasks on which every one of these arms has scores."""
-        return [task for task in self.scores[arms[0]] if all(task in self.scores[a] for a in arms)]
+    def common_tasks(self, first: str, *others: str) -> list[str]:
+        """Return the tasks on which every one of these arms has scores."""
+        scores = [self.scores.get(arm, {}) for arm in (first, *others)]
+        return [task for task in scores[0] if all(task in own for own in scores)]
 
     def common(self, *arms: str) -> list[TaskScores]:
         """Scores of arms on the tasks that all of them have.
