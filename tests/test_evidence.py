@@ -100,7 +100,7 @@ def number(key, value):
             "sweeps/laptop.toml has other tasks",
         ),
         ("laptop", "arms.json", lambda text: text.replace("ratio 64", "ratio 8"), "is of no arm"),
-        ("first", "config.json", number("seed", 77), "sweeps/first.toml has other tasks or seeds"),
+        ("laptop", "config.json", number("seed", 77), "laptop.toml has other tasks or seeds"),
         ("first", "config.json", number("env_steps", 30_000), "first.toml are missing"),
         ("small", "arms.json", lambda text: text.replace(': "GPLD"', ': "joint"'), "is of no arm"),
         ("first", "config.json", number("horizon", 100), "ac.horizon is 100 there and 333.0 here"),
