@@ -65,7 +65,7 @@ def _help() -> str:
             *lines,
             "",
             "`gpld train --preset small --env.action_repeat 4 --run runs/first` trains an agent in",
-            "about ten minutes, `gpld plot runs/first` shows what it has learned. `gpld COMMAND",
+            "a quarter of an hour, `gpld plot runs/first` shows what it has learned. `gpld COMMAND",
             "--help` lists the arguments of a command, `gpld --version` tells the version.",
         ]
     )
