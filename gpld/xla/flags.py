@@ -91,15 +91,6 @@ def make_deterministic() -> None:
     os.environ["XLA_FLAGS"] = " ".join([*flags, *missing])
 
 
-def use_one_thread() -> None:
-    """Let CPU programs compute in one thread, however many cores there are; before JAX starts.
-
-    XLA takes the number of its threads from the environment variable `NPROC`. What the user has
-    set there stands.
-    """
-    os.environ.setdefault("NPROC", "1")
-
-
 def _given() -> list[str]:
     """Return the options in `XLA_FLAGS`, or in the file that it names instead."""
     flags = os.environ.get("XLA_FLAGS", "")
