@@ -167,7 +167,14 @@ def _meanwhile(run, act):
     thread.join()
 
 
-@pytest.mark.parametrize("what", ["nothing", "evaluations", "checkpoints"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("nothing", marks=pytest.mark.exhaustive),
+        pytest.param("evaluations", marks=pytest.mark.exhaustive),
+        "checkpoints",
+    ],
+)
 def test_vanished_folder_is_one_line(run, what):
     config = dataclasses.replace(CONFIG, env_steps=100_000)
     if what == "evaluations":
@@ -211,6 +218,7 @@ def test_killed_worker_is_replaced_and_counted(tmp_path, capsys):
     assert {line["length"] for line in folder.read("episodes")} == {4}
 
 
+@pytest.mark.exhaustive
 def test_too_many_killed_workers_stop_the_run(tmp_path, capsys):
     with (
         pytest.raises(WorkerError, match=r"^Worker of environments? .* of probe_memory died"),

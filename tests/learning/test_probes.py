@@ -26,6 +26,7 @@ def trained(train, tmp_path_factory):
     return trained
 
 
+@pytest.mark.exhaustive
 def test_value_of_a_constant_reward(trained):
     """Truncation is not termination: the value stays 1 / (1 - discount) to the end."""
     folder = trained("probe_constant", 1000)

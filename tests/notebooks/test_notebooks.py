@@ -14,10 +14,7 @@ OWN = NOTEBOOKS[0].with_name("your_own_environment.ipynb")
 PENALTY = NOTEBOOKS[0].with_name("the_penalty_alone.ipynb")
 DREAMS = NOTEBOOKS[0].with_name("from_an_agent_to_its_dreams.ipynb")
 # What the cell with the tag `parameters` becomes, where running in full is for readers.
-SMALL = {
-    OWN: "env_steps = 300",
-    DREAMS: "run, num_episodes = 'zoo:cartpole_swingup', 2",
-}
+SMALL = {DREAMS: "run, num_episodes = 'zoo:cartpole_swingup', 2"}
 
 
 def execute(path, folder, environment, parameters=None):
@@ -41,9 +38,16 @@ def pictures(notebook):
     return [base64.b64decode(own["image/png"]) for own in data if "image/png" in own]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.exhaustive if path == PENALTY else pytest.mark.slow)
+        for path in NOTEBOOKS
+        if path != OWN  # which has a test of its own
+    ],
+    ids=lambda path: path.stem,
+)
 def test_notebook(path, tmp_path, real_programs):
     # Compiling takes less time than running, unless little is run.
     programs = dict(os.environ) if path in SMALL else real_programs

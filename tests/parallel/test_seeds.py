@@ -186,6 +186,7 @@ def test_what_ends_one_run_is_said_with_its_seed_and_the_others_are_saved(monkey
     assert last[0] == last[2] > last[1] == "000000080"
 
 
+@pytest.mark.exhaustive
 def test_failed_environments_end_all_with_the_others_saved(monkeypatch, tmp_path):
     wait, waits = VectorEnv.wait, []
 
@@ -204,6 +205,7 @@ def test_failed_environments_end_all_with_the_others_saved(monkeypatch, tmp_path
     train(dataclasses.replace(CONFIG, seed=3), tmp_path / "seed3")  # goes on
 
 
+@pytest.mark.exhaustive
 def test_a_stacked_update_is_that_of_each_agent():
     # What compiles fast; the whole runs above have all of the losses.
     config = dataclasses.replace(TINY, learn="world_model", gpld=GPLDConfig(lambda0=0))

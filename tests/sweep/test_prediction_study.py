@@ -121,6 +121,7 @@ def test_held_out_episodes_are_others_and_read_as_they_were_recorded(made):
     assert (held_out.reward[:, 0] == 0).all()
 
 
+@pytest.mark.exhaustive
 def test_what_is_there_is_not_recorded_again_and_what_is_half_is(made, player, monkeypatch):
     home = made.root / "data" / TASK
     before = (home / "episodes" / "000.npz").stat().st_mtime_ns

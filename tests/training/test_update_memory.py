@@ -68,8 +68,12 @@ def test_of_the_loop_on_a_gpu(name):
     "flags",
     [
         "--preset small --precision float32",
-        "--preset dreamerv3 --precision float32 --env.observations pixels",
-        "--preset dreamerv3 --precision float32 --learn world_model",
+        *(
+            pytest.param(
+                f"--preset dreamerv3 --precision float32 {more}", marks=pytest.mark.exhaustive
+            )
+            for more in ("--env.observations pixels", "--learn world_model")
+        ),
     ],
 )
 def test_on_a_cpu(flags, real_programs):

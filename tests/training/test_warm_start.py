@@ -37,20 +37,18 @@ def donor(tmp_path_factory):
     return path
 
 
-def _train(donor, path, env_step=None, **init):
-    """The agent after some env steps: 0, where the run begins, or None for its end."""
-    config = dataclasses.replace(CONFIG, seed=1, init=InitConfig(from_=str(donor), **init))
-    train(config, path)
-    return gpld.load(path, env_step=env_step).state
+@pytest.fixture(scope="module")
+def fresh():
+    """A new agent for the task of the donor."""
+    sizes = gpld.make_env(CONFIG.task, seed=0).spec.sizes
+    return eqx.filter_jit(agent.init)(CONFIG, **sizes, key=jr.key(1))
 
 
 @pytest.mark.slow
-def test_some_networks_are_taken_and_all_else_is_new(donor, tmp_path):
+def test_some_networks_are_taken_and_all_else_is_new(donor, fresh):
     theirs = gpld.load(donor).state
-    new = _train(donor, tmp_path / "new", 0)
+    new = warm_start(fresh, InitConfig(from_=str(donor)))
     assert (new.update, theirs.update) == (0, 8)
-    train(dataclasses.replace(CONFIG, seed=1), tmp_path / "plain")
-    fresh = gpld.load(tmp_path / "plain", env_step=0).state
     for name in ("encoder", "decoder"):
         assert eqx.tree_equal(getattr(new.model, name), getattr(theirs.model, name))
         assert not eqx.tree_equal(getattr(new.model, name), getattr(fresh.model, name))
@@ -64,7 +62,9 @@ def test_some_networks_are_taken_and_all_else_is_new(donor, tmp_path):
 @pytest.mark.parametrize("freeze", [True, False])
 def test_networks_stay_as_they_are_only_if_frozen(donor, tmp_path, freeze):
     theirs = gpld.load(donor).state
-    state = _train(donor, tmp_path / "run", modules=("encoder,rssm",), freeze=freeze)
+    init = InitConfig(from_=str(donor), modules=("encoder,rssm",), freeze=freeze)
+    train(dataclasses.replace(CONFIG, seed=1, init=init), tmp_path / "run")
+    state = gpld.load(tmp_path / "run").state
     assert state.update == 8
     for name in ("encoder", "rssm"):
         kept = eqx.tree_equal(getattr(state.model, name), getattr(theirs.model, name))
@@ -73,8 +73,8 @@ def test_networks_stay_as_they_are_only_if_frozen(donor, tmp_path, freeze):
 
 
 @pytest.mark.slow
-def test_with_the_value_its_slow_copy_is_taken(donor, tmp_path):
-    state = _train(donor, tmp_path / "run", 0, modules=("value",))
+def test_with_the_value_its_slow_copy_is_taken(donor, fresh):
+    state = warm_start(fresh, InitConfig(from_=str(donor), modules=("value",)))
     theirs = gpld.load(donor).state.model.value
     assert eqx.tree_equal(state.model.value, theirs)
     assert eqx.tree_equal(state.slow_value, theirs)

@@ -273,6 +273,7 @@ def test_loops_of_every_kind(fn):
     assert_equal(actual, expected, 1e-6)
 
 
+@pytest.mark.exhaustive
 def test_the_gradient_of_an_agent_is_the_same(x64):
     config = dataclasses.replace(CONFIG, precision="float32")
     state = agent.init(config, SHAPES, ACTION_SIZE, key=jr.key(0))

@@ -13,7 +13,7 @@ import pytest
 SENDS = re.compile(r"[\])}] (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\(")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_loops_send_nothing_between_devices(real_programs):
     path = [Path(__file__).parents[2], Path(__file__).parents[1], os.environ.get("PYTHONPATH", "")]
     env = {

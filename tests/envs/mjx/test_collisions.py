@@ -159,7 +159,7 @@ def test_equal_mujoco(shapes, x64):
     assert max(place) < case.place
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("shapes", CASES, ids="-".join)
 def test_mjx_still_differs(shapes, x64):
     """Fails with a version of MJX that no longer needs the correction."""

@@ -1,7 +1,6 @@
 """`batch` against `dmc`: the same bits."""
 
 import functools
-import itertools
 import subprocess
 import sys
 
@@ -57,18 +56,20 @@ def put_out_of_phase(group, step_count):
     group.set_states([first, second])
 
 
-# Quick: one task of each domain, every other one with an action repeat of 2.
-DOMAINS = {TASKS[task][0]: task for task in COVERED}
-QUICK = {(task, 1 + index % 2) for index, task in enumerate(DOMAINS.values())}
+def cases():
+    """Every task with an action repeat of 1 or 2: quick is one task of each domain.
+
+    The other action repeat is run with the tests marked exhaustive.
+    """
+    of_domains = {TASKS[task][0]: task for task in COVERED}
+    for index, task in enumerate(COVERED):
+        mark = [] if task in of_domains.values() else pytest.mark.slow
+        first = 1 + index % 2
+        yield pytest.param(task, first, marks=mark)
+        yield pytest.param(task, 3 - first, marks=pytest.mark.exhaustive)
 
 
-@pytest.mark.parametrize(
-    ("task", "action_repeat"),
-    [
-        pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow)
-        for case in itertools.product(COVERED, (1, 2))
-    ],
-)
+@pytest.mark.parametrize(("task", "action_repeat"), list(cases()))
 def test_whole_episodes_and_the_next(task, action_repeat):
     dmc, batch = (make(task, action_repeat=action_repeat) for make in (dmc_group, batch_group))
     assert batch.spec == dmc.spec

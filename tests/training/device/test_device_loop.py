@@ -171,9 +171,8 @@ def test_a_run_that_is_resumed_is_the_one_that_never_stopped(whole, tmp_path):
     assert replays[0] == replays[1]
 
 
-@pytest.mark.parametrize(
-    "task", ["probe_discrete", pytest.param("target", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("task", ["probe_discrete", "target"])
 def test_discrete_actions_on_host_and_device(task, on_host, monkeypatch, tmp_path):
     """Both loops have the same episodes and metrics.
 
@@ -211,6 +210,7 @@ def test_many_skips_in_a_row_stop_the_run_and_can_be_repeated(monkeypatch, tmp_p
     assert not any(kind == "parameters" for kind, _ in bad)
 
 
+@pytest.mark.exhaustive
 def test_an_action_that_is_not_finite_stops_the_run(monkeypatch, tmp_path):
     act = agent.act
 
